@@ -1,0 +1,144 @@
+import { Readable } from 'node:stream'
+import {
+  constants,
+  createGunzip,
+  gzipSync,
+  type ZlibOptions,
+  zstdCompressSync,
+  zstdDecompressSync,
+} from 'node:zlib'
+
+/** How objects are compressed: a method with its level, or not at all. */
+export type Codec = { method: 'zstd' | 'gzip'; level: number } | { method: 'none' }
+
+/** The largest decoded frame that is believed; ours hold 4 to 16 MiB, so more is damage or malice. */
+const MAX_FRAME_BYTES = 64 * 1024 * 1024
+
+const LEVELS = { zstd: { min: 1, max: 19, usual: 1 }, gzip: { min: 1, max: 9, usual: 6 } }
+
+/**
+ * Reads `zstd`, `zstd:3`, `gzip:6` or `none`.
+ * @returns the codec, or a sentence that says what is wrong
+ */
+export function parseCodec(text: string): Codec | string {
+  if (text === 'none') return { method: 'none' }
+  const match = /^(zstd|gzip)(?::(\d+))?$/.exec(text)
+  if (!match) return `"${text}" is no compression; use zstd:N, gzip:N or none`
+  const method = match[1] as 'zstd' | 'gzip'
+  const { min, max, usual } = LEVELS[method]
+  const level = match[2] === undefined ? usual : Number(match[2])
+  if (level < min || level > max) return `the level of ${method} goes from ${min} to ${max}, not ${level}`
+  return { method, level }
+}
+
+export function formatCodec(codec: Codec): string {
+  return codec.method === 'none' ? 'none' : `${codec.method}:${codec.level}`
+}
+
+/** The ending of an object's name: `.zst`, `.gz` or nothing. */
+export function codecSuffix(codec: Codec): string {
+  return { zstd: '.zst', gzip: '.gz', none: '' }[codec.method]
+}
+
+/** The codec's method by an object's name. */
+export function methodOf(objectName: string): Codec['method'] {
+  return objectName.endsWith('.zst') ? 'zstd' : objectName.endsWith('.gz') ? 'gzip' : 'none'
+}
+
+/** The command that a person decodes with, reading standard input or a file. */
+export function decodeCommand(method: Codec['method']): string {
+  return { zstd: 'zstd -dc', gzip: 'gzip -dc', none: 'cat' }[method]
+}
+
+/**
+ * One independent frame (zstd, RFC 8878) or member (gzip, RFC 1952): frames one after another are again a valid
+ * stream. Synchronous, for worker threads: the asynchronous calls grow their output in small steps.
+ * @param plain is not kept; for `none` the result is `plain` itself
+ */
+export function compressFrame(codec: Codec, plain: Buffer): Buffer {
+  switch (codec.method) {
+    case 'none':
+      return plain
+    case 'gzip':
+      return gzipSync(plain, {
+        level: codec.level,
+        chunkSize: Math.max(64, plain.length),
+      } satisfies ZlibOptions)
+    case 'zstd':
+      return zstdCompressSync(plain, {
+        chunkSize: Math.max(64, plain.length + (plain.length >> 7) + 1024),
+        params: {
+          [constants.ZSTD_c_compressionLevel]: codec.level,
+          [constants.ZSTD_c_checksumFlag]: 1,
+          [constants.ZSTD_c_contentSizeFlag]: 1,
+        },
+      })
+  }
+}
+
+/** Decodes exactly one zstd frame. @throws when it is damaged or larger than 64 MiB */
+export function decompressFrame(frame: Buffer): Buffer {
+  return zstdDecompressSync(frame, { chunkSize: 4 * 1024 * 1024, maxOutputLength: MAX_FRAME_BYTES })
+}
+
+/**
+ * Decodes a stored stream as it arrives.
+ * @throws Error when the bytes are damaged or end in the middle
+ */
+export async function* decode(method: Codec['method'], stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  if (method === 'none') yield* stored
+  else if (method === 'gzip') yield* gunzip(stored)
+  else for await (const frame of splitFrames(stored)) yield decompressFrame(frame)
+}
+
+async function* gunzip(stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  const copies = async function* () {
+    for await (const chunk of stored) yield Buffer.from(chunk)
+  }
+  yield* Readable.from(copies(), { objectMode: false }).compose(createGunzip({ chunkSize: 1024 * 1024 }))
+}
+
+/** Cuts a stream of zstd frames into the frames, without the skippable ones. */
+async function* splitFrames(stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  let pending = Buffer.alloc(0)
+  for await (const chunk of stored) {
+    pending = pending.length === 0 ? Buffer.from(chunk) : Buffer.concat([pending, chunk])
+    for (;;) {
+      const frame = measureFrame(pending)
+      if (!frame) break
+      if (!frame.skippable) yield pending.subarray(0, frame.bytes)
+      pending = pending.subarray(frame.bytes)
+    }
+    if (pending.length > 2 * MAX_FRAME_BYTES)
+      throw new Error('a compressed frame is larger than any that pgrecall writes')
+  }
+  if (pending.length > 0) throw new Error('the compressed data ends in the middle of a frame')
+}
+
+/**
+ * How long the frame at the start of `bytes` is, or undefined while it is not all there. Frames carry no length
+ * of their own: it is the sum of their blocks'.
+ * @see https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1
+ */
+export function measureFrame(bytes: Buffer): { bytes: number; skippable: boolean } | undefined {
+  if (bytes.length < 8) return undefined
+  const magic = bytes.readUInt32LE(0)
+  if ((magic & 0xfffffff0) >>> 0 === 0x184d2a50) {
+    const length = 8 + bytes.readUInt32LE(4)
+    return bytes.length >= length ? { bytes: length, skippable: true } : undefined
+  }
+  if (magic !== 0xfd2fb528) throw new Error('the bytes are no zstd data')
+  const descriptor = bytes[4]!
+  const singleSegment = (descriptor & 0x20) !== 0
+  const contentSizeBytes = [singleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6]!
+  let at = 5 + (singleSegment ? 0 : 1) + [0, 1, 2, 4][descriptor & 3]! + contentSizeBytes
+  for (let last = false; !last; ) {
+    if (at + 3 > bytes.length) return undefined
+    const header = bytes.readUIntLE(at, 3)
+    const isRle = ((header >> 1) & 3) === 1
+    last = (header & 1) === 1
+    at += 3 + (isRle ? 1 : header >> 3)
+  }
+  if ((descriptor & 4) !== 0) at += 4
+  return bytes.length >= at ? { bytes: at, skippable: false } : undefined
+}

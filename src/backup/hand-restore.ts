@@ -1,0 +1,87 @@
+import { decodeCommand, methodOf } from '../archive/codec.ts'
+import type { BackupRecord } from '../catalog/backup-record.ts'
+
+/**
+ * `RESTORE.txt`: how a person restores this very backup with a shell, tar and the codec's own program. It is also a
+ * shell script that does so, which is how the tests hold it to be true.
+ */
+export function handRestoreText(record: Omit<BackupRecord, 'storedBytes' | 'finishedAt'>): string {
+  const shards = (group: string) =>
+    record.objects.filter((object) => object.kind === 'shard' && object.group === group)
+  const unpack = (group: string, into: string) =>
+    shards(group).map(
+      ({ name }) => `${decodeCommand(methodOf(name))} "$BACKUP/${name}" | tar -xpf - -C "${into}"`,
+    )
+  const manifest = record.objects.find((object) => object.kind === 'manifest')!
+  const hasRecoveryConf = record.postgres.version < 120_000
+
+  const lines = [
+    `# How to restore this backup by hand, without pgrecall.`,
+    `#`,
+    `#   backup      ${record.id} of cluster ${comment(record.cluster)}`,
+    `#   PostgreSQL  ${comment(record.postgres.text)}`,
+    `#   consistent  at ${record.stop.lsn}, ${record.stop.time} (timeline ${record.timeline})`,
+    `#`,
+    `# You need: tar, find, ${tools(record)}, and the same major version of PostgreSQL.`,
+    `# Follow the steps, or run this text as a shell script, as the user who will run the server:`,
+    `#`,
+    `#   DATA=/new/data/directory sh RESTORE.txt`,
+    ``,
+    `set -eu`,
+    `# This folder, and the archived WAL beside it:`,
+    `BACKUP=\${BACKUP:-$(cd "$(dirname "$0")" && pwd)}`,
+    `WAL=\${WAL:-$(cd "$BACKUP/../.." && pwd)/wal}`,
+    `: "\${DATA:?say where the data directory is to be: DATA=/new/data/directory sh RESTORE.txt}"`,
+    ``,
+    `# 1. An empty data directory.`,
+    `mkdir -p "$DATA"`,
+    `[ -z "$(ls -A "$DATA")" ] || { echo "$DATA is not empty" >&2; exit 1; }`,
+    `chmod 700 "$DATA"`,
+    ``,
+    `# 2. The data directory's files. The last shard holds pg_control, without which no server starts.`,
+    ...unpack('base', '$DATA'),
+    ...unpack('wal', '$DATA'),
+    ``,
+  ]
+  if (record.tablespaces.length > 0) {
+    lines.push(`# 3. The tablespaces. To put one elsewhere, set its variable.`, `mkdir -p "$DATA/pg_tblspc"`)
+    for (const { oid, location } of record.tablespaces) {
+      const place = `TABLESPACE_${oid}`
+      lines.push(
+        `[ -n "\${${place}:-}" ] || ${place}=${quote(location)}`,
+        `mkdir -p "$${place}"; chmod 700 "$${place}"`,
+        ...unpack(oid, `$${place}`),
+        `ln -s "$${place}" "$DATA/pg_tblspc/${oid}"`,
+      )
+    }
+    lines.push('')
+  }
+  lines.push(
+    `# ${record.tablespaces.length > 0 ? 4 : 3}. The manifest. pg_verifybackup checks the directory against it${record.standalone ? '' : ' (with -n: WAL comes from the archive)'}.`,
+    `${decodeCommand(methodOf(manifest.name))} "$BACKUP/${manifest.name}" > "$DATA/backup_manifest"`,
+    ``,
+    `# ${record.tablespaces.length > 0 ? 5 : 4}. Recovery: the server replays the archived WAL up to its end. To stop earlier, add for example`,
+    `#      recovery_target_time = '2026-11-20 17:29:00+00'`,
+    `#    to the same file before the server starts. Keep backup_label: without it the copy is not consistent.`,
+    `cat >> "$DATA/${hasRecoveryConf ? 'recovery.conf' : 'postgresql.auto.conf'}" <<EOF`,
+    `restore_command = 'f=\\$(find "$WAL" -name "%f.zst") && [ -n "\\$f" ] && zstd -dcq "\\$f" > "%p"'`,
+    `EOF`,
+    ...(hasRecoveryConf ? [] : [`touch "$DATA/recovery.signal"`]),
+    ``,
+    `# ${record.tablespaces.length > 0 ? 6 : 5}. Start it: pg_ctl -D "$DATA" start`,
+  )
+  for (const file of record.outsideFiles) {
+    lines.push(`#    ${comment(file)} was outside the data directory and is not in this backup.`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function tools(record: Pick<BackupRecord, 'objects'>): string {
+  const methods = new Set(record.objects.map((object) => methodOf(object.name)))
+  return methods.has('gzip') ? 'gzip and zstd' : 'zstd'
+}
+
+/** Text from the server inside a comment: one line, whatever it holds. */
+const comment = (text: string) => text.replace(/[\r\n]/g, ' ')
+
+const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`

@@ -1,0 +1,194 @@
+import { readFile, realpath } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { type ControlFile, readControlFile } from '../postgres/pg-control.ts'
+import { quoteIdentifier, type Server, type ServerFacts } from '../postgres/server.ts'
+import type { Storage } from '../storage/storage.ts'
+import { CONTROL_FILE } from './scan.ts'
+
+export interface PreflightRequest {
+  server: Server
+  /** The data directory that the configuration names, if any. */
+  expectedDataDirectory: string | undefined
+  standalone: boolean
+}
+
+/**
+ * Everything that would make a `files` backup fail later, found before anything is copied.
+ * @returns the facts of the server, and warnings
+ * @throws PgrecallError `refused` with the reason and what to do
+ */
+export async function checkServer(
+  request: PreflightRequest,
+): Promise<{ facts: ServerFacts; warnings: string[] }> {
+  const { server } = request
+  const facts = await server.facts()
+  if (facts.inRecovery) {
+    throw new PgrecallError(
+      'refused',
+      'the server is a standby; a backup of its files is taken from the primary',
+      {
+        hint: "point the cluster's connection to the primary, and run pgrecall on its host",
+      },
+    )
+  }
+  await requireBackupRights(server, facts)
+  await requireSameHost(facts, request.expectedDataDirectory)
+  return { facts, warnings: request.standalone ? await checkOwnWal(server, facts) : checkArchiving(facts) }
+}
+
+async function requireBackupRights(server: Server, facts: ServerFacts): Promise<void> {
+  const [start, stop] =
+    facts.version >= 150_000
+      ? ['pg_backup_start(text, boolean)', 'pg_backup_stop(boolean)']
+      : ['pg_start_backup(text, boolean, boolean)', 'pg_stop_backup(boolean, boolean)']
+  const { allowed } = await server.one<{ allowed: boolean }>(
+    `SELECT has_function_privilege($1, 'execute') AND has_function_privilege($2, 'execute') AS allowed`,
+    [start, stop],
+  )
+  if (allowed) return
+  const role = quoteIdentifier(server.user)
+  throw new PgrecallError('refused', `the role ${role} may not take backups`, {
+    hint: `as a superuser, in the database that pgrecall connects to: GRANT EXECUTE ON FUNCTION ${start}, ${stop} TO ${role}`,
+  })
+}
+
+/** The files that are copied must be those of the server that was told to start a backup. */
+async function requireSameHost(facts: ServerFacts, expected: string | undefined): Promise<void> {
+  const control = await readStableControlFile(facts.dataDirectory).catch((error) => {
+    const code = systemCode(error)
+    if (code === 'EACCES' || code === 'EPERM') {
+      throw new PgrecallError(
+        'refused',
+        `cannot read the data directory ${facts.dataDirectory}: permission denied`,
+        {
+          hint: 'run as the user who owns it, usually postgres',
+          cause: error,
+        },
+      )
+    }
+    if (error instanceof PgrecallError) throw error
+    throw new PgrecallError(
+      'refused',
+      `the server's data directory ${facts.dataDirectory} is not on this host: ${reasonOf(error)}`,
+      {
+        hint: 'the files method runs on the database host itself',
+        cause: error,
+      },
+    )
+  })
+  if (control.control.systemIdentifier !== facts.systemIdentifier) {
+    throw new PgrecallError(
+      'refused',
+      `the folder ${facts.dataDirectory} on this host is another cluster than the server's`,
+      {
+        hint: 'the files method runs on the database host itself; is the connection a tunnel to another host?',
+      },
+    )
+  }
+  if (expected !== undefined && (await samePlace(expected, facts.dataDirectory)) === false) {
+    throw new PgrecallError(
+      'refused',
+      `the server's data directory is ${facts.dataDirectory}, the configuration says ${expected}`,
+      {
+        hint: 'correct "dataDirectory" or "connection" in the configuration; one of them points to another cluster',
+      },
+    )
+  }
+}
+
+async function samePlace(a: string, b: string): Promise<boolean> {
+  const real = (path: string) => realpath(path).catch(() => path)
+  return (await real(a)) === (await real(b))
+}
+
+/** Without an archive that works, the backup's own WAL would never arrive. */
+function checkArchiving(facts: ServerFacts): string[] {
+  const hint =
+    'set archive_mode = on and archive_command = \'pgrecall wal-push "%p"\' (pgrecall init prints the lines), or take a backup that carries its own WAL with --standalone'
+  const refuse = (what: string) =>
+    new PgrecallError('refused', `WAL is not being archived: ${what}`, { hint })
+  if (facts.walLevel === 'minimal') throw refuse('wal_level is minimal')
+  if (facts.archiveMode === 'off') throw refuse('archive_mode is off')
+  if (facts.archiveCommand === '' && facts.archiveLibrary === '') throw refuse('archive_command is empty')
+  return facts.archiveCommand.includes('wal-push')
+    ? []
+    : [`archive_command does not run "pgrecall wal-push": ${facts.archiveLibrary || facts.archiveCommand}`]
+}
+
+/** A standalone backup keeps its WAL by a temporary replication slot. */
+async function checkOwnWal(server: Server, facts: ServerFacts): Promise<string[]> {
+  if (facts.walLevel === 'minimal') {
+    throw new PgrecallError(
+      'refused',
+      'a standalone backup needs wal_level = replica, the server has minimal',
+      {
+        hint: 'set wal_level = replica and restart the server',
+      },
+    )
+  }
+  const { free, allowed } = await server.one<{ free: number; allowed: boolean }>(
+    `SELECT current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int AS free,
+            rolsuper OR rolreplication AS allowed FROM pg_roles WHERE rolname = current_user`,
+  )
+  if (free <= 0) {
+    throw new PgrecallError(
+      'refused',
+      'a standalone backup needs a free replication slot, and none is left',
+      {
+        hint: 'raise max_replication_slots, or drop a slot that is not used',
+      },
+    )
+  }
+  if (!allowed) {
+    throw new PgrecallError(
+      'refused',
+      `the role ${quoteIdentifier(server.user)} may not make the slot of a standalone backup`,
+      {
+        hint: `as a superuser: ALTER ROLE ${quoteIdentifier(server.user)} REPLICATION`,
+      },
+    )
+  }
+  return []
+}
+
+/**
+ * Refuses a backup that will not fit: by the ratio of the last one, or an optimistic guess for the first.
+ * @param dataBytes plain bytes that will be copied
+ */
+export async function requireSpace(
+  storage: Storage,
+  dataBytes: number,
+  last: BackupSummary | undefined,
+  compresses: boolean,
+): Promise<void> {
+  const free = await storage.freeBytes()
+  if (free === undefined) return
+  const ratio = last && last.dataBytes > 0 ? last.storedBytes / last.dataBytes : compresses ? 0.1 : 1
+  const needed = Math.ceil(dataBytes * (compresses ? ratio : Math.max(ratio, 1)))
+  if (needed <= free) return
+  const mib = (bytes: number) => `${Math.ceil(bytes / 1024 / 1024)} MiB`
+  throw new PgrecallError(
+    'refused',
+    `the repository ${storage.location} has ${mib(free)} free, the backup needs about ${mib(needed)}`,
+    {
+      hint: 'free some space, for example with "pgrecall retention", or use another repository',
+    },
+  )
+}
+
+/** `pg_control` as a whole: it is written in place, so one that was read while it changed is read again. */
+export async function readStableControlFile(
+  dataDirectory: string,
+): Promise<{ bytes: Buffer; control: ControlFile }> {
+  const path = join(dataDirectory, CONTROL_FILE)
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const bytes = await readFile(path)
+    const control = readControlFile(bytes)
+    if (control) return { bytes, control }
+  }
+  throw new PgrecallError('damaged', `${path} does not fit its own checksum`, {
+    hint: 'pg_controldata shows whether the file is damaged',
+  })
+}

@@ -1,0 +1,320 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Codec, formatCodec } from '../archive/codec.ts'
+import { type BackupRecord, summaryOf } from '../catalog/backup-record.ts'
+import { type Catalog, debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import { claimIdentity } from '../catalog/identity.ts'
+import { backupId, backupPrefix, backupRecordKey } from '../catalog/layout.ts'
+import { acquireLock } from '../catalog/lock.ts'
+import { removeBackup } from '../catalog/remove-backup.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { segmentNumberOf } from '../catalog/wal-ranges.ts'
+import { PgrecallError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import {
+  type BackupStart,
+  type BackupStop,
+  reserveWal,
+  startBackup,
+  stopBackup,
+} from '../postgres/low-level-backup.ts'
+import { formatLsn } from '../postgres/lsn.ts'
+import type { Server, ServerFacts } from '../postgres/server.ts'
+import { segmentName } from '../postgres/wal-file.ts'
+import {
+  storeControlShard,
+  storeIndex,
+  storeManifest,
+  storeRecord,
+  storeRestoreText,
+} from './closing-objects.ts'
+import { copyGroups } from './copy-pool.ts'
+import { checkServer, requireSpace } from './preflight.ts'
+import { type Scan, type SourceGroup, scanDataDirectory } from './scan.ts'
+import type { StoredShard } from './shard.ts'
+import { waitForWal } from './wait-for-wal.ts'
+
+export interface BackupRequest {
+  cluster: string
+  label: string
+  codec: Codec
+  jobs: number
+  checkpoint: 'fast' | 'spread'
+  standalone: boolean
+  archiveTimeoutMs: number
+  /** The data directory that the configuration names, if any. */
+  expectedDataDirectory: string | undefined
+  tool: { name: string; version: string }
+}
+
+export interface BackupContext {
+  server: Server
+  repository: Repository
+  events: Events
+  signal: AbortSignal
+  now: () => Date
+}
+
+/**
+ * Takes a full backup of a running cluster's files, with PostgreSQL's low-level backup API.
+ * When it resolves, the backup and all WAL that it needs are durable in the repository. When it rejects, or the
+ * process is killed, the repository lists no such backup, and the next run removes what is left of it.
+ *
+ * @throws PgrecallError `refused` before anything is copied, `busy`, `connection`, `repository` or `failed` later
+ * @see https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-LOWLEVEL-BASE-BACKUP
+ */
+export async function takeBackup(request: BackupRequest, context: BackupContext): Promise<BackupRecord> {
+  const { server, repository, events, now } = context
+  const { storage } = repository
+  const { facts, warnings } = await checkServer({ server, ...request })
+  await using lock = await acquireLock(storage, request.cluster, {
+    purpose: 'backup',
+    now,
+    signal: context.signal,
+    onWarning: (text) => events.emit('warning', { text }),
+  })
+  const signal = AbortSignal.any([context.signal, lock.lost, server.lost])
+  await claimIdentity(storage, request.cluster, facts)
+  const catalog = await sweep(request.cluster, context)
+  await requireSpace(
+    storage,
+    (await scan(facts)).bytes,
+    catalog.backups.at(-1),
+    request.codec.method !== 'none',
+  )
+
+  const id = await newBackupId(request.cluster, context)
+  const folder = backupPrefix(request.cluster, id)
+  const startedAt = now()
+  try {
+    const start = await begin(request, context, facts, id)
+    const found = await scan(facts)
+    const copied = await copyCluster(request, { ...context, signal }, folder, found)
+    events.emit('step', { text: 'Ending the backup on the server' })
+    const stop = await stopBackup(server, facts.version)
+    requireOneTimeline(start, stop)
+    const shards = [
+      ...copied,
+      await storeControlShard(storage, folder, request.codec, facts, stop.backupLabel, copied),
+      ...(request.standalone
+        ? await copyOwnWal(request, { ...context, signal }, folder, facts, start, stop)
+        : []),
+    ]
+    const objects = [
+      ...shards.map(objectOf),
+      await storeManifest(storage, folder, request.codec, facts, shards, { start, stop }),
+      await storeIndex(storage, folder, request.codec, shards),
+    ]
+    const dataShards = shards.filter((shard) => shard.group !== 'wal')
+    const record = await storeRestoreText(storage, folder, {
+      format: 1,
+      id,
+      cluster: request.cluster,
+      type: 'full',
+      method: 'files',
+      label: request.label,
+      systemIdentifier: facts.systemIdentifier,
+      postgres: { version: facts.version, text: facts.versionText },
+      timeline: start.timeline,
+      start: { lsn: formatLsn(start.lsn), walFile: start.walFile, time: start.time },
+      stop: { lsn: formatLsn(stop.lsn), walFile: stop.walFile, time: stop.time },
+      xminAtStop: stop.xmin,
+      standalone: request.standalone,
+      dataChecksums: facts.dataChecksums,
+      walSegmentBytes: facts.walSegmentBytes,
+      dataDirectory: facts.dataDirectory,
+      owner: await ownerOf(facts.dataDirectory),
+      outsideFiles: facts.outsideFiles,
+      tablespaces: facts.tablespaces.map((space) => ({ ...space, bytes: bytesOf(dataShards, space.oid) })),
+      codec: formatCodec(request.codec),
+      files: dataShards.reduce((sum, shard) => sum + shard.files.length, 0),
+      dataBytes: bytesOf(dataShards),
+      startedAt: startedAt.toISOString(),
+      tool: request.tool,
+      warnings: [...warnings, ...found.warnings],
+      objects,
+    })
+    if (!request.standalone) await arrivalOfWal(request, { ...context, signal }, facts, start, stop)
+    signal.throwIfAborted()
+    const committed = await storeRecord(storage, folder, record, now())
+    for (const text of record.warnings) events.emit('warning', { text })
+    await refreshCatalog(committed, context)
+    return committed
+  } catch (error) {
+    await discard(request.cluster, id, context)
+    throw error
+  }
+}
+
+/** Removes what runs that were killed have left: with the lock held, no folder without a record is in use. */
+async function sweep(cluster: string, { repository, events }: BackupContext): Promise<Catalog> {
+  const { storage } = repository
+  await storage.sweep()
+  for (const id of await debrisOf(storage, cluster)) {
+    events.emit('detail', { text: `Removing what is left of the unfinished backup ${id}` })
+    await removeBackup(storage, cluster, id)
+  }
+  return loadCatalog(storage, cluster)
+}
+
+async function newBackupId(cluster: string, { repository, now }: BackupContext): Promise<string> {
+  for (let moment = now(); ; moment = new Date(moment.getTime() + 1000)) {
+    const id = backupId(moment, 'full')
+    if (!(await repository.storage.stat(backupRecordKey(cluster, id)))) return id
+  }
+}
+
+function scan(facts: ServerFacts): Promise<Scan> {
+  return scanDataDirectory(facts.dataDirectory, facts.tablespaces, {
+    majorVersion: facts.majorVersion,
+    tablespaceFolder: `PG_${facts.majorVersion}_${facts.catalogVersion}`,
+  })
+}
+
+async function begin(
+  request: BackupRequest,
+  { server, events }: BackupContext,
+  facts: ServerFacts,
+  id: string,
+): Promise<BackupStart> {
+  const how = request.checkpoint === 'fast' ? 'a fast checkpoint' : 'the next spread checkpoint'
+  events.emit('step', {
+    text: `Starting backup ${id} of PostgreSQL ${facts.versionText}; waiting for ${how}`,
+  })
+  if (request.standalone) await reserveWal(server, `pgrecall_${id.replace(/\W/g, '_').toLowerCase()}`)
+  return startBackup(server, facts.version, {
+    label: request.label || `pgrecall ${id}`,
+    fast: request.checkpoint === 'fast',
+  })
+}
+
+async function copyCluster(
+  request: BackupRequest,
+  { repository, events, signal }: BackupContext,
+  folder: string,
+  found: Scan,
+): Promise<StoredShard[]> {
+  const { shards, vanished } = await copyGroups(found.groups, {
+    storage: repository.storage,
+    folder,
+    codec: request.codec,
+    jobs: request.jobs,
+    task: 'Copying',
+    events,
+    signal,
+  })
+  if (vanished.length > 0) {
+    events.emit('detail', {
+      text: `${vanished.length} files were dropped while the cluster was copied`,
+      facts: { vanished },
+    })
+  }
+  return shards
+}
+
+/** A promotion of a standby during the backup voids it; here it can only mean that something is badly wrong. */
+function requireOneTimeline(start: BackupStart, stop: BackupStop): void {
+  if (start.walFile.slice(0, 8) === stop.walFile.slice(0, 8)) return
+  throw new PgrecallError('failed', 'the server changed its timeline during the backup, which voids it', {
+    hint: 'take the backup again',
+  })
+}
+
+/** The WAL from start to stop, out of the server's own `pg_wal`, where the slot has kept it. */
+async function copyOwnWal(
+  request: BackupRequest,
+  { repository, events, signal }: BackupContext,
+  folder: string,
+  facts: ServerFacts,
+  start: BackupStart,
+  stop: BackupStop,
+): Promise<StoredShard[]> {
+  const first = segmentNumberOf(start.walFile, facts.walSegmentBytes)
+  const last = segmentNumberOf(stop.walFile, facts.walSegmentBytes)
+  const items = Array.from({ length: Number(last - first) + 1 }, (_, index) => ({
+    path: join('pg_wal', segmentName(start.timeline, first + BigInt(index), facts.walSegmentBytes)),
+    size: facts.walSegmentBytes,
+  }))
+  const group: SourceGroup = {
+    name: 'wal',
+    root: facts.dataDirectory,
+    items,
+    bytes: items.length * facts.walSegmentBytes,
+  }
+  const { shards, vanished } = await copyGroups([group], {
+    storage: repository.storage,
+    folder,
+    codec: request.codec,
+    jobs: 1,
+    task: 'Copying WAL',
+    events,
+    signal,
+  })
+  if (vanished.length > 0) {
+    throw new PgrecallError('failed', `the server removed WAL that the backup needs (${vanished[0]})`, {
+      hint: 'raise max_slot_wal_keep_size, or take the backup at a quieter time',
+    })
+  }
+  return shards
+}
+
+async function arrivalOfWal(
+  request: BackupRequest,
+  { server, repository, events, signal }: BackupContext,
+  facts: ServerFacts,
+  start: BackupStart,
+  stop: BackupStop,
+): Promise<void> {
+  events.emit('step', {
+    text: `Waiting for WAL ${start.walFile} to ${stop.walFile} in repository "${repository.name}"`,
+  })
+  await waitForWal(
+    {
+      cluster: request.cluster,
+      repository,
+      first: start.walFile,
+      last: stop.walFile,
+      timeline: start.timeline,
+      segmentBytes: facts.walSegmentBytes,
+      timeoutMs: request.archiveTimeoutMs,
+    },
+    { server, events, signal },
+  )
+}
+
+/** The backup counts already; a catalog that cannot be written only makes the next reader slower. */
+async function refreshCatalog(
+  record: BackupRecord,
+  { repository, events, now }: BackupContext,
+): Promise<void> {
+  try {
+    const catalog = await loadCatalog(repository.storage, record.cluster)
+    if (!catalog.backups.some((backup) => backup.id === record.id)) catalog.backups.push(summaryOf(record))
+    await saveCatalog(repository.storage, catalog, now())
+  } catch (error) {
+    events.emit('warning', {
+      text: `the backup is complete, but the catalog could not be written: ${(error as Error).message}`,
+    })
+  }
+}
+
+/** Best effort: what cannot be removed now is debris that the next run removes. */
+async function discard(cluster: string, id: string, { repository }: BackupContext): Promise<void> {
+  await removeBackup(repository.storage, cluster, id).catch(() => {})
+}
+
+async function ownerOf(dataDirectory: string): Promise<{ uid: number; gid: number }> {
+  const { uid, gid } = await stat(dataDirectory)
+  return { uid, gid }
+}
+
+function objectOf(shard: StoredShard): BackupRecord['objects'][number] {
+  const { name, group, bytes, sha256, plainBytes, members } = shard
+  return { name, kind: 'shard', bytes, sha256, group, members, plainBytes }
+}
+
+function bytesOf(shards: readonly StoredShard[], group?: string): number {
+  return shards
+    .filter((shard) => group === undefined || shard.group === group)
+    .reduce((sum, shard) => sum + shard.files.reduce((bytes, file) => bytes + file.size, 0), 0)
+}

@@ -1,0 +1,108 @@
+import { z } from 'zod'
+import { PgrecallError } from '../errors.ts'
+import { parseLsn } from '../postgres/lsn.ts'
+import { readObject, type Storage } from '../storage/storage.ts'
+import { FORMAT } from './identity.ts'
+import { backupRecordKey, isBackupId } from './layout.ts'
+
+const count = z.number().int().nonnegative()
+const position = z.string().refine((text) => parseLsn(text) !== undefined, 'not an LSN')
+const walFile = z.string().regex(/^[0-9A-F]{24}$/)
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+/** A name inside a backup's folder: never a path. */
+const objectName = z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/)
+
+/** What `catalog.json` keeps of each backup: all but the list of its objects. */
+export const BackupSummarySchema = z.object({
+  format: z.literal(FORMAT),
+  id: z.string().refine(isBackupId, 'not a backup id'),
+  cluster: z.string(),
+  type: z.enum(['full']),
+  method: z.enum(['files']),
+  label: z.string(),
+  systemIdentifier: z.string(),
+  /** `version` as in server_version_num: 150018 for 15.18. */
+  postgres: z.object({ version: count, text: z.string() }),
+  timeline: count,
+  /** The backup's recovery begins at `start.lsn` and is consistent at `stop.lsn`. Times are the server's clock. */
+  start: z.object({ lsn: position, walFile, time: z.string() }),
+  stop: z.object({ lsn: position, walFile, time: z.string() }),
+  /** Every transaction with a lower id (64 bits) had ended at the stop. */
+  xminAtStop: z.string().regex(/^\d+$/),
+  /** Whether the WAL from start to stop is inside the backup. */
+  standalone: z.boolean(),
+  dataChecksums: z.boolean(),
+  walSegmentBytes: count,
+  dataDirectory: z.string(),
+  /** Whose the data directory was. */
+  owner: z.object({ uid: count, gid: count }),
+  outsideFiles: z.array(z.string()),
+  tablespaces: z.array(
+    z.object({ oid: z.string().regex(/^\d+$/), name: z.string(), location: z.string(), bytes: count }),
+  ),
+  codec: z.string(),
+  /** Files, their plain bytes, and the bytes of all objects of the backup. */
+  files: count,
+  dataBytes: count,
+  storedBytes: count,
+  startedAt: z.string(),
+  finishedAt: z.string(),
+  tool: z.object({ name: z.string(), version: z.string() }),
+  warnings: z.array(z.string()),
+})
+
+/** One object of a backup. The sum is of the stored bytes, so that it can be checked without any key. */
+const ObjectSchema = z.object({
+  name: objectName,
+  kind: z.enum(['shard', 'manifest', 'index', 'text']),
+  bytes: count,
+  sha256,
+  /** Of a shard: what it holds: `base`, a tablespace's oid, or `wal`. */
+  group: z
+    .string()
+    .regex(/^(?:base|wal|\d+)$/)
+    .optional(),
+  members: count.optional(),
+  plainBytes: count.optional(),
+})
+
+export const BackupRecordSchema = BackupSummarySchema.extend({ objects: z.array(ObjectSchema) })
+
+export type BackupSummary = z.infer<typeof BackupSummarySchema>
+export type BackupObject = z.infer<typeof ObjectSchema>
+/** `backup.json`: the commit of a backup. */
+export type BackupRecord = z.infer<typeof BackupRecordSchema>
+
+/**
+ * Reads `backup.json`.
+ * @returns undefined when the backup does not exist, or is not complete
+ * @throws PgrecallError `damaged` when the record cannot be believed
+ */
+export async function readBackupRecord(
+  storage: Storage,
+  cluster: string,
+  id: string,
+): Promise<BackupRecord | undefined> {
+  if (!isBackupId(id)) return undefined
+  const key = backupRecordKey(cluster, id)
+  const bytes = await readObject(storage, key)
+  if (!bytes) return undefined
+  try {
+    const record = BackupRecordSchema.parse(JSON.parse(bytes.toString('utf8')))
+    if (record.id !== id) throw new Error(`it says that it is ${record.id}`)
+    return record
+  } catch (error) {
+    const reason =
+      error instanceof z.ZodError ? z.prettifyError(error).replace(/\s+/g, ' ') : (error as Error).message
+    throw new PgrecallError('damaged', `${storage.location}/${key} cannot be read: ${reason}`, {
+      hint: 'the file was changed or damaged after it was written; other backups are not affected',
+      cause: error,
+    })
+  }
+}
+
+/** A backup without the list of its objects. */
+export function summaryOf(record: BackupRecord): BackupSummary {
+  const { objects: _objects, ...summary } = record
+  return summary
+}

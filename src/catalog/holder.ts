@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { systemCode } from '../errors.ts'
+
+/** Who holds a lock or a pin: enough to tell, on the same host at once and elsewhere with time, whether it lives. */
+export interface Holder {
+  id: string
+  purpose: string
+  host: string
+  pid: number
+  /** When the process began, in the kernel's ticks: a process id alone may be given to another process. */
+  processStart: string
+  since: string
+  renewedAt: string
+}
+
+/** How often a holder renews what it holds. */
+export const RENEW_MS = 30_000
+/** A holder on another host that has not renewed for this long may be dead, or its clock may be wrong. */
+export const SUSPECT_MS = 5 * 60_000
+
+export async function newHolder(purpose: string, now: Date): Promise<Holder> {
+  const time = now.toISOString()
+  const start = (await processStart(process.pid)) ?? ''
+  return {
+    id: randomUUID(),
+    purpose,
+    host: hostname(),
+    pid: process.pid,
+    processStart: start,
+    since: time,
+    renewedAt: time,
+  }
+}
+
+/** `dead` and `alive` are certain; `suspect` is a silent holder on another host. */
+export async function stateOf(holder: Holder, now: Date): Promise<'alive' | 'suspect' | 'dead'> {
+  if (holder.host === hostname()) {
+    const start = await processStart(holder.pid)
+    return start === undefined ||
+      (holder.processStart !== '' && start !== '' && start !== holder.processStart)
+      ? 'dead'
+      : 'alive'
+  }
+  return Math.abs(now.getTime() - Date.parse(holder.renewedAt)) > SUSPECT_MS ? 'suspect' : 'alive'
+}
+
+export function describeHolder(holder: Holder): string {
+  return `${holder.purpose} (process ${holder.pid} on ${holder.host}, since ${holder.since})`
+}
+
+/** Reads a holder's record; undefined when the bytes are none, as after a crash of the store. */
+export function parseHolder(bytes: Buffer | undefined): Holder | undefined {
+  try {
+    const value = JSON.parse(bytes?.toString('utf8') ?? '') as Holder
+    return typeof value.id === 'string' && typeof value.host === 'string' && Number.isInteger(value.pid)
+      ? value
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Undefined when there is no such process; empty where the system does not tell when it began. */
+async function processStart(pid: number): Promise<string | undefined> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
+    // The command's name, in parentheses, may hold spaces; the start time is the 20th field after it.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') return ''
+  }
+  try {
+    process.kill(pid, 0)
+    return ''
+  } catch (error) {
+    return systemCode(error) === 'ESRCH' ? undefined : ''
+  }
+}

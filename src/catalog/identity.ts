@@ -1,0 +1,99 @@
+import { randomUUID } from 'node:crypto'
+import { PgrecallError } from '../errors.ts'
+import { readObject, type Storage } from '../storage/storage.ts'
+import { identityKey, REPOSITORY_MARKER } from './layout.ts'
+
+/** The version of the layout that this program reads and writes. */
+export const FORMAT = 1
+
+/** Which PostgreSQL cluster a cluster's folder belongs to. Written once, by the first that stores anything. */
+export interface ClusterIdentity {
+  systemIdentifier: string
+  walSegmentBytes: number
+}
+
+const same = (a: ClusterIdentity, b: ClusterIdentity) => a.systemIdentifier === b.systemIdentifier
+
+/**
+ * Makes sure that a cluster's folder belongs to this PostgreSQL cluster, and claims it when it belongs to none.
+ * @throws PgrecallError `conflict` when it belongs to another one
+ */
+export async function claimIdentity(
+  storage: Storage,
+  cluster: string,
+  identity: ClusterIdentity,
+): Promise<void> {
+  let known = await readIdentity(storage, cluster)
+  if (!known) {
+    await markRepository(storage)
+    const record = { format: FORMAT, ...identity }
+    await storage.put(identityKey(cluster), Buffer.from(`${JSON.stringify(record, undefined, 2)}\n`), {
+      ifAbsent: true,
+    })
+    known = await readIdentity(storage, cluster)
+  }
+  if (!known || !same(known, identity)) {
+    throw new PgrecallError(
+      'conflict',
+      `"${cluster}" in ${storage.location} belongs to the PostgreSQL cluster ${known?.systemIdentifier}, this is ${identity.systemIdentifier}; nothing was stored`,
+      {
+        hint: 'two clusters cannot share a name: give this one a name of its own under "clusters" (after initdb or pg_upgrade a cluster is a new one)',
+      },
+    )
+  }
+}
+
+/** The identity that a cluster's folder has, or undefined while nothing was stored there. */
+export async function readIdentity(storage: Storage, cluster: string): Promise<ClusterIdentity | undefined> {
+  const key = identityKey(cluster)
+  const bytes = await readObject(storage, key)
+  if (!bytes) return undefined
+  const record = parseObject(bytes, storage, key)
+  requireKnownFormat(record, storage, key)
+  const { systemIdentifier, walSegmentBytes } = record
+  if (typeof systemIdentifier !== 'string' || typeof walSegmentBytes !== 'number') {
+    throw damaged(storage, key)
+  }
+  return { systemIdentifier, walSegmentBytes }
+}
+
+/** Writes the repository's own marker if there is none; refuses a repository of a later format. */
+export async function markRepository(storage: Storage): Promise<{ id: string; created: boolean }> {
+  const record = { format: FORMAT, id: randomUUID(), created: new Date().toISOString() }
+  const result = await storage.put(
+    REPOSITORY_MARKER,
+    Buffer.from(`${JSON.stringify(record, undefined, 2)}\n`),
+    {
+      ifAbsent: true,
+    },
+  )
+  const bytes = await readObject(storage, REPOSITORY_MARKER)
+  const known = bytes ? parseObject(bytes, storage, REPOSITORY_MARKER) : record
+  requireKnownFormat(known, storage, REPOSITORY_MARKER)
+  return { id: String(known.id), created: result === 'stored' }
+}
+
+function parseObject(bytes: Buffer, storage: Storage, key: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(bytes.toString('utf8'))
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  } catch {}
+  throw damaged(storage, key)
+}
+
+function requireKnownFormat(record: Record<string, unknown>, storage: Storage, key: string): void {
+  if (record.format === FORMAT) return
+  throw new PgrecallError(
+    'repository',
+    `${storage.location}/${key} has format ${record.format}, this pgrecall knows ${FORMAT}`,
+    {
+      hint: 'use the newest pgrecall of all hosts that share the repository',
+    },
+  )
+}
+
+function damaged(storage: Storage, key: string): PgrecallError {
+  return new PgrecallError('damaged', `${storage.location}/${key} is not what pgrecall wrote`, {
+    hint: 'restore this small file from a copy of the repository, or write it anew as docs/format.md shows',
+  })
+}

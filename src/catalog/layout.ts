@@ -1,0 +1,50 @@
+import { parseWalFile, timelineName } from '../postgres/wal-file.ts'
+
+/** Where things lie in a repository. The whole layout is in this file and in docs/format.md. */
+export const REPOSITORY_MARKER = 'pgrecall.json'
+
+/** What a cluster may be called: it is a folder's name. */
+export const CLUSTER_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/
+
+export const identityKey = (cluster: string) => `${cluster}/cluster.json`
+export const catalogKey = (cluster: string) => `${cluster}/catalog.json`
+export const locksPrefix = (cluster: string) => `${cluster}/locks/`
+export const pinsPrefix = (cluster: string) => `${cluster}/pins/`
+export const backupsPrefix = (cluster: string) => `${cluster}/backups/`
+export const backupPrefix = (cluster: string, id: string) => `${cluster}/backups/${id}/`
+/** The object whose presence makes a backup exist; written last, removed first. */
+export const backupRecordKey = (cluster: string, id: string) => `${cluster}/backups/${id}/backup.json`
+export const walPrefix = (cluster: string) => `${cluster}/wal/`
+
+/** What is appended to the name of every WAL file in the archive. */
+export const WAL_SUFFIX = '.zst'
+
+/**
+ * The key of a file of `pg_wal`: `wal/<timeline>/<log>/<name>.zst`, 256 segments of 16 MiB to a folder, histories
+ * directly in their timeline's folder.
+ * @param name must be a WAL file's name
+ */
+export function walKey(cluster: string, name: string): string {
+  const file = parseWalFile(name)
+  if (!file) throw new TypeError(`"${name}" is not the name of a WAL file`)
+  const folder = file.kind === 'history' ? '' : `${timelineName(file.log)}/`
+  return `${walPrefix(cluster)}${timelineName(file.timeline)}/${folder}${name}${WAL_SUFFIX}`
+}
+
+/** The WAL file's name in a key, or undefined for any other object. */
+export function walNameOf(key: string): string | undefined {
+  const last = key.slice(key.lastIndexOf('/') + 1)
+  return last.endsWith(WAL_SUFFIX) ? last.slice(0, -WAL_SUFFIX.length) : undefined
+}
+
+const BACKUP_ID = /^\d{8}T\d{6}Z-[a-z]+$/
+
+/** Whether a name has the form of a backup's id, `20261120T231500Z-full`. */
+export function isBackupId(name: string): boolean {
+  return BACKUP_ID.test(name)
+}
+
+/** The id of a backup that begins now. @param second the moment, whole seconds count */
+export function backupId(second: Date, type: string): string {
+  return `${second.toISOString().replace(/[-:]|\.\d+/g, '')}-${type}`
+}

@@ -1,0 +1,149 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { PgrecallError } from '../errors.ts'
+import { readObject, type Storage } from '../storage/storage.ts'
+import { describeHolder, type Holder, newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
+import { locksPrefix } from './layout.ts'
+
+/**
+ * The lock of a cluster's writers in one repository. It needs of the store only `ifAbsent` and a list that shows
+ * what was written: each attempt takes the next number, `locks/0000000001.json`; a lock that a dead process left is
+ * broken by taking the number after it, which only one can get.
+ */
+export interface Lock extends AsyncDisposable {
+  /** Aborts when the lock is no longer ours: the work that it covers must stop. */
+  readonly lost: AbortSignal
+}
+
+export interface LockOptions {
+  /** What the holder is doing, for the message that others get: "backup", "retention". */
+  purpose: string
+  now: () => Date
+  signal?: AbortSignal
+  onWarning?: (text: string) => void
+}
+
+/**
+ * Takes the lock, or throws.
+ * @throws PgrecallError `busy` when a living process holds it
+ */
+export async function acquireLock(storage: Storage, cluster: string, options: LockOptions): Promise<Lock> {
+  for (let attempt = 1; ; attempt++) {
+    const held = await readLocks(storage, cluster)
+    for (const { key, holder } of held) await requireDead(storage, cluster, key, holder, options)
+    const number = held.length === 0 ? 1 : numberIn(held.at(-1)!.key) + 1
+    const key = `${locksPrefix(cluster)}${String(number).padStart(10, '0')}.json`
+    const holder = await newHolder(options.purpose, options.now())
+    if ((await storage.put(key, encode(holder), { ifAbsent: true })) === 'stored') {
+      const known = new Set([key, ...held.map((entry) => entry.key)])
+      const others = (await readLocks(storage, cluster)).filter((entry) => !known.has(entry.key))
+      if (others.length === 0) {
+        for (const dead of held) await storage.remove(dead.key)
+        return new HeldLock(storage, cluster, key, holder, options)
+      }
+      // Somebody began from another view of the locks at the same moment: both step back.
+      await storage.remove(key)
+    }
+    if (attempt === 5) {
+      throw new PgrecallError(
+        'busy',
+        `another pgrecall is taking the lock of cluster "${cluster}" in ${storage.location}`,
+        {
+          hint: 'wait for it to end, and run this again',
+        },
+      )
+    }
+    await wait(50 + Math.random() * 500, undefined, options.signal && { signal: options.signal })
+  }
+}
+
+async function requireDead(
+  storage: Storage,
+  cluster: string,
+  key: string,
+  holder: Holder | undefined,
+  options: LockOptions,
+): Promise<void> {
+  if (!holder) return
+  let state = await stateOf(holder, options.now())
+  if (state === 'suspect') {
+    // Clocks of two hosts may differ by minutes; only watching tells whether the other one still renews.
+    options.onWarning?.(
+      `the lock of ${describeHolder(holder)} looks abandoned; watching it before it is broken`,
+    )
+    await wait(RENEW_MS * 1.5, undefined, options.signal && { signal: options.signal })
+    const later = parseHolder(await readObject(storage, key))
+    state = !later || (later.id === holder.id && later.renewedAt === holder.renewedAt) ? 'dead' : 'alive'
+  }
+  if (state === 'alive') {
+    throw new PgrecallError(
+      'busy',
+      `cluster "${cluster}" in ${storage.location} is locked by ${describeHolder(holder)}`,
+      {
+        hint: 'wait for it to end, and run this again; a lock that a dead process left is broken by itself',
+      },
+    )
+  }
+  options.onWarning?.(`broke the lock that ${describeHolder(holder)} left behind`)
+}
+
+async function readLocks(
+  storage: Storage,
+  cluster: string,
+): Promise<{ key: string; holder: Holder | undefined }[]> {
+  const locks = []
+  for await (const { key } of storage.list(locksPrefix(cluster))) {
+    const bytes = await readObject(storage, key)
+    if (bytes) locks.push({ key, holder: parseHolder(bytes) })
+  }
+  return locks
+}
+
+class HeldLock implements Lock {
+  readonly #storage: Storage
+  readonly #cluster: string
+  readonly #key: string
+  readonly #lost = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  #renewal: Promise<void> = Promise.resolve()
+
+  constructor(storage: Storage, cluster: string, key: string, holder: Holder, options: LockOptions) {
+    this.#storage = storage
+    this.#cluster = cluster
+    this.#key = key
+    this.#timer = setInterval(() => {
+      this.#renewal = this.#renewal
+        .then(() => this.#renew(holder, options.now()))
+        .catch((error) => {
+          options.onWarning?.(`could not renew the lock: ${error.message}`)
+        })
+    }, RENEW_MS)
+    this.#timer.unref()
+  }
+
+  get lost(): AbortSignal {
+    return this.#lost.signal
+  }
+
+  async #renew(holder: Holder, now: Date): Promise<void> {
+    const own = await this.#storage.stat(this.#key)
+    const locks = await readLocks(this.#storage, this.#cluster)
+    if (!own || locks.some((entry) => entry.key > this.#key)) {
+      this.#lost.abort(
+        new PgrecallError('busy', `another host broke our lock of cluster "${this.#cluster}" and took it`, {
+          hint: 'this host could not renew the lock for minutes; run this again when the other one has ended',
+        }),
+      )
+      return
+    }
+    await this.#storage.put(this.#key, encode({ ...holder, renewedAt: now.toISOString() }))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#renewal
+    await this.#storage.remove(this.#key)
+  }
+}
+
+const numberIn = (key: string) => Number.parseInt(key.slice(key.lastIndexOf('/') + 1), 10)
+const encode = (holder: Holder) => Buffer.from(`${JSON.stringify(holder)}\n`)

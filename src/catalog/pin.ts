@@ -1,0 +1,62 @@
+import { readObject, type Storage } from '../storage/storage.ts'
+import { newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
+import { pinsPrefix } from './layout.ts'
+
+/** A running restore's claim on a backup: retention keeps what is being read, and the WAL from there on. */
+export interface Pin {
+  backup: string
+  purpose: string
+}
+
+/**
+ * Claims a backup for as long as the result is held.
+ * @throws PgrecallError `repository` when the repository cannot be written
+ */
+export async function pinBackup(
+  storage: Storage,
+  cluster: string,
+  backup: string,
+  purpose: string,
+  now: () => Date,
+): Promise<AsyncDisposable> {
+  const holder = await newHolder(purpose, now())
+  const key = `${pinsPrefix(cluster)}${holder.id}.json`
+  const write = () =>
+    storage.put(
+      key,
+      Buffer.from(`${JSON.stringify({ ...holder, backup, renewedAt: now().toISOString() })}\n`),
+    )
+  await write()
+  let renewal: Promise<unknown> = Promise.resolve()
+  const timer = setInterval(() => {
+    renewal = renewal.then(write).catch(() => {})
+  }, RENEW_MS)
+  timer.unref()
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      await renewal
+      await storage.remove(key)
+    },
+  }
+}
+
+/**
+ * The backups that somebody is reading now. Pins of dead processes are removed on the way; a silent one on another
+ * host still counts for a day, since keeping too long costs space and removing too early costs a restore.
+ */
+export async function livingPins(storage: Storage, cluster: string, now: Date): Promise<Pin[]> {
+  const pins: Pin[] = []
+  for await (const { key, modified } of storage.list(pinsPrefix(cluster))) {
+    const bytes = await readObject(storage, key)
+    const holder = parseHolder(bytes)
+    const backup = holder && (holder as unknown as { backup?: unknown }).backup
+    const state = holder ? await stateOf(holder, now) : 'suspect'
+    const isOld = now.getTime() - modified.getTime() > 24 * 60 * 60 * 1000
+    if (state === 'dead' || (state === 'suspect' && isOld)) await storage.remove(key)
+    else if (holder && typeof backup === 'string') {
+      pins.push({ backup, purpose: `${holder.purpose} on ${holder.host}` })
+    }
+  }
+  return pins
+}

@@ -1,0 +1,196 @@
+import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import { EXIT_CODES } from '../errors.ts'
+
+/** What a command is run with: its arguments by position, and its own and the global options. */
+export interface Invocation {
+  command: CommandName
+  args: string[]
+  options: Record<string, unknown>
+}
+
+export type CommandName =
+  | 'init'
+  | 'check'
+  | 'backup'
+  | 'list'
+  | 'show'
+  | 'restore'
+  | 'retention'
+  | 'wal-push'
+  | 'wal-fetch'
+  | 'catalog rebuild'
+  | 'completion'
+
+/**
+ * Declares the command line: what `--help`, the completions and the parser know.
+ * @param run is called once with what was asked for
+ */
+export function buildProgram(version: string, run: (invocation: Invocation) => Promise<void>): Command {
+  const program = new Command('pgrecall')
+    .description('Backups of PostgreSQL that are proven to restore, with tools you already have.')
+    .version(version, '-V, --version', 'print the version')
+    .option(
+      '-c, --config <file>',
+      'the configuration (default: $PGRECALL_CONFIG, ~/.config/pgrecall/config.yaml, /etc/pgrecall/config.yaml)',
+    )
+    .option('--cluster <name>', 'the cluster, where the configuration has several')
+    .option('--repository <name>', 'the repository, where the cluster has several')
+    .option('--json', 'print the result as JSON')
+    .addOption(
+      new Option('--log-level <level>', 'how much is logged').choices([
+        'error',
+        'warn',
+        'info',
+        'debug',
+        'trace',
+      ]),
+    )
+    .option('-q, --quiet', 'print nothing but warnings and errors')
+    .option('--no-progress', 'no progress bars')
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
+    .helpCommand(true)
+    .addHelpText('after', () => examples(EXAMPLES) + exitCodeHelp())
+    .showSuggestionAfterError()
+
+  const add = (name: CommandName, text: string, more: string[] = []) => {
+    const words = name.split(' ')
+    let parent = program
+    for (const word of words.slice(0, -1)) {
+      parent = parent.commands.find((child) => child.name() === word) ?? parent.command(word)
+    }
+    return parent
+      .command(words.at(-1)!)
+      .description(text)
+      .addHelpText('after', () => examples(more))
+      .action((...parameters) => {
+        const command = parameters.at(-1) as Command
+        return run({ command: name, args: command.args, options: command.optsWithGlobals() })
+      })
+  }
+
+  add(
+    'init',
+    'Make a configuration for the cluster that runs here, and print the lines for postgresql.conf',
+    ['pgrecall init --path /var/lib/pgrecall'],
+  )
+    .option('--path <dir>', 'where the repository is to be')
+    .option('--output <file>', 'where to write the configuration')
+    .option('--force', 'replace an existing configuration')
+
+  add(
+    'check',
+    'Check that backups will work: configuration, connection, and a real WAL segment through the archive',
+    ['pgrecall check && echo "ready for tonight"'],
+  ).option('--timeout <seconds>', 'how long to wait for the segment', wholeNumber(1), 60)
+
+  add('backup', 'Take a full backup of a running cluster', [
+    'pgrecall backup',
+    'pgrecall backup --label "before the upgrade" --checkpoint spread',
+    'pgrecall backup --standalone          # carries its own WAL, needs no archive',
+  ])
+    .option('--label <text>', 'a note that list shows', '')
+    .addOption(
+      new Option('--checkpoint <mode>', 'start at once (fast) or spread the load (spread)').choices([
+        'fast',
+        'spread',
+      ]),
+    )
+    .option('--standalone', 'put the WAL that the backup needs into it')
+    .option('-j, --jobs <number>', 'how many workers copy side by side', wholeNumber(1, 64))
+    .option('--compression <codec>', 'zstd:N, gzip:N or none')
+
+  add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".backups[].id"'])
+
+  add('show', 'Show one backup with everything that is recorded of it', ['pgrecall show latest']).addArgument(
+    new Argument('[id]', 'the backup').default('latest'),
+  )
+
+  add('restore', 'Restore a cluster, to the end of the WAL or to a moment', [
+    'pgrecall restore --data-directory /var/lib/postgresql/15/restored',
+    'pgrecall restore --time "2026-11-20 17:29" --target-action promote --force',
+    'pgrecall restore --time "2026-11-20 17:29" --dry-run',
+    'pgrecall restore --standby --tablespace /fast=/mnt/fast',
+  ])
+    .addArgument(
+      new Argument('[id]', 'the backup; the newest that fits the target when left out').default('latest'),
+    )
+    .option('-D, --data-directory <dir>', "where to (default: the cluster's data directory)")
+    .option(
+      '--time <moment>',
+      'recover to a moment, such as "2026-11-20 17:29:00" (local time unless a zone is given)',
+    )
+    .option('--lsn <position>', 'recover to a WAL position')
+    .option('--xid <id>', 'recover to the end of a transaction')
+    .option('--name <name>', 'recover to a restore point')
+    .option('--immediate', 'recover only until the backup is consistent')
+    .option('--exclusive', 'stop just before the target instead of just after it')
+    .addOption(
+      new Option('--target-action <action>', 'what the server does at the target')
+        .choices(['pause', 'promote', 'shutdown'])
+        .default('pause'),
+    )
+    .option('--target-timeline <timeline>', 'latest, current, or a number', 'latest')
+    .option('--standby', 'go on as a standby')
+    .option('--tablespace <OLD=NEW>', 'put a tablespace elsewhere (may be repeated)', collect, [])
+    .option('-j, --jobs <number>', 'how many workers restore side by side', wholeNumber(1, 64))
+    .option('--force', 'remove the cluster that is there')
+    .option('--dry-run', 'print the plan and change nothing')
+
+  add('retention', 'Remove backups that no rule keeps, and WAL that no backup needs', [
+    'pgrecall retention --dry-run',
+    'pgrecall retention --full 7',
+  ])
+    .option('--full <count>', 'how many full backups to keep', wholeNumber(1))
+    .option('--dry-run', 'print the plan and change nothing')
+
+  add('wal-push', 'Archive one WAL file; PostgreSQL runs this as archive_command', [
+    `archive_command = 'pgrecall wal-push "%p"'`,
+  ]).addArgument(new Argument('<path>', 'the file, %p in archive_command'))
+
+  add('wal-fetch', 'Fetch one WAL file; PostgreSQL runs this as restore_command', [
+    `restore_command = 'pgrecall wal-fetch "%f" "%p"'`,
+  ])
+    .addArgument(new Argument('<file>', 'the name of the WAL file, %f in restore_command'))
+    .addArgument(new Argument('<destination-path>', 'where to put it, %p in restore_command'))
+
+  program.command('catalog').description('Work on the catalog of backups and WAL')
+  add('catalog rebuild', 'Make catalog.json again from what is stored')
+
+  add('completion', 'Print a completion script', ['source <(pgrecall completion bash)']).addArgument(
+    new Argument('<shell>', 'for which shell').choices(['bash', 'zsh', 'fish']),
+  )
+  return program
+}
+
+const EXAMPLES = [
+  'pgrecall init                                    # once, on the database host',
+  'pgrecall check                                   # is everything in place?',
+  'pgrecall backup                                  # now, or from cron',
+  'pgrecall restore --time "2026-11-20 17:29"       # when it matters',
+]
+
+function examples(lines: readonly string[]): string {
+  return lines.length === 0 ? '' : `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`
+}
+
+/** The table of exit codes, as it also stands in the README. */
+export function exitCodeHelp(): string {
+  const rows = Object.values(EXIT_CODES).map(
+    ({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`,
+  )
+  return `\nExit codes:\n    0  done\n${rows.join('\n')}\n`
+}
+
+function wholeNumber(least: number, most = 1_000_000): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < least || value > most) {
+      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`)
+    }
+    return value
+  }
+}
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value]
+}

@@ -1,0 +1,70 @@
+import { cutToWidth, displayWidth, escapeControls, paint, type Styles } from './terminal.ts'
+
+export interface Column {
+  title: string
+  /** 'left' unless said otherwise. */
+  align?: 'left' | 'right'
+  /** The look of every cell below the title, or a choice by what the cell says. */
+  style?: Styles | ((cell: string) => Styles | undefined)
+}
+
+export interface TableOptions {
+  color: boolean
+  /** In columns. A wider table has its widest left-aligned columns cut, with '…' where something is missing. */
+  width?: number | undefined
+}
+
+const GAP = '  '
+const NARROWEST_CUT = 8
+
+/**
+ * Lays out rows under titles.
+ * @param rows the cells as plain text; control characters are shown escaped, and missing cells are blank
+ * @returns the lines, titles first, joined by newlines, without blanks at their ends and without a last newline
+ */
+export function renderTable(columns: Column[], rows: string[][], options: TableOptions): string {
+  const titles = columns.map((column) => escapeControls(column.title))
+  const body = rows.map((row) => columns.map((_, index) => escapeControls(row[index] ?? '').trimEnd()))
+  const widths = fitWidths(columns, titles, body, options.width ?? Number.POSITIVE_INFINITY)
+
+  const render = (cells: string[], styleOf: (column: Column, cell: string) => Styles | undefined) =>
+    columns
+      .map((column, index) => {
+        const cell = shorten(cells[index]!, widths[index]!)
+        const style = styleOf(column, cells[index]!)
+        const painted = style === undefined ? cell : paint(cell, style, options.color)
+        const padding = ' '.repeat(widths[index]! - displayWidth(cell))
+        return column.align === 'right' ? padding + painted : painted + padding
+      })
+      .join(GAP)
+      .trimEnd()
+
+  return [
+    render(titles, () => 'bold'),
+    ...body.map((cells) =>
+      render(cells, ({ style }, cell) => (typeof style === 'function' ? style(cell) : style)),
+    ),
+  ].join('\n')
+}
+
+function fitWidths(columns: Column[], titles: string[], body: string[][], limit: number): number[] {
+  const widths = titles.map((title, index) =>
+    Math.max(displayWidth(title), ...body.map((cells) => displayWidth(cells[index]!))),
+  )
+  const floors = titles.map((title) => Math.max(displayWidth(title), NARROWEST_CUT))
+  let excess = widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - limit
+  for (; excess > 0; excess--) {
+    const widest = widths.reduce((best, width, index) => {
+      // Numbers are never cut: a shortened number is a wrong number.
+      if (columns[index]!.align === 'right' || width <= floors[index]!) return best
+      return best === -1 || width > widths[best]! ? index : best
+    }, -1)
+    if (widest === -1) break
+    widths[widest]!--
+  }
+  return widths
+}
+
+function shorten(cell: string, width: number): string {
+  return displayWidth(cell) <= width ? cell : `${cutToWidth(cell, width - 1)}…`
+}

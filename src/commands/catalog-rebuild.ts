@@ -1,0 +1,30 @@
+import { loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import type { Run } from './context.ts'
+
+export const run: Run = async (_invocation, context) => {
+  const { name } = context.cluster()
+  const rebuilt = []
+  for (const repository of context.repositories()) {
+    const catalog = await loadCatalog(repository.storage, name, { fresh: true })
+    await saveCatalog(repository.storage, catalog, context.now())
+    for (const { id, reason } of catalog.damaged) {
+      context.events.emit('warning', { text: `backup ${id} cannot be read: ${reason}` })
+    }
+    const segments = catalog.wal.flatMap((wal) => wal.ranges).reduce((sum, range) => sum + range.segments, 0)
+    rebuilt.push({
+      repository: repository.name,
+      backups: catalog.backups.length,
+      segments,
+      damaged: catalog.damaged,
+    })
+  }
+  return {
+    text: rebuilt
+      .map(
+        ({ repository, backups, segments }) =>
+          `The catalog in "${repository}" has ${backups} backups and ${segments} WAL segments.`,
+      )
+      .join('\n'),
+    json: rebuilt,
+  }
+}

@@ -1,0 +1,148 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { checkServer } from '../backup/preflight.ts'
+import { claimIdentity, markRepository } from '../catalog/identity.ts'
+import { walKey } from '../catalog/layout.ts'
+import { paint } from '../cli/terminal.ts'
+import { EXIT_CODES, PgrecallError, reasonOf } from '../errors.ts'
+import { switchWal } from '../postgres/low-level-backup.ts'
+import type { Server, ServerFacts } from '../postgres/server.ts'
+import type { CommandContext, Run } from './context.ts'
+
+interface Finding {
+  subject: string
+  verdict: 'pass' | 'warn' | 'fail'
+  text: string
+  hint?: string
+}
+
+/** Tries what tonight's backup and every archived segment will need, and says of each whether it works. */
+export const run: Run = async ({ options }, context) => {
+  const findings: Finding[] = []
+  const attempt = async <T>(
+    subject: string,
+    work: () => Promise<{ text: string; value: T; warnings?: string[] }>,
+  ) => {
+    try {
+      const { text, value, warnings = [] } = await work()
+      findings.push({ subject, verdict: 'pass', text })
+      for (const warning of warnings) findings.push({ subject, verdict: 'warn', text: warning })
+      return value
+    } catch (error) {
+      context.signal.throwIfAborted()
+      const hint = error instanceof PgrecallError ? error.hint : undefined
+      findings.push({ subject, verdict: 'fail', text: reasonOf(error), ...(hint && { hint }) })
+      return undefined
+    }
+  }
+
+  const configured = await attempt('configuration', async () => checkConfiguration(context))
+  if (configured) {
+    for (const { name, storage } of context.repositories()) {
+      await attempt(`repository "${name}"`, async () => {
+        await markRepository(storage)
+        return { text: `${storage.location} can be written`, value: true }
+      })
+    }
+    const server = await attempt('connection', async () => {
+      const connected = await context.connect()
+      return { text: `connected as "${connected.user}"`, value: connected }
+    })
+    if (server) {
+      await using _closing = server
+      await checkTheServer(server, configured, Number(options.timeout), context, attempt)
+    }
+  }
+  return {
+    text: findings.map((finding) => findingText(finding, context.view.color)).join('\n'),
+    json: findings,
+    exitCode: findings.some(({ verdict }) => verdict === 'fail') ? EXIT_CODES.problems.code : 0,
+  }
+}
+
+type Attempt = <T>(
+  subject: string,
+  work: () => Promise<{ text: string; value: T; warnings?: string[] }>,
+) => Promise<T | undefined>
+
+async function checkTheServer(
+  server: Server,
+  cluster: { name: string; dataDirectory: string | undefined },
+  timeoutSeconds: number,
+  context: CommandContext,
+  attempt: Attempt,
+): Promise<void> {
+  const facts = await attempt('server', async () => {
+    const checked = await checkServer({
+      server,
+      expectedDataDirectory: cluster.dataDirectory,
+      standalone: false,
+    })
+    const text = `PostgreSQL ${checked.facts.versionText} with ${checked.facts.dataDirectory}, archiving is on`
+    const warnings = [
+      ...checked.warnings,
+      ...(checked.facts.dataChecksums
+        ? []
+        : ['data checksums are off, so a page that the disk damaged is not noticed']),
+      ...checked.facts.outsideFiles.map((file) => `${file} is outside the data directory and in no backup`),
+    ]
+    return { text, value: checked.facts, warnings }
+  })
+  if (!facts) return
+  await attempt('archive', () => seeSegmentArrive(server, facts, cluster.name, timeoutSeconds, context))
+}
+
+async function checkConfiguration(context: CommandContext) {
+  const { file, warnings } = context.config()
+  const { name, config } = context.cluster()
+  const text = file ? `${file}, cluster "${name}"` : `no file, so the defaults hold; cluster "${name}"`
+  return { text, value: { name, dataDirectory: config.dataDirectory }, warnings }
+}
+
+/** The proof that archiving works is a segment that was written now and is in the repository. */
+async function seeSegmentArrive(
+  server: Server,
+  facts: ServerFacts,
+  cluster: string,
+  timeoutSeconds: number,
+  context: CommandContext,
+) {
+  const repositories = context.repositories()
+  for (const { storage } of repositories) await claimIdentity(storage, cluster, facts)
+  const begun = performance.now()
+  const segment = await switchWal(server, 'pgrecall check')
+  context.events.emit('step', { text: `Waiting for WAL segment ${segment} in the archive` })
+  for (const { name, storage } of repositories) {
+    while (!(await storage.stat(walKey(cluster, segment)))) {
+      if (performance.now() - begun > timeoutSeconds * 1000)
+        throw await notSeen(server, segment, name, timeoutSeconds)
+      await wait(100, undefined, { signal: context.signal })
+    }
+  }
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1)
+  return { text: `segment ${segment} was switched and is stored, after ${seconds} s`, value: segment }
+}
+
+async function notSeen(
+  server: Server,
+  segment: string,
+  repository: string,
+  seconds: number,
+): Promise<PgrecallError> {
+  const row = await server.one<{ failed: string | null; at: string | null }>(
+    'SELECT last_failed_wal AS failed, last_failed_time::text AS at FROM pg_stat_archiver',
+  )
+  const failing = row.failed ? `; the archiver last failed at ${row.at} with ${row.failed}` : ''
+  return new PgrecallError(
+    'failed',
+    `segment ${segment} did not arrive in "${repository}" within ${seconds} s${failing}`,
+    {
+      hint: "look into the server's log for what archive_command said",
+    },
+  )
+}
+
+function findingText({ subject, verdict, text, hint }: Finding, color: boolean): string {
+  const style = { pass: 'green', warn: 'yellow', fail: 'red' } as const
+  const mark = paint(verdict.padEnd(4), style[verdict], color)
+  return `${mark}  ${subject}: ${text}${hint ? `\n      ${hint}` : ''}`
+}

@@ -1,0 +1,48 @@
+import type { Repository } from '../catalog/repository.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import type { ClusterConfig } from '../config/schema.ts'
+import type { Events } from '../events.ts'
+import type { ConnectionOptions, Server } from '../postgres/server.ts'
+
+/** What main.ts builds and hands to a command. */
+export interface CommandContext {
+  events: Events
+  signal: AbortSignal
+  now: () => Date
+  /** The folder that the command was called in. */
+  cwd: string
+  home: string
+  env: Record<string, string | undefined>
+  isRoot: boolean
+  version: string
+  /** How PostgreSQL can call this very program again: an absolute path. */
+  launcher: string
+  /** What stdout looks like, for tables. */
+  view: { color: boolean; width: number | undefined }
+  /** The whole command line's program, for completions. */
+  completion: (shell: 'bash' | 'zsh' | 'fish') => Promise<string>
+
+  /** The configuration in force; the defaults when there is no file. */
+  config(): LoadedConfig
+  /** The cluster that `--cluster` names, or the only one. @throws PgrecallError `config` */
+  cluster(): { name: string; config: ClusterConfig }
+  /** The cluster's repositories, or the one that `--repository` names. @throws PgrecallError `config` */
+  repositories(): Repository[]
+  /** How to reach the cluster's server. @throws PgrecallError `config` or `connection` */
+  connection(): Promise<ConnectionOptions>
+  connect(): Promise<Server>
+}
+
+/** What a command gives back: the same result for people and for programs. */
+export interface Outcome {
+  text: string
+  json: unknown
+  /** 0 unless the result itself is a negative answer. */
+  exitCode?: number
+}
+
+/** Every command has this shape. */
+export type Run = (
+  invocation: { args: string[]; options: Record<string, unknown> },
+  context: CommandContext,
+) => Promise<Outcome>

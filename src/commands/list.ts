@@ -1,0 +1,92 @@
+import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
+import { walGaps } from '../catalog/wal-ranges.ts'
+import { renderTable } from '../cli/table.ts'
+import { formatBytes } from '../cli/units.ts'
+import type { CommandContext, Run } from './context.ts'
+
+export const run: Run = async (_invocation, context) => {
+  const { name } = context.cluster()
+  const found = []
+  for (const repository of context.repositories()) {
+    const catalog = await loadCatalog(repository.storage, name)
+    found.push({ repository: repository.name, location: repository.storage.location, catalog })
+  }
+  return {
+    text: found
+      .map(
+        ({ repository, location, catalog }) =>
+          `Cluster "${name}" in repository "${repository}" (${location})\n\n${catalogText(catalog, context)}`,
+      )
+      .join('\n\n'),
+    json: found.map(({ repository, catalog }) => ({
+      repository,
+      ...catalog,
+      gaps: walGaps(catalog.wal, catalog.walSegmentBytes),
+    })),
+  }
+}
+
+function catalogText(catalog: Catalog, { view }: CommandContext): string {
+  const sections = [backupTable(catalog, view), walTable(catalog, view)]
+  const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
+  if (gaps.length > 0) {
+    const lines = gaps.map(
+      ({ timeline, first, last, segments }) =>
+        `  timeline ${timeline}: ${segments === 1 ? first : `${first} to ${last}`} (${segments} segments)`,
+    )
+    sections.push(`The archive has holes; no recovery goes across them:\n${lines.join('\n')}`)
+  }
+  for (const { id, reason } of catalog.damaged) sections.push(`Backup ${id} cannot be read: ${reason}`)
+  return sections.join('\n\n')
+}
+
+function backupTable(catalog: Catalog, view: CommandContext['view']): string {
+  if (catalog.backups.length === 0) return 'No backups yet; "pgrecall backup" takes one.'
+  return renderTable(
+    [
+      { title: 'Backup', style: 'bold' },
+      { title: 'Restorable from' },
+      { title: 'Timeline', align: 'right' },
+      { title: 'Data', align: 'right' },
+      { title: 'Stored', align: 'right' },
+      { title: 'WAL' },
+      { title: 'Label' },
+    ],
+    catalog.backups.map((backup) => [
+      backup.id,
+      backup.stop.time.replace(/\.\d+Z$/, 'Z'),
+      String(backup.timeline),
+      formatBytes(backup.dataBytes),
+      formatBytes(backup.storedBytes),
+      backup.standalone ? 'included' : 'archive',
+      backup.label,
+    ]),
+    view,
+  )
+}
+
+function walTable(catalog: Catalog, view: CommandContext['view']): string {
+  const rows = catalog.wal.flatMap(({ timeline, ranges }) =>
+    ranges.map((range) => [
+      String(timeline),
+      range.first,
+      range.last,
+      String(range.segments),
+      formatBytes(range.storedBytes),
+      range.newestStoredAt.replace(/\.\d+Z$/, 'Z'),
+    ]),
+  )
+  if (rows.length === 0) return 'No WAL in the archive.'
+  return renderTable(
+    [
+      { title: 'Timeline', align: 'right' },
+      { title: 'First WAL' },
+      { title: 'Last WAL' },
+      { title: 'Segments', align: 'right' },
+      { title: 'Stored', align: 'right' },
+      { title: 'Newest stored at' },
+    ],
+    rows,
+    view,
+  )
+}

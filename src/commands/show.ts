@@ -1,0 +1,76 @@
+import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
+import { loadCatalog } from '../catalog/catalog.ts'
+import { backupPrefix } from '../catalog/layout.ts'
+import { renderTable } from '../cli/table.ts'
+import { formatBytes } from '../cli/units.ts'
+import { PgrecallError } from '../errors.ts'
+import type { CommandContext, Run } from './context.ts'
+
+export const run: Run = async ({ args }, context) => {
+  const { name } = context.cluster()
+  const asked = args[0] ?? 'latest'
+  for (const { name: repository, storage } of context.repositories()) {
+    const id = asked === 'latest' ? (await loadCatalog(storage, name)).backups.at(-1)?.id : asked
+    const record = id === undefined ? undefined : await readBackupRecord(storage, name, id)
+    if (!record) continue
+    const folder = `${storage.location}/${backupPrefix(name, record.id)}`
+    return { text: recordText(record, repository, folder, context), json: { repository, ...record } }
+  }
+  throw new PgrecallError(
+    'absent',
+    asked === 'latest' ? `cluster "${name}" has no backup yet` : `there is no backup ${asked}`,
+    {
+      hint:
+        asked === 'latest'
+          ? 'take one with "pgrecall backup"'
+          : '"pgrecall list" shows the backups that there are',
+    },
+  )
+}
+
+function recordText(
+  record: BackupRecord,
+  repository: string,
+  folder: string,
+  { view }: CommandContext,
+): string {
+  const facts: [string, string][] = [
+    ['Backup', record.id],
+    ['Cluster', `${record.cluster} (system identifier ${record.systemIdentifier})`],
+    ['Repository', `${repository}, ${folder}`],
+    ['Label', record.label || '-'],
+    ['PostgreSQL', record.postgres.text],
+    ['Type', `${record.type}, method ${record.method}, ${record.codec}`],
+    ['Started', `${record.start.time}  LSN ${record.start.lsn}  WAL ${record.start.walFile}`],
+    ['Consistent', `${record.stop.time}  LSN ${record.stop.lsn}  WAL ${record.stop.walFile}`],
+    ['Timeline', String(record.timeline)],
+    ['WAL', record.standalone ? 'included (standalone)' : 'in the archive'],
+    [
+      'Data',
+      `${formatBytes(record.dataBytes)} in ${record.files} files; checksums ${record.dataChecksums ? 'on' : 'off'}`,
+    ],
+    ['Stored', `${formatBytes(record.storedBytes)} in ${record.objects.length} objects`],
+    ['By hand', `${folder}RESTORE.txt`],
+    ...record.tablespaces.map(({ name, oid, location, bytes }): [string, string] => [
+      'Tablespace',
+      `${name} (${oid}) at ${location}, ${formatBytes(bytes)}`,
+    ]),
+    ...record.outsideFiles.map((file): [string, string] => ['Not included', file]),
+    ...record.warnings.map((text): [string, string] => ['Warning', text]),
+  ]
+  const table = renderTable(
+    [{ title: 'Object' }, { title: 'Kind' }, { title: 'Stored', align: 'right' }, { title: 'SHA-256' }],
+    record.objects.map(({ name, kind, bytes, sha256 }) => [
+      name,
+      kind,
+      formatBytes(bytes),
+      `${sha256.slice(0, 16)}…`,
+    ]),
+    view,
+  )
+  return `${renderTable(
+    [{ title: '', style: 'bold' }, { title: '' }],
+    facts.map(([title, text]) => [title, text]),
+    { ...view, width: Number.POSITIVE_INFINITY },
+  ).trimStart()}\n\n${table}`
+}

@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { ConnectionOptions } from '../postgres/server.ts'
+import type { LocalServer } from './defaults.ts'
+import type { ClusterConfig } from './schema.ts'
+
+/**
+ * How to reach a cluster's server: what the configuration says, then libpq's variables, then the one server that runs
+ * on this host.
+ * @throws PgrecallError `config` when several servers run here and none is named
+ */
+export function connectionFor(
+  configured: ClusterConfig['connection'],
+  env: Record<string, string | undefined>,
+  findServers: () => LocalServer[],
+): ConnectionOptions {
+  if (typeof configured === 'string') return { uri: configured }
+  const { passwordFile, ...connection } = configured
+  const password = passwordFile === undefined ? connection.password : readPassword(passwordFile)
+  const place = (connection.host ?? env.PGHOST) ? {} : localPlace(connection.port ?? env.PGPORT, findServers)
+  return {
+    database: env.PGDATABASE || 'postgres',
+    user: env.PGUSER || userInfo().username,
+    ...place,
+    ...withoutUndefined({ ...connection, password }),
+  }
+}
+
+function localPlace(
+  port: number | string | undefined,
+  findServers: () => LocalServer[],
+): { host?: string; port?: number } {
+  const servers = findServers().filter((server) => port === undefined || server.port === Number(port))
+  if (servers.length > 1) {
+    const list = servers.map((server) => `port ${server.port} in ${server.host}`).join(', ')
+    throw new PgrecallError('config', `several servers run on this host: ${list}`, {
+      hint: 'say which one with "connection" in the configuration, or with PGHOST and PGPORT',
+    })
+  }
+  const [server] = servers
+  return server ? { host: server.host, port: server.port } : { host: 'localhost' }
+}
+
+function readPassword(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').replace(/\r?\n$/, '')
+  } catch (error) {
+    throw new PgrecallError('config', `cannot read the password file ${file}: ${reasonOf(error)}`, {
+      hint: 'correct connection.passwordFile, and let the user who runs pgrecall read it',
+      cause: error,
+    })
+  }
+}
+
+function withoutUndefined<T extends Record<string, unknown>>(options: T): ConnectionOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}

@@ -1,0 +1,24 @@
+import { lstatSync, mkdirSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+/**
+ * The first file that Node reads. It turns the compile cache on, then loads the rest, which is a third faster with it.
+ * The cache lies in a folder that is ours alone: what is in it is executed.
+ */
+function useCompileCache(): void {
+  try {
+    const folder = join(homedir(), '.cache', 'pgrecall')
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const facts = lstatSync(folder)
+    const isOurs = facts.isDirectory() && facts.uid === process.getuid?.() && (facts.mode & 0o022) === 0
+    if (isOurs) enableCompileCache(folder)
+  } catch {
+    // Without a home, or with a read-only one, starting takes some milliseconds more.
+  }
+}
+
+useCompileCache()
+const { main } = await import('./main.ts')
+await main()

@@ -1,0 +1,264 @@
+import { homedir } from 'node:os'
+import { CommanderError } from 'commander'
+import type { Repository } from './catalog/repository.ts'
+import { buildProgram, type CommandName, type Invocation } from './cli/program.ts'
+import { decideColor, Terminal } from './cli/terminal.ts'
+import type { CommandContext, Outcome, Run } from './commands/context.ts'
+import type { LoadedConfig } from './config/load.ts'
+import { EXIT_CODES, exitCodeOf, PgrecallError, reasonOf } from './errors.ts'
+import { Events } from './events.ts'
+import type { ConnectionOptions } from './postgres/server.ts'
+import { openStorage } from './storage/open.ts'
+
+/** One file per verb, loaded when it is called: PostgreSQL calls two of them for every segment. */
+const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
+  init: () => import('./commands/init.ts'),
+  check: () => import('./commands/check.ts'),
+  backup: () => import('./commands/backup.ts'),
+  list: () => import('./commands/list.ts'),
+  show: () => import('./commands/show.ts'),
+  restore: () => import('./commands/restore.ts'),
+  retention: () => import('./commands/retention.ts'),
+  'wal-push': () => import('./commands/wal-push.ts'),
+  'wal-fetch': () => import('./commands/wal-fetch.ts'),
+  'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
+  completion: () => import('./commands/completion.ts'),
+}
+
+declare const process: NodeJS.Process & { env: { PGRECALL_VERSION: string } }
+
+/** The composition root: the only place that builds clients, reads the process's surroundings and exits. */
+export async function main(): Promise<void> {
+  const version = process.env.PGRECALL_VERSION ?? 'development'
+  const terminal = new Terminal({
+    stream: process.stderr,
+    color: decideColor(process.env, process.stderr),
+    interactive: process.stderr.isTTY === true && process.env.TERM !== 'dumb',
+  })
+  const asJson = process.argv.includes('--json')
+  let exitCode = 0
+  try {
+    const program = buildProgram(version, async (invocation) => {
+      exitCode = await runCommand(invocation, version, terminal)
+    })
+    for (const command of [
+      program,
+      ...program.commands,
+      ...program.commands.flatMap((child) => child.commands),
+    ]) {
+      command.exitOverride().configureOutput({ outputError: () => {} })
+    }
+    await program.parseAsync()
+  } catch (error) {
+    terminal.clearStatus()
+    exitCode = report(error, terminal, asJson)
+  }
+  terminal.close()
+  process.exitCode = exitCode
+}
+
+async function runCommand(invocation: Invocation, version: string, terminal: Terminal): Promise<number> {
+  const { options } = invocation
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      stop.abort(
+        new PgrecallError('interrupted', `stopped by ${signal}`, {
+          hint: 'run the same command again to go on',
+        }),
+      )
+    })
+  }
+  const events = new Events()
+  const context = await buildContext(invocation, version, events, stop.signal)
+  await subscribe(events, terminal, context, invocation)
+  const { run } = await COMMANDS[invocation.command]()
+  const outcome = await run(invocation, context)
+  terminal.clearStatus()
+  await print(outcome, options)
+  return outcome.exitCode ?? 0
+}
+
+async function print(outcome: Outcome, options: Record<string, unknown>): Promise<void> {
+  const text = options.json
+    ? JSON.stringify(outcome.json, bigintAsText, 2)
+    : options.quiet
+      ? ''
+      : outcome.text
+  if (text === '') return
+  await new Promise<void>((resolve) => {
+    // A reader that went away, as "head" does, is no error.
+    process.stdout.once('error', () => resolve())
+    process.stdout.write(text.endsWith('\n') ? text : `${text}\n`, () => resolve())
+  })
+}
+
+const bigintAsText = (_key: string, value: unknown) => (typeof value === 'bigint' ? String(value) : value)
+
+async function subscribe(
+  events: Events,
+  terminal: Terminal,
+  context: CommandContext,
+  { command, options }: Invocation,
+): Promise<void> {
+  const isHook = command === 'wal-push' || command === 'wal-fetch'
+  const { attachProgress } = await import('./cli/progress.ts')
+  const shown =
+    options.progress === false
+      ? new Terminal({ stream: process.stderr, color: terminal.color, interactive: false })
+      : terminal
+  attachProgress(events, shown, {
+    clock: () => performance.now(),
+    unicode: /utf-?8/i.test(process.env.LC_ALL || process.env.LC_CTYPE || process.env.LANG || ''),
+    quiet: options.quiet === true || isHook,
+  })
+  // Help and completions work without a configuration; every other command reads it, and fails there with a sentence.
+  if (command === 'completion' || command === 'init') return
+  const { config, warnings } = context.config()
+  const level = (options.logLevel as typeof config.log.level | undefined) ?? config.log.level
+  const isVerbose = level === 'debug' || level === 'trace'
+  if (config.log.file !== undefined || isVerbose) {
+    const { createLogger } = await import('./cli/log.ts')
+    const log = await createLogger({
+      level,
+      events,
+      file: config.log.file,
+      terminal: isVerbose ? terminal : undefined,
+    })
+    if (log.warning) terminal.line(`warning: ${log.warning}`)
+    events.emit('detail', {
+      text: `pgrecall ${context.version} ${command}`,
+      facts: { arguments: process.argv.slice(2) },
+    })
+  }
+  if (!isHook) for (const text of warnings) events.emit('warning', { text })
+}
+
+async function buildContext(
+  { options }: Invocation,
+  version: string,
+  events: Events,
+  signal: AbortSignal,
+): Promise<CommandContext> {
+  const { env } = process
+  const isRoot = process.getuid?.() === 0
+  const { loadConfig } = await import('./config/load.ts')
+  const { defaultConfig, findLocalServers, homeOf } = await import('./config/defaults.ts')
+  const cwd = process.cwd()
+  let loaded: LoadedConfig | undefined
+  const config = () => {
+    loaded ??= loadConfig(options.config as string | undefined, { env, home: homedir(), cwd }) ?? {
+      config: defaultConfig(env, homeForDefaults()),
+      file: undefined,
+      warnings: [],
+    }
+    return loaded
+  }
+  /** Root acts for the server's own user, with whom it has to share the repository. */
+  const homeForDefaults = () => {
+    const owner = isRoot ? findLocalServers()[0]?.uid : undefined
+    return (owner === undefined ? undefined : homeOf(owner)) ?? homedir()
+  }
+  const cluster = () => chooseCluster(config(), options.cluster as string | undefined)
+  const connection = async (): Promise<ConnectionOptions> => {
+    const { connectionFor } = await import('./config/connection.ts')
+    return connectionFor(safely(() => cluster().config.connection) ?? {}, env, findLocalServers)
+  }
+  return {
+    events,
+    signal,
+    now: () => new Date(),
+    cwd,
+    home: homedir(),
+    env,
+    isRoot,
+    version,
+    launcher: env.PGRECALL_LAUNCHER ?? process.argv[1] ?? 'pgrecall',
+    view: {
+      color: decideColor(env, process.stdout),
+      width: process.stdout.isTTY ? process.stdout.columns : undefined,
+    },
+    completion: async (shell) => {
+      const { completionScript } = await import('./cli/completion.ts')
+      return completionScript(
+        shell,
+        buildProgram(version, async () => {}),
+      )
+    },
+    config,
+    cluster,
+    repositories: () => chooseRepositories(config(), cluster(), options.repository as string | undefined),
+    connection,
+    connect: async () => (await import('./postgres/server.ts')).Server.connect(await connection()),
+  }
+}
+
+function safely<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
+}
+
+function chooseCluster(
+  { config, file }: LoadedConfig,
+  named: string | undefined,
+): ReturnType<CommandContext['cluster']> {
+  const names = Object.keys(config.clusters)
+  const name = named ?? (names.length === 1 ? names[0]! : undefined)
+  if (name !== undefined && Object.hasOwn(config.clusters, name))
+    return { name, config: config.clusters[name]! }
+  throw new PgrecallError(
+    'config',
+    name === undefined
+      ? `${file} has ${names.length} clusters`
+      : `${file ?? 'the default configuration'} has no cluster "${name}"`,
+    { hint: `say which one with --cluster: ${names.join(', ') || 'none is configured'}` },
+  )
+}
+
+function chooseRepositories(
+  { config }: LoadedConfig,
+  cluster: ReturnType<CommandContext['cluster']>,
+  named: string | undefined,
+): Repository[] {
+  const known = cluster.config.repositories
+  if (named !== undefined && !known.includes(named)) {
+    throw new PgrecallError('config', `cluster "${cluster.name}" has no repository "${named}"`, {
+      hint: `it has ${known.join(', ')}`,
+    })
+  }
+  return (named === undefined ? known : [named]).map((name) => ({
+    name,
+    storage: openStorage({ type: 'local', path: config.repositories[name]!.path }),
+  }))
+}
+
+/** The one place where an error is told. @returns the exit code */
+function report(error: unknown, terminal: Terminal, asJson: boolean): number {
+  if (error instanceof CommanderError) return reportUsage(error, terminal)
+  const known = error instanceof PgrecallError ? error : undefined
+  const message = known ? known.message : `${reasonOf(error)} (this is a bug in pgrecall)`
+  for (const line of `pgrecall: ${message}`.split('\n')) terminal.line(line)
+  if (known?.hint) terminal.line(`hint: ${known.hint}`)
+  const wantsTrace = process.argv.some(
+    (word, index) =>
+      /^--log-level=(?:debug|trace)$/.test(word) ||
+      (word === '--log-level' && /^(?:debug|trace)$/.test(process.argv[index + 1] ?? '')),
+  )
+  if ((!known || wantsTrace) && error instanceof Error) terminal.line(error.stack ?? '')
+  if (asJson) {
+    const facts = { kind: known?.kind ?? 'internal', message, hint: known?.hint ?? null }
+    process.stdout.write(`${JSON.stringify({ error: facts }, undefined, 2)}\n`)
+  }
+  return exitCodeOf(error)
+}
+
+function reportUsage(error: CommanderError, terminal: Terminal): number {
+  if (error.exitCode === 0) return 0
+  if (error.code === 'commander.help') return EXIT_CODES.usage.code
+  terminal.line(`pgrecall: ${error.message.replace(/^error: /, '')}`)
+  terminal.line('hint: "pgrecall --help" shows the commands, "pgrecall help COMMAND" one of them')
+  return EXIT_CODES.usage.code
+}

@@ -1,0 +1,78 @@
+/** Where a recovery is to end. Times are as PostgreSQL reads them, with a time zone. */
+export type RecoveryTarget =
+  | { kind: 'end' }
+  | { kind: 'immediate' }
+  | { kind: 'time'; time: string }
+  | { kind: 'lsn'; lsn: string }
+  | { kind: 'xid'; xid: string }
+  | { kind: 'name'; name: string }
+
+export interface RecoveryOptions {
+  majorVersion: number
+  /** What the server runs to fetch a WAL file; a shell command with `%f` and `%p`. */
+  restoreCommand: string
+  target: RecoveryTarget
+  /** Stop just before the target instead of just after it. */
+  exclusive: boolean
+  action: 'pause' | 'promote' | 'shutdown'
+  timeline: 'latest' | 'current' | number
+  /** Go on as a standby instead of opening for writes. */
+  standby: boolean
+}
+
+/** What has to stand in the data directory for the server to recover. */
+export interface RecoverySettings {
+  /** Where `lines` are appended: `postgresql.auto.conf`, or `recovery.conf` before 12. */
+  file: 'postgresql.auto.conf' | 'recovery.conf'
+  lines: string[]
+  /** An empty file that tells the server, from 12, to recover. */
+  signalFile: 'recovery.signal' | 'standby.signal' | undefined
+}
+
+/**
+ * The settings of a recovery.
+ * @see https://www.postgresql.org/docs/current/runtime-config-wal.html#RUNTIME-CONFIG-WAL-ARCHIVE-RECOVERY
+ */
+export function recoverySettings(options: RecoveryOptions): RecoverySettings {
+  const isOld = options.majorVersion < 12
+  const { target } = options
+  const settings: [string, string][] = [['restore_command', options.restoreCommand]]
+  if (isOld && options.standby) settings.push(['standby_mode', 'on'])
+  // "current" is the default before 12, and no value that the older servers know.
+  if (options.timeline !== 'current' || !isOld)
+    settings.push(['recovery_target_timeline', String(options.timeline)])
+  if (target.kind === 'immediate') settings.push(['recovery_target', 'immediate'])
+  if (target.kind === 'time') settings.push(['recovery_target_time', target.time])
+  if (target.kind === 'lsn') settings.push(['recovery_target_lsn', target.lsn])
+  if (target.kind === 'xid') settings.push(['recovery_target_xid', target.xid])
+  if (target.kind === 'name') settings.push(['recovery_target_name', target.name])
+  if (target.kind !== 'end') settings.push(['recovery_target_action', options.action])
+  if (['time', 'lsn', 'xid'].includes(target.kind) && options.exclusive) {
+    settings.push(['recovery_target_inclusive', 'off'])
+  }
+  return {
+    file: isOld ? 'recovery.conf' : 'postgresql.auto.conf',
+    lines: settings.map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`),
+    signalFile: isOld ? undefined : options.standby ? 'standby.signal' : 'recovery.signal',
+  }
+}
+
+const RECOVERY_SETTING =
+  /^\s*(?:restore_command|recovery_target\w*|standby_mode|recovery_end_command|archive_cleanup_command)\s*=/i
+
+/**
+ * A `postgresql.auto.conf` without the settings of an earlier recovery: two different targets keep a server from
+ * starting.
+ */
+export function withoutRecoverySettings(text: string): string {
+  return text
+    .split('\n')
+    .filter((line) => !RECOVERY_SETTING.test(line))
+    .join('\n')
+}
+
+/** A value inside a shell command inside a setting: `%` doubled, and quoted for the shell. */
+export function quoteForRestoreCommand(argument: string): string {
+  const plain = argument.replaceAll('%', '%%')
+  return /^[A-Za-z0-9_./:@=+-]+$/.test(plain) ? plain : `'${plain.replaceAll("'", `'\\''`)}'`
+}

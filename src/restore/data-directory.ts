@@ -1,0 +1,222 @@
+import { lstat, mkdir, open, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fsPath, nameFromBytes } from '../archive/file-name.ts'
+import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { looksLikeDataDirectory } from '../postgres/data-directory.ts'
+import type { RestorePlan } from './plan.ts'
+
+/** Lies in a data directory while a restore into it is under way: such a directory holds nothing but that. */
+export const MARKER = 'pgrecall.restore.json'
+/** `pg_control` under a name that no server looks for. */
+export const CONTROL_ASIDE = 'global/pg_control.pgrecall'
+const CONTROL = 'global/pg_control'
+
+type Owner = { uid: number; gid: number } | undefined
+
+/** A folder that a restore fills: what is there now, and what may be done about it. */
+export interface TargetFolder {
+  path: string
+  /** Entries to remove first. */
+  remove: string[]
+}
+
+/**
+ * Looks at every folder that the restore will fill, and refuses before anything is changed.
+ * @throws PgrecallError `refused`
+ */
+export async function inspectTargets(plan: RestorePlan, force: boolean): Promise<TargetFolder[]> {
+  const data = await inspectDataDirectory(plan.dataDirectory, force)
+  const targets = [data.folder]
+  const places = new Set([plan.dataDirectory])
+  for (const { name, to } of plan.tablespaces) {
+    if (!to.startsWith('/')) {
+      throw new PgrecallError(
+        'usage',
+        `the new place of tablespace "${name}", ${to}, must be an absolute path`,
+      )
+    }
+    if (places.has(to) || to.startsWith(`${plan.dataDirectory}/`)) {
+      throw new PgrecallError(
+        'refused',
+        `tablespace "${name}" cannot be restored to ${to}: that place is already used by this restore`,
+        {
+          hint: 'give each tablespace a folder of its own, outside the data directory, with --tablespace OLD=NEW',
+        },
+      )
+    }
+    places.add(to)
+    targets.push(await inspectTablespace(name, to, force || data.unfinished.includes(to)))
+  }
+  return targets
+}
+
+async function inspectDataDirectory(
+  path: string,
+  force: boolean,
+): Promise<{ folder: TargetFolder; unfinished: string[] }> {
+  const names = await namesIn(path)
+  if (names.includes('postmaster.pid')) {
+    throw new PgrecallError(
+      'refused',
+      `a server runs in ${path}, or was killed there (postmaster.pid exists)`,
+      {
+        hint: `stop it with pg_ctl -D ${path} stop; if no server runs, remove postmaster.pid`,
+      },
+    )
+  }
+  // Without pg_control nothing of a cluster's life can be in there: it is what an interrupted restore left.
+  const isUnfinished = names.includes(MARKER) || (await exists(join(path, CONTROL_ASIDE)))
+  if (isUnfinished && !(await exists(join(path, CONTROL)))) {
+    return { folder: { path, remove: names }, unfinished: await placesIn(path) }
+  }
+  const others = names.filter((name) => name !== 'lost+found')
+  if (others.length === 0) return { folder: { path, remove: [] }, unfinished: [] }
+  if (!looksLikeDataDirectory(names)) {
+    throw new PgrecallError('refused', `${path} is not empty, and is no PostgreSQL data directory`, {
+      hint: 'choose another --data-directory; --force replaces only what was a cluster',
+    })
+  }
+  if (!force) {
+    throw new PgrecallError('refused', `${path} holds a PostgreSQL cluster`, {
+      hint: 'choose another --data-directory, or remove what is there with --force',
+    })
+  }
+  return { folder: { path, remove: others }, unfinished: [] }
+}
+
+/** Only the folders of PostgreSQL itself in a tablespace may go, and never without being asked for. */
+async function inspectTablespace(name: string, path: string, force: boolean): Promise<TargetFolder> {
+  const names = (await namesIn(path)).filter((entry) => entry !== 'lost+found')
+  const foreign = names.find((entry) => !/^PG_\d/.test(entry))
+  if (foreign !== undefined) {
+    throw new PgrecallError(
+      'refused',
+      `the folder ${path} of tablespace "${name}" holds other things (${foreign})`,
+      {
+        hint: `give the tablespace another place with --tablespace ${path}=NEW`,
+      },
+    )
+  }
+  if (names.length > 0 && !force) {
+    throw new PgrecallError('refused', `the folder ${path} of tablespace "${name}" is not empty`, {
+      hint: `give the tablespace another place with --tablespace ${path}=NEW, or remove what is there with --force`,
+    })
+  }
+  return { path, remove: names }
+}
+
+/**
+ * Makes the folders and empties them. The marker is written first and `pg_control` removed next, so that from here
+ * on no server can start, and the same restore can be repeated.
+ */
+export async function prepareTargets(
+  plan: RestorePlan,
+  targets: readonly TargetFolder[],
+  owner: Owner,
+): Promise<void> {
+  for (const { path } of targets) await makeFolder(path, owner)
+  const marker = { backup: plan.backup.id, tablespaces: plan.tablespaces.map((space) => space.to) }
+  await writeFile(join(plan.dataDirectory, MARKER), `${JSON.stringify(marker)}\n`, { mode: 0o600 })
+  await rm(join(plan.dataDirectory, CONTROL), { force: true })
+  await syncFolder(plan.dataDirectory)
+  for (const { path, remove } of targets) {
+    for (const name of remove) {
+      if (name !== MARKER) await rm(fsPath(join(path, name)), { recursive: true, force: true })
+    }
+  }
+  if (plan.tablespaces.length === 0) return
+  await makeFolder(join(plan.dataDirectory, 'pg_tblspc'), owner)
+  for (const { oid, to } of plan.tablespaces) await symlink(to, join(plan.dataDirectory, 'pg_tblspc', oid))
+}
+
+/** Puts `pg_control` in its place, as the very last: from here on the server can start. */
+export async function finishTarget(dataDirectory: string): Promise<void> {
+  await rm(join(dataDirectory, MARKER), { force: true })
+  await syncFolder(dataDirectory)
+  await rename(join(dataDirectory, CONTROL_ASIDE), join(dataDirectory, CONTROL))
+  await syncFolder(join(dataDirectory, 'global'))
+}
+
+/** Writes a small file durably, for the server to read. */
+export async function writeFileFor(path: string, content: string | Buffer, owner: Owner): Promise<void> {
+  const handle = await open(path, 'w', 0o600)
+  try {
+    if (owner) await handle.chown(owner.uid, owner.gid)
+    await handle.writeFile(content)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+export async function readIfPresent(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return ''
+    throw error
+  }
+}
+
+export async function syncFolder(path: string): Promise<void> {
+  const handle = await open(fsPath(path), 'r')
+  await handle.sync().finally(() => handle.close())
+}
+
+/** Whose the restored files are to be, when run as root: the existing folder's owner, else that of the backup. */
+export async function ownerFor(
+  dataDirectory: string,
+  recorded: { uid: number; gid: number },
+  isRoot: boolean,
+): Promise<Owner> {
+  if (!isRoot) return undefined
+  const facts = await lstat(dataDirectory).catch(() => undefined)
+  return facts && facts.uid !== 0 ? { uid: facts.uid, gid: facts.gid } : recorded
+}
+
+async function makeFolder(path: string, owner: Owner): Promise<void> {
+  try {
+    const first = await mkdir(path, { recursive: true, mode: 0o700 })
+    if (first) await syncFolder(dirname(first))
+    const handle = await open(path, 'r')
+    try {
+      await handle.chmod(0o700)
+      if (owner) await handle.chown(owner.uid, owner.gid)
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    throw new PgrecallError('failed', `cannot make the folder ${path}: ${reasonOf(error)}`, {
+      hint: 'run as the user who will run the server, or as root',
+      cause: error,
+    })
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path, { encoding: 'buffer' })).map(nameFromBytes)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return []
+    throw new PgrecallError('refused', `cannot look into ${path}: ${reasonOf(error)}`, {
+      hint: 'run as the user who will run the server, or as root',
+      cause: error,
+    })
+  }
+}
+
+/** Where the unfinished restore was putting tablespaces. */
+async function placesIn(dataDirectory: string): Promise<string[]> {
+  try {
+    const marker = JSON.parse(await readIfPresent(join(dataDirectory, MARKER))) as { tablespaces?: unknown }
+    return Array.isArray(marker.tablespaces)
+      ? marker.tablespaces.filter((place) => typeof place === 'string')
+      : []
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,272 @@
+import type { BackupRecord, BackupSummary } from '../catalog/backup-record.ts'
+import { PgrecallError } from '../errors.ts'
+import { formatLsn, type Lsn, lsn } from '../postgres/lsn.ts'
+import { type RecoverySettings, recoverySettings } from '../postgres/recovery-settings.ts'
+import type { TimelineHistory } from '../postgres/timeline-history.ts'
+import { segmentName } from '../postgres/wal-file.ts'
+import { describeTarget, formatMoment, momentOf, recoveryTargetOf, type Target } from './target.ts'
+import { isOnPath, type Reach, segmentsUntil, type WalLeg } from './timeline-path.ts'
+
+/** What is asked for. */
+export interface RestoreQuestion {
+  /** A backup's id, or undefined for the newest one that fits. */
+  backup: string | undefined
+  target: Target
+  exclusive: boolean
+  action: 'pause' | 'promote' | 'shutdown'
+  timeline: 'latest' | 'current' | number
+  standby: boolean
+}
+
+/** What the archive says about the target: where it is, or how far the WAL goes. */
+export interface Evidence {
+  reach: Reach
+  /** Where a named or numbered target, or the first commit after a time, lies. */
+  found: Lsn | undefined
+  /** The last moment at which a transaction ended, in what can be reached; microseconds since 1970. */
+  lastMoment: bigint | undefined
+  /** The first position after the last record that can be reached. */
+  lastLsn: Lsn | undefined
+}
+
+/** What a restore is going to do: computed first, shown with `--dry-run`, then carried out as it is. */
+export interface RestorePlan {
+  repository: string
+  backup: BackupRecord
+  dataDirectory: string
+  tablespaces: { oid: string; name: string; from: string; to: string }[]
+  target: { kind: Target['kind']; text: string; exclusive: boolean; action: string }
+  timeline: number
+  standby: boolean
+  wal: { segments: number; legs: { timeline: number; first: string; last: string }[] }
+  /** The last moment that the restored cluster will hold, where it is known. */
+  recoversTo: string | undefined
+  settings: RecoverySettings
+  warnings: string[]
+}
+
+/** The backups that lie on the way to a timeline, oldest first. */
+export function onTheWay(backups: readonly BackupSummary[], path: TimelineHistory): BackupSummary[] {
+  return backups.filter((backup) => isOnPath(path, backup))
+}
+
+/**
+ * The newest backup that ends before the target, or the one that was asked for.
+ * @param location the target's place in the WAL, for targets whose place only the WAL tells
+ * @throws PgrecallError `absent` or `unreachable`, with the nearest moment that can be had
+ */
+export function chooseBackup(
+  question: RestoreQuestion,
+  all: readonly BackupSummary[],
+  path: TimelineHistory,
+  location?: Lsn,
+): BackupSummary {
+  const usable = onTheWay(all, path)
+  if (question.backup !== undefined) {
+    const asked = all.find((backup) => backup.id === question.backup)
+    if (!asked) {
+      throw new PgrecallError('absent', `there is no backup ${question.backup}`, {
+        hint: '"pgrecall list" shows the backups that there are',
+      })
+    }
+    requireOnPath(asked, usable, path)
+    if (!endsBefore(asked, question, location)) throw tooEarly(question, asked, usable, location)
+    return asked
+  }
+  const fitting = usable.filter((backup) => endsBefore(backup, question, location)).at(-1)
+  if (fitting) return fitting
+  const oldest = usable[0]
+  if (oldest) throw tooEarly(question, oldest, usable, location)
+  throw new PgrecallError('absent', 'there is no backup on the way to that timeline', {
+    hint: '"pgrecall list" shows the backups with their timelines; see also --target-timeline',
+  })
+}
+
+function requireOnPath(asked: BackupSummary, usable: readonly BackupSummary[], path: TimelineHistory): void {
+  if (usable.includes(asked)) return
+  const goal = path.at(-1)!.timeline
+  throw new PgrecallError(
+    'unreachable',
+    `backup ${asked.id} is on timeline ${asked.timeline}, from which no recovery leads to timeline ${goal}`,
+    { hint: `use --target-timeline current to stay on timeline ${asked.timeline}` },
+  )
+}
+
+function endsBefore(backup: BackupSummary, { target }: RestoreQuestion, location: Lsn | undefined): boolean {
+  switch (target.kind) {
+    case 'time':
+      return momentOf(backup.stop.time) <= target.micros
+    case 'lsn':
+      return lsn(backup.stop.lsn) <= target.lsn
+    case 'xid':
+    case 'name':
+      return location === undefined || lsn(backup.stop.lsn) <= location
+    default:
+      return true
+  }
+}
+
+function tooEarly(
+  question: RestoreQuestion,
+  backup: BackupSummary,
+  usable: readonly BackupSummary[],
+  location: Lsn | undefined,
+): PgrecallError {
+  const asked = question.backup !== undefined
+  const earliest = usable.find((candidate) => endsBefore(candidate, question, location))
+  const end = `${formatMoment(momentOf(backup.stop.time))} (LSN ${backup.stop.lsn})`
+  return new PgrecallError(
+    'unreachable',
+    `${describeTarget(question.target)} lies before the end of ${asked ? 'backup' : 'the oldest backup that leads there,'} ${backup.id}: ${end}`,
+    {
+      hint:
+        asked && earliest
+          ? 'leave the id out to let pgrecall choose an earlier backup'
+          : `the earliest moment that can be recovered is ${end}`,
+    },
+  )
+}
+
+/**
+ * Makes the plan, or says why the target cannot be reached.
+ * @throws PgrecallError `unreachable` with the nearest recoverable moment as the hint
+ */
+export function makePlan(input: {
+  question: RestoreQuestion
+  repository: string
+  backup: BackupRecord
+  path: TimelineHistory
+  evidence: Evidence
+  dataDirectory: string
+  /** Old location to new one. */
+  tablespaceMap: ReadonlyMap<string, string>
+  restoreCommand: string
+}): RestorePlan {
+  const { question, backup, evidence, path } = input
+  const { target } = question
+  const warnings = [...requireReachable(question, backup, evidence)]
+  const segmentBytes = backup.walSegmentBytes
+  const end =
+    target.kind === 'immediate' ? lsn(backup.stop.lsn) : target.kind === 'lsn' ? target.lsn : evidence.found
+  for (const file of backup.outsideFiles) {
+    warnings.push(`${file} was outside the data directory and is not part of the backup`)
+  }
+  return {
+    repository: input.repository,
+    backup,
+    dataDirectory: input.dataDirectory,
+    tablespaces: mapTablespaces(backup, input.tablespaceMap),
+    target: {
+      kind: target.kind,
+      text: describeTarget(target),
+      exclusive: question.exclusive,
+      action: target.kind === 'end' ? 'promote' : question.action,
+    },
+    timeline: path.at(-1)!.timeline,
+    standby: question.standby,
+    wal: {
+      segments: segmentsUntil(evidence.reach.legs, end, segmentBytes),
+      legs: evidence.reach.legs.map((leg) => namesOf(leg, segmentBytes)),
+    },
+    recoversTo: recoversTo(target, backup, evidence),
+    settings: recoverySettings({
+      majorVersion: Math.floor(backup.postgres.version / 10_000),
+      restoreCommand: input.restoreCommand,
+      target: recoveryTargetOf(target),
+      exclusive: question.exclusive,
+      action: question.action,
+      timeline: question.timeline,
+      standby: question.standby,
+    }),
+    warnings,
+  }
+}
+
+const namesOf = ({ timeline, first, last }: WalLeg, segmentBytes: number) => ({
+  timeline,
+  first: segmentName(timeline, first, segmentBytes),
+  last: segmentName(timeline, last, segmentBytes),
+})
+
+/** Whether the stored WAL leads to the target; gives warnings where it ends at a hole that does not matter. */
+function requireReachable(question: RestoreQuestion, backup: BackupRecord, evidence: Evidence): string[] {
+  const { target } = question
+  const { reach } = evidence
+  const gap = reach.gap ? `; ${reach.gap} is missing from the archive` : ''
+  if (!backup.standalone && reach.end < lsn(backup.stop.lsn)) {
+    throw new PgrecallError(
+      'unreachable',
+      `backup ${backup.id} cannot be made consistent: its WAL is not all in the archive${gap}`,
+      {
+        hint: 'choose another backup; "pgrecall list" shows them, "pgrecall catalog rebuild" looks at the archive again',
+      },
+    )
+  }
+  const last = nearest(backup, evidence)
+  const refuse = (why: string) =>
+    new PgrecallError('unreachable', `${describeTarget(target)} cannot be reached: ${why}${gap}`, {
+      hint: `the last moment that can be recovered from ${backup.id} is ${last}`,
+    })
+  switch (target.kind) {
+    case 'time': {
+      const lastMoment = evidence.lastMoment
+      const isCovered =
+        lastMoment !== undefined &&
+        (question.exclusive ? lastMoment >= target.micros : lastMoment > target.micros)
+      if (!isCovered)
+        throw refuse(
+          'no transaction after it is in the archived WAL, so PostgreSQL could not tell that it got there',
+        )
+      return []
+    }
+    case 'lsn':
+      if ((evidence.lastLsn ?? reach.end) < target.lsn) throw refuse('the archived WAL ends before it')
+      return []
+    case 'xid':
+    case 'name':
+      if (evidence.found === undefined) throw refuse(`it is not in the archived WAL after the backup`)
+      return []
+    default:
+      return reach.gap && target.kind === 'end'
+        ? [
+            `${reach.gap} is missing from the archive: recovery ends there, at ${last}, though later WAL is stored`,
+          ]
+        : []
+  }
+}
+
+function nearest(backup: BackupRecord, evidence: Evidence): string {
+  const moment = evidence.lastMoment ?? momentOf(backup.stop.time)
+  const position = evidence.lastLsn ?? evidence.reach.end
+  const end = position > lsn(backup.stop.lsn) ? position : lsn(backup.stop.lsn)
+  return `${formatMoment(moment)} (LSN ${formatLsn(end)})`
+}
+
+function recoversTo(target: Target, backup: BackupRecord, evidence: Evidence): string | undefined {
+  if (target.kind === 'time') return formatMoment(target.micros)
+  if (target.kind === 'immediate') return formatMoment(momentOf(backup.stop.time))
+  if (target.kind === 'end') return formatMoment(evidence.lastMoment ?? momentOf(backup.stop.time))
+  return undefined
+}
+
+/** Each tablespace's new place: what `--tablespace OLD=NEW` says, by location, name or oid. */
+function mapTablespaces(backup: BackupRecord, map: ReadonlyMap<string, string>): RestorePlan['tablespaces'] {
+  const known = new Set(backup.tablespaces.flatMap(({ oid, name, location }) => [oid, name, location]))
+  for (const old of map.keys()) {
+    if (known.has(old)) continue
+    const list = backup.tablespaces.map(({ name, location }) => `${name} at ${location}`).join(', ') || 'none'
+    throw new PgrecallError(
+      'usage',
+      `--tablespace "${old}": the backup has no such tablespace (it has ${list})`,
+      {
+        hint: 'name a tablespace by its location, its name or its oid',
+      },
+    )
+  }
+  return backup.tablespaces.map(({ oid, name, location }) => ({
+    oid,
+    name,
+    from: location,
+    to: map.get(location) ?? map.get(name) ?? map.get(oid) ?? location,
+  }))
+}

@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto'
+import { dirname, join } from 'node:path'
+import { decode, methodOf } from '../archive/codec.ts'
+import { nameFromBytes } from '../archive/file-name.ts'
+import { backupPrefix } from '../catalog/layout.ts'
+import { pinBackup } from '../catalog/pin.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { type ManifestEntry, readManifest } from '../postgres/manifest.ts'
+import { withoutRecoverySettings } from '../postgres/recovery-settings.ts'
+import { readObject } from '../storage/storage.ts'
+import {
+  finishTarget,
+  inspectTargets,
+  ownerFor,
+  prepareTargets,
+  readIfPresent,
+  syncFolder,
+  type TargetFolder,
+  writeFileFor,
+} from './data-directory.ts'
+import { type Extracted, extractShards } from './extract-pool.ts'
+import type { RestorePlan } from './plan.ts'
+
+export interface RestoreContext {
+  repository: Repository
+  events: Events
+  signal: AbortSignal
+  now: () => Date
+  isRoot: boolean
+  jobs: number
+}
+
+export interface RestoreResult {
+  files: number
+  bytes: number
+}
+
+/**
+ * Checks, without changing anything, that the plan can be carried out on this host.
+ * @param force whether an existing cluster in the way is removed
+ */
+export function inspectRestore(plan: RestorePlan, force: boolean): Promise<TargetFolder[]> {
+  return inspectTargets(plan, force)
+}
+
+/**
+ * Carries out a plan: the data directory and the tablespaces, every file checked against PostgreSQL's own manifest,
+ * synced, with the settings of the recovery, and `pg_control` last. Killed at any moment, it leaves a directory in
+ * which no server starts, and can be run again.
+ *
+ * @throws PgrecallError `damaged` when stored bytes are not what they must be, `failed` when they cannot be written
+ */
+export async function restoreCluster(
+  plan: RestorePlan,
+  targets: readonly TargetFolder[],
+  context: RestoreContext,
+): Promise<RestoreResult> {
+  await using _pin = await pinWhileReading(plan, context)
+  const manifest = await fetchManifest(plan, context)
+  const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, context.isRoot)
+  await prepareTargets(plan, targets, owner)
+  const extracted = await extractShards(plan, { ...context, storage: context.repository.storage, owner })
+  context.events.emit('step', {
+    text: `Checked ${extracted.files.size} files; writing the recovery settings`,
+  })
+  requireManifest(manifest.entries, extracted, plan)
+  await writeFileFor(join(plan.dataDirectory, 'backup_manifest'), manifest.bytes, owner)
+  await writeRecoverySettings(plan, owner)
+  await syncFolders(extracted, plan)
+  context.signal.throwIfAborted()
+  await finishTarget(plan.dataDirectory)
+  return { files: extracted.files.size, bytes: plan.backup.dataBytes }
+}
+
+/** Keeps retention away from what is being read; a repository that can only be read has no retention either. */
+async function pinWhileReading(plan: RestorePlan, context: RestoreContext): Promise<AsyncDisposable> {
+  const { storage } = context.repository
+  try {
+    return await pinBackup(storage, plan.backup.cluster, plan.backup.id, 'restore', context.now)
+  } catch (error) {
+    context.events.emit('warning', {
+      text: `the backup could not be pinned, so a retention that runs now may remove it: ${reasonOf(error)}`,
+    })
+    return { async [Symbol.asyncDispose]() {} }
+  }
+}
+
+async function fetchManifest(
+  plan: RestorePlan,
+  { repository }: RestoreContext,
+): Promise<{ bytes: Buffer; entries: ManifestEntry[] }> {
+  const object = plan.backup.objects.find((candidate) => candidate.kind === 'manifest')
+  if (!object) throw new PgrecallError('damaged', `the record of backup ${plan.backup.id} names no manifest`)
+  const key = backupPrefix(plan.backup.cluster, plan.backup.id) + object.name
+  const stored = await readObject(repository.storage, key, { limit: 2 ** 31 - 1 })
+  try {
+    if (!stored) throw new Error('it is missing')
+    if (createHash('sha256').update(stored).digest('hex') !== object.sha256)
+      throw new Error('its SHA-256 is wrong')
+    const plain: Buffer[] = []
+    for await (const piece of decode(methodOf(object.name), single(stored))) plain.push(Buffer.from(piece))
+    const bytes = Buffer.concat(plain)
+    return { bytes, entries: readManifest(bytes, nameFromBytes) }
+  } catch (error) {
+    throw new PgrecallError(
+      'damaged',
+      `the manifest of backup ${plan.backup.id} (${key}) is damaged: ${reasonOf(error)}`,
+      {
+        hint: 'restore from another repository or from another backup; nothing was written',
+        cause: error,
+      },
+    )
+  }
+}
+
+async function* single(bytes: Buffer): AsyncIterable<Buffer> {
+  yield bytes
+}
+
+/** Every file of the manifest is there with its size and sum, and nothing else is. */
+function requireManifest(entries: readonly ManifestEntry[], { files }: Extracted, plan: RestorePlan): void {
+  const refuse = (what: string) =>
+    new PgrecallError('damaged', `backup ${plan.backup.id} is not what its manifest says: ${what}`, {
+      hint: 'restore from another repository or from another backup; what was written cannot start a server',
+    })
+  const expected = new Set<string>()
+  for (const { path, size, checksum } of entries) {
+    expected.add(path)
+    const file = files.get(path)
+    if (!file) throw refuse(`${path} is missing`)
+    if (file.size !== size) throw refuse(`${path} has ${file.size} bytes instead of ${size}`)
+    if (checksum !== undefined && file.sha256 !== checksum) throw refuse(`${path} has a wrong SHA-256`)
+  }
+  for (const path of files.keys()) {
+    if (!expected.has(path) && !path.startsWith('pg_wal/')) throw refuse(`${path} is in no manifest`)
+  }
+}
+
+async function writeRecoverySettings(
+  plan: RestorePlan,
+  owner: { uid: number; gid: number } | undefined,
+): Promise<void> {
+  const { file, lines, signalFile } = plan.settings
+  const path = join(plan.dataDirectory, file)
+  const kept = file === 'recovery.conf' ? '' : withoutRecoverySettings(await readIfPresent(path)).trimEnd()
+  const head = `# Written by pgrecall for the recovery of backup ${plan.backup.id}`
+  await writeFileFor(path, `${kept}${kept ? '\n' : ''}${head}\n${lines.join('\n')}\n`, owner)
+  if (signalFile) await writeFileFor(join(plan.dataDirectory, signalFile), '', owner)
+}
+
+async function syncFolders({ folders }: Extracted, plan: RestorePlan): Promise<void> {
+  if (plan.tablespaces.length > 0) folders.add(join(plan.dataDirectory, 'pg_tblspc'))
+  for (const folder of folders) await syncFolder(folder)
+  await syncFolder(dirname(plan.dataDirectory))
+}

@@ -1,0 +1,103 @@
+import { debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import { walNameOf, walPrefix } from '../catalog/layout.ts'
+import { acquireLock } from '../catalog/lock.ts'
+import { livingPins } from '../catalog/pin.ts'
+import { removeBackup } from '../catalog/remove-backup.ts'
+import type { Repository } from '../catalog/repository.ts'
+import type { Events } from '../events.ts'
+import { numberOf, parseWalFile } from '../postgres/wal-file.ts'
+import { planRetention, type RetentionPlan, type RetentionRules } from './plan.ts'
+
+export interface RetentionContext {
+  repository: Repository
+  events: Events
+  signal: AbortSignal
+  now: () => Date
+}
+
+export interface RetentionResult {
+  plan: RetentionPlan
+  removedBackups: number
+  removedWal: number
+  freedBytes: number
+}
+
+/** What a run would do now. Takes no lock and changes nothing. */
+export async function previewRetention(
+  cluster: string,
+  rules: RetentionRules,
+  { repository, now }: RetentionContext,
+): Promise<RetentionPlan> {
+  const catalog = await loadCatalog(repository.storage, cluster)
+  return planRetention(catalog, rules, await livingPins(repository.storage, cluster, now()))
+}
+
+/**
+ * Removes what no rule wants. The order survives a crash: of each backup its record and then
+ * its objects, and last WAL from the oldest on; so what is listed is always whole, and the archive never has a hole. Debris of killed runs
+ * goes too.
+ *
+ * @throws PgrecallError `busy` while a backup runs, `repository` when something cannot be removed
+ */
+export async function applyRetention(
+  cluster: string,
+  rules: RetentionRules,
+  context: RetentionContext,
+): Promise<RetentionResult> {
+  const { repository, events, now } = context
+  const { storage } = repository
+  await using lock = await acquireLock(storage, cluster, {
+    purpose: 'retention',
+    now,
+    signal: context.signal,
+    onWarning: (text) => events.emit('warning', { text }),
+  })
+  const signal = AbortSignal.any([context.signal, lock.lost])
+  await storage.sweep()
+  const plan = await previewRetention(cluster, rules, context)
+  for (const text of plan.warnings) events.emit('warning', { text })
+  const result: RetentionResult = { plan, removedBackups: 0, removedWal: 0, freedBytes: 0 }
+  for (const { id } of plan.backups.filter((backup) => !backup.stays)) {
+    signal.throwIfAborted()
+    // A restore may have begun since the plan was made; it has pinned what it reads.
+    if ((await livingPins(storage, cluster, now())).some((pin) => pin.backup === id)) continue
+    events.emit('step', { text: `Removing backup ${id}` })
+    result.freedBytes += await removeBackup(storage, cluster, id)
+    result.removedBackups++
+  }
+  for (const id of await debrisOf(storage, cluster))
+    result.freedBytes += await removeBackup(storage, cluster, id)
+  await pruneWal(cluster, context, signal, result)
+  await saveCatalog(storage, await loadCatalog(storage, cluster), now())
+  return result
+}
+
+/**
+ * Removes WAL that no stored backup needs. What is needed is computed anew from what is stored now, so that a backup
+ * that stayed for a reason the plan did not know of keeps its WAL.
+ */
+async function pruneWal(
+  cluster: string,
+  { repository, events }: RetentionContext,
+  signal: AbortSignal,
+  result: RetentionResult,
+): Promise<void> {
+  const { storage } = repository
+  const catalog = await loadCatalog(storage, cluster)
+  const { walBefore } = planRetention(catalog, { full: Number.POSITIVE_INFINITY }, [])
+  if (walBefore === undefined) return
+  const keys: { key: string; bytes: number }[] = []
+  for await (const { key, bytes } of storage.list(walPrefix(cluster))) {
+    const file = parseWalFile(walNameOf(key) ?? '')
+    // Histories stay: they are tiny, and tell how the timelines hang together.
+    if (file && file.kind !== 'history' && numberOf(file, catalog.walSegmentBytes) < walBefore)
+      keys.push({ key, bytes })
+  }
+  if (keys.length > 0) events.emit('step', { text: `Removing ${keys.length} WAL files that no backup needs` })
+  for (const { key, bytes } of keys) {
+    signal.throwIfAborted()
+    await storage.remove(key)
+    result.removedWal++
+    result.freedBytes += bytes
+  }
+}

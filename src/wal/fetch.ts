@@ -1,0 +1,81 @@
+import { open, rename, rm } from 'node:fs/promises'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Repository } from '../catalog/repository.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import { readArchivedFile } from './read.ts'
+
+export interface FetchRequest {
+  /** PostgreSQL's `%f`. */
+  name: string
+  /** PostgreSQL's `%p`, made absolute. */
+  destination: string
+  cluster: string
+  repositories: readonly Repository[]
+  /** How long to wait before each further try when no repository gives an answer. */
+  retryDelaysMs: readonly number[]
+  signal?: AbortSignal
+  onRetry?: (error: unknown, delayMs: number) => void
+}
+
+/** An interactive recovery can wait for an outage to pass; a standby asks again by itself. */
+export const RECOVERY_RETRIES_MS = [500, 1000, 2000, 4000, 8000]
+export const STANDBY_RETRIES_MS = [500, 1000]
+
+/**
+ * Brings one file out of the archive to where PostgreSQL wants it, checked, by rename.
+ * @returns the repository that had it, or undefined when every repository answered that it is not there
+ * @throws PgrecallError when a repository gave no answer and no other has the file: an error is never "not there"
+ */
+export async function fetchWalFile(request: FetchRequest): Promise<string | undefined> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await fetchOnce(request)
+    } catch (error) {
+      const delay = request.retryDelaysMs[attempt]
+      if (!isWorthRetrying(error) || delay === undefined) throw error
+      request.onRetry?.(error, delay)
+      await wait(delay, undefined, request.signal && { signal: request.signal })
+    }
+  }
+}
+
+async function fetchOnce(request: FetchRequest): Promise<string | undefined> {
+  let failure: unknown
+  for (const repository of request.repositories) {
+    try {
+      const plain = await readArchivedFile(repository, request.cluster, request.name, request.signal)
+      if (!plain) continue
+      await place(plain, request.destination)
+      return repository.name
+    } catch (error) {
+      failure ??= error
+    }
+  }
+  if (failure) throw failure
+  return undefined
+}
+
+/**
+ * The name of the unfinished file is always the same: PostgreSQL runs one restore_command at a time, so what a killed
+ * call left is overwritten by the next. PostgreSQL itself syncs the segments that it keeps.
+ */
+async function place(plain: Buffer, destination: string): Promise<void> {
+  const temporary = `${destination}.pgrecall`
+  try {
+    const handle = await open(temporary, 'w', 0o600)
+    try {
+      await handle.writeFile(plain)
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, destination)
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {})
+    throw new PgrecallError('failed', `cannot write ${destination}: ${reasonOf(error)}`, {
+      hint: 'the path is relative to the data directory; is the disk full?',
+      cause: error,
+    })
+  }
+}
+
+const isWorthRetrying = (error: unknown) => error instanceof PgrecallError && error.kind === 'repository'

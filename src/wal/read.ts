@@ -1,0 +1,99 @@
+import { readIdentity } from '../catalog/identity.ts'
+import { walKey, walNameOf, walPrefix } from '../catalog/layout.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import { parseWalFile, timelineName, type WalFile } from '../postgres/wal-file.ts'
+import { describeSegmentMismatch } from '../postgres/wal-page.ts'
+import { readObject, type Storage } from '../storage/storage.ts'
+import { decodeWalFile } from './stored-file.ts'
+
+/**
+ * One file out of the archive, checked: its SHA-256, and that a segment is the one that its name says.
+ * @returns undefined when it is certain that the repository does not have it
+ * @throws PgrecallError `repository` when there is no answer, `damaged` when the bytes are wrong or when the archive
+ *   has a hole where the segment must be
+ */
+export async function readArchivedFile(
+  { name: repositoryName, storage }: Repository,
+  cluster: string,
+  name: string,
+  signal?: AbortSignal,
+): Promise<Buffer | undefined> {
+  const file = parseWalFile(name)
+  if (!file) throw new PgrecallError('usage', `"${name}" is not the name of a WAL file`)
+  const key = walKey(cluster, name)
+  const object = await readObject(storage, key, { limit: 2 ** 31 - 1, ...(signal && { signal }) })
+  if (!object) {
+    await requireCertainAbsence(storage, repositoryName, cluster, file)
+    return undefined
+  }
+  const plain = decodeChecked(object, storage, key)
+  const mismatch =
+    file.kind === 'segment' || file.kind === 'partial' ? describeSegmentMismatch(file, plain) : undefined
+  if (mismatch) {
+    throw new PgrecallError(
+      'damaged',
+      `${storage.location}/${key} is not the WAL that its name says: ${mismatch}`,
+    )
+  }
+  return plain
+}
+
+function decodeChecked(object: Buffer, storage: Storage, key: string): Buffer {
+  try {
+    return decodeWalFile(object)
+  } catch (error) {
+    throw new PgrecallError('damaged', `${storage.location}/${key} is damaged: ${reasonOf(error)}`, {
+      hint: 'take the segment from another repository or another copy; without it, recovery ends before it',
+      cause: error,
+    })
+  }
+}
+
+/**
+ * "Not there" ends a recovery, so it must be true: an unmounted folder, a mistyped name or a hole in the archive
+ * look the same as the end of the WAL, and are not.
+ */
+async function requireCertainAbsence(
+  storage: Storage,
+  repositoryName: string,
+  cluster: string,
+  file: WalFile,
+): Promise<void> {
+  if (!(await readIdentity(storage, cluster))) {
+    throw new PgrecallError(
+      'repository',
+      `repository "${repositoryName}" at ${storage.location} holds nothing of cluster "${cluster}"`,
+      { hint: 'is the folder mounted, and are path and cluster name those that the backups were made with?' },
+    )
+  }
+  if (file.kind === 'segment' && (await isInHole(storage, cluster, file))) {
+    throw new PgrecallError(
+      'damaged',
+      `the archive in repository "${repositoryName}" has a hole: ${file.name} is missing, later segments of its timeline are there`,
+      { hint: 'take the segment from another repository, or restore to a moment before it' },
+    )
+  }
+}
+
+/** Whether the timeline has segments both before and after one that is missing. */
+async function isInHole(storage: Storage, cluster: string, file: WalFile): Promise<boolean> {
+  const prefix = `${walPrefix(cluster)}${timelineName(file.timeline)}/`
+  const isSegment = (key: string) => parseWalFile(walNameOf(key) ?? '')?.kind === 'segment'
+  const next = await firstKey(storage, prefix, isSegment, walKey(cluster, file.name))
+  if (!next) return false
+  const first = await firstKey(storage, prefix, isSegment)
+  return first !== undefined && first < walKey(cluster, file.name)
+}
+
+async function firstKey(
+  storage: Storage,
+  prefix: string,
+  accepts: (key: string) => boolean,
+  startAfter?: string,
+): Promise<string | undefined> {
+  for await (const { key } of storage.list(prefix, startAfter === undefined ? {} : { startAfter })) {
+    if (accepts(key)) return key
+  }
+  return undefined
+}

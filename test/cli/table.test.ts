@@ -1,0 +1,59 @@
+import { stripVTControlCharacters } from 'node:util'
+import { expect, test } from 'vitest'
+import { renderTable } from '../../src/cli/table.ts'
+
+const columns = [
+  { title: 'Name' },
+  { title: 'Size', align: 'right' as const },
+  { title: 'Note', style: 'dim' as const },
+]
+
+test('columns are aligned, and lines end where their text ends', () => {
+  const table = renderTable(columns, [['main', '5 B', 'ok'], ['replica-2', '12 B', ''], ['x']], {
+    color: false,
+  })
+  expect(table.split('\n')).toEqual(['Name       Size  Note', 'main        5 B  ok', 'replica-2  12 B', 'x'])
+})
+
+test('wide and combining characters take their width on screen', () => {
+  const table = renderTable(
+    [{ title: 'N' }, { title: 'V' }],
+    [
+      ['日本', '1'],
+      ['e\u0301', '2'],
+      ['👍🏽', '3'],
+    ],
+    {
+      color: false,
+    },
+  )
+  expect(table.split('\n')).toEqual(['N     V', '日本  1', 'e\u0301     2', '👍🏽    3'])
+})
+
+test('colour changes neither alignment nor line ends', () => {
+  const rows = [
+    ['main', '5 B', 'ok'],
+    ['replica-2', '12 B'],
+  ]
+  const coloured = renderTable(columns, rows, { color: true })
+  expect(coloured).toContain('\x1b[1mName\x1b[22m')
+  expect(coloured).toContain('\x1b[2mok\x1b[22m')
+  expect(stripVTControlCharacters(coloured)).toBe(renderTable(columns, rows, { color: false }))
+})
+
+test('a style may depend on the cell', () => {
+  const style = (cell: string) => (cell === 'failed' ? ('red' as const) : undefined)
+  const table = renderTable([{ title: 'State', style }], [['failed'], ['ok']], { color: true })
+  expect(table.split('\n').slice(1)).toEqual(['\x1b[31mfailed\x1b[39m', 'ok'])
+})
+
+test('hostile names are shown, not obeyed', () => {
+  const table = renderTable([{ title: 'Name' }], [['a\x1b[2Jb\nc\u202ed\x9b\ud800']], { color: false })
+  expect(table).toBe('Name\na\\x1b[2Jb\\nc\\u202ed\\x9b\\ud800')
+})
+
+test('too wide a table loses text of its widest left column, never digits', () => {
+  const row = ['a-long-name-indeed', '123456789012345678 B', 'short']
+  const [, line] = renderTable(columns, [row], { color: false, width: 40 }).split('\n')
+  expect(line).toBe('a-long-nam…  123456789012345678 B  short')
+})
