@@ -8,14 +8,14 @@ export type WalRecord =
   | { kind: 'commit' | 'abort'; lsn: Lsn; endLsn: Lsn; xid: number; timeMicros: bigint }
   | { kind: 'restorePoint'; lsn: Lsn; endLsn: Lsn; name: string; timeMicros: bigint }
 
-/** A record whose beginning is read and whose rest is in the segments to come. */
+/** A record of which a part is read, while the rest is on pages to come. */
 export interface UnfinishedRecord {
-  /** Undefined when the reading began in the middle of it. */
+  /** Where it begins; undefined when the reading began in the middle of it. */
   lsn: Lsn | undefined
   totalBytes: number
   gotBytes: number
-  /** What has been read of it, as long as it may be needed: all, the header only, or nothing. */
-  bytes: Buffer
+  /** What has been read of it; undefined once it is known to be of no interest, so that it costs no memory. */
+  parts: Buffer[] | undefined
 }
 
 /** What reading a segment needs to know of the one before. It holds no part of that segment's buffer. */
@@ -104,6 +104,9 @@ const XINFO = {
   droppedStatistics: 0x100,
 } as const
 
+/** What stands where a block's number would, from src/include/access/xlogrecord.h. */
+const BLOCK_ID = { dataShort: 255, dataLong: 254, origin: 253, topLevelXid: 252 } as const
+
 /** The first WAL format in which an entry of dropped statistics has 16 bytes instead of 12: PostgreSQL 18. */
 const WIDE_STATISTICS_MAGIC = 0xd117
 
@@ -112,7 +115,7 @@ const STOP = -1
 
 /**
  * One walk over one segment. Places are offsets in the segment and LSNs two halves, because a walk touches a hundred
- * thousand records, and bigints or objects for each of them would take most of its time.
+ * thousand records, and a bigint or an object for each of them would take most of its time.
  */
 class SegmentWalk {
   readonly #segment: Buffer
@@ -134,111 +137,323 @@ class SegmentWalk {
   #hasPrevious = false
   #previousHigh = 0
   #previousLow = 0
-  /** The last record, if all of it lies in this segment and nobody has looked at its CRC. */
-  #uncheckedAt = STOP
-
   #unfinished: UnfinishedRecord | undefined
-  /** The parts of the unfinished record that this segment adds to its `bytes`. */
-  #parts: Buffer[] = []
-  #validUntil: Lsn
+  /** The end of the last complete record, if one ends in this segment. */
+  #validAt: number | undefined
+  /** The last complete record, if all of it lies in this segment and its CRC has not been checked. */
+  #uncheckedAt: number | undefined
 
   constructor(segment: Buffer, start: Lsn, carry: Carry | undefined) {
     this.#segment = segment
     this.#start = start
-    this.#startHigh = Number(start >> 32n)
-    this.#startLow = Number(start & 0xffffffffn)
+    this.#startHigh = high(start)
+    this.#startLow = low(start)
     this.#timeline = carry?.timeline ?? 0
-    if (carry?.previous !== undefined) this.#setPrevious(carry.previous)
-    if (carry?.unfinished) {
-      this.#unfinished = { ...carry.unfinished }
-      this.#parts = [carry.unfinished.bytes]
+    if (carry?.previous !== undefined) this.#setPrevious(high(carry.previous), low(carry.previous))
+    this.#unfinished = carry?.unfinished && {
+      ...carry.unfinished,
+      parts: carry.unfinished.parts && [...carry.unfinished.parts],
     }
-    this.#validUntil = carry?.unfinished?.lsn ?? start
   }
 
   run(): SegmentRecords {
+    const before = this.#unfinished?.lsn ?? this.#start
+    const reached = this.#walk()
+    const isWhole = reached !== STOP && reached === this.#segmentBytes
+    if (!isWhole) this.#distrustLast()
+    return {
+      records: this.#records,
+      validUntil: this.#validAt === undefined ? before : this.#lsnAt(this.#validAt),
+      carry: isWhole ? this.#carry() : undefined,
+    }
+  }
+
+  #walk(): number {
     const header = readSegmentHeader(this.#segment)
-    if (header?.pageAddress !== this.#start) return this.#result(undefined)
+    if (header?.pageAddress !== this.#start) return STOP
     this.#magic = header.magic
     this.#pageBytes = header.pageBytes
     this.#segmentBytes = header.segmentBytes
     const length = Math.min(this.#segment.length, header.segmentBytes)
     this.#end = length - (length % header.pageBytes)
-
     let at = this.#resume()
     while (at !== STOP && at < this.#end) at = this.#step(at)
-    if (at === this.#segmentBytes) return this.#result(this.#carry())
-    this.#distrustLast()
-    return this.#result(undefined)
+    return at
   }
 
-  /** Goes over the rest of a record from the segment before, or over nothing. */
+  /** Goes over the rest of a record from the segment before, if there is one. */
   #resume(): number {
-    if (!this.#enterPage(0)) return STOP
-    if (!this.#unfinished && this.#pageFlags & PAGE_FLAGS.firstIsContinuation) {
-      this.#unfinished = {
-        lsn: undefined,
-        totalBytes: this.#pageRemLength,
-        gotBytes: 0,
-        bytes: Buffer.alloc(0),
-      }
-    }
-    return this.#unfinished ? this.#finish(0) : 0
+    if (this.#end === 0 || !this.#enterPage(0)) return STOP
+    const isContinued = (this.#pageFlags & PAGE_FLAGS.firstIsContinuation) !== 0
+    if (!this.#unfinished && !isContinued) return 0
+    this.#unfinished ??= { lsn: undefined, totalBytes: this.#pageRemLength, gotBytes: 0, parts: undefined }
+    return this.#finish(0)
   }
 
   /** Reads the record at `at`, or the first one of the page that begins there; gives the place after it. */
   #step(at: number): number {
-    let record = at
+    const segment = this.#segment
     const inPage = at % this.#pageBytes
+    let record = at
     if (inPage === 0) {
       if (!this.#enterPage(at) || this.#pageFlags & PAGE_FLAGS.firstIsContinuation) return STOP
       record += this.#pageHeaderBytes
     }
-    const segment = this.#segment
     const room = at - inPage + this.#pageBytes - record
     const total = segment.readUInt32LE(record)
     if (total < HEADER_BYTES) return STOP
     if (total > room) {
-      const bytes = Buffer.alloc(0)
-      this.#unfinished = { lsn: this.#lsnAt(record), totalBytes: total, gotBytes: room, bytes }
-      this.#parts = [segment.subarray(record, record + room)]
-      if (room >= HEADER_BYTES && !this.#acceptHeader()) return STOP
-      return this.#finish(record + room)
+      this.#unfinished = { lsn: this.#lsnAt(record), totalBytes: total, gotBytes: 0, parts: [] }
+      return this.#append(record, room) ? this.#finish(record + room) : STOP
     }
     if (!this.#followsPrevious(segment, record, this.#startHigh, this.#startLow + record)) return STOP
-    const end = isSwitch(segment, record) ? this.#segmentBytes : record + align(total)
+    const next = isSwitch(segment, record) ? this.#segmentBytes : record + align(total)
     if (isInteresting(segment, record)) {
       const bytes = segment.subarray(record, record + total)
-      if (!this.#take(bytes, this.#lsnAt(record), this.#lsnAt(end))) return STOP
-      this.#uncheckedAt = STOP
+      if (!this.#take(bytes, this.#lsnAt(record), this.#lsnAt(next))) return STOP
+      this.#uncheckedAt = undefined
     } else {
       this.#uncheckedAt = record
     }
-    this.#hasPrevious = true
-    this.#previousHigh = this.#startHigh
-    this.#previousLow = this.#startLow + record
-    return end
+    this.#setPrevious(this.#startHigh, this.#startLow + record)
+    this.#validAt = next
+    return next
   }
 
-  /** Goes on with the unfinished record at a page boundary; gives the place after it, or the end of the segment. */
+  /** Goes on with the unfinished record at a page boundary; gives the place after it, or the end of what is at hand. */
   #finish(boundary: number): number {
     const unfinished = this.#unfinished!
     for (let at = boundary; at < this.#end; at += this.#pageBytes) {
       if (!this.#enterPage(at)) return STOP
       if (this.#pageFlags & PAGE_FLAGS.firstOverwritesContinuation) {
         this.#unfinished = undefined
-        this.#validUntil = this.#lsnAt(at)
         return at
       }
-      const remaining = unfinished.totalBytes - unfinished.gotBytes
-      if (!(this.#pageFlags & PAGE_FLAGS.firstIsContinuation) || this.#pageRemLength !== remaining)
-        return STOP
+      const missing = unfinished.totalBytes - unfinished.gotBytes
+      const isContinued = (this.#pageFlags & PAGE_FLAGS.firstIsContinuation) !== 0
+      if (!isContinued || this.#pageRemLength !== missing || missing === 0) return STOP
       const from = at + this.#pageHeaderBytes
-      const length = Math.min(remaining, this.#pageBytes - this.#pageHeaderBytes)
-      if (unfinished.lsn !== undefined && !this.#append(from, length)) return STOP
-      if (unfinished.lsn === undefined) unfinished.gotBytes += length
-      if (unfinished.gotBytes === unfinished.totalBytes) return this.#complete(from + align(length))
+      const length = Math.min(missing, this.#pageBytes - this.#pageHeaderBytes)
+      if (!this.#append(from, length)) return STOP
+      if (length === missing) return this.#complete(unfinished, from + align(length))
     }
     return this.#end
   }
+
+  /** Adds a part to the unfinished record; false when its header, now complete, is none. */
+  #append(from: number, length: number): boolean {
+    const unfinished = this.#unfinished!
+    const hadHeader = unfinished.gotBytes >= HEADER_BYTES
+    unfinished.gotBytes += length
+    if (unfinished.lsn === undefined || !unfinished.parts) return true
+    unfinished.parts.push(this.#segment.subarray(from, from + length))
+    if (hadHeader || unfinished.gotBytes < HEADER_BYTES) return true
+    const bytes = Buffer.concat(unfinished.parts)
+    if (!this.#followsPrevious(bytes, 0, high(unfinished.lsn), low(unfinished.lsn))) return false
+    if (!isInteresting(bytes, 0) && !isSwitch(bytes, 0)) unfinished.parts = undefined
+    return true
+  }
+
+  /** Closes the unfinished record, which ends at `end`; gives the place of the next one. */
+  #complete({ lsn, parts }: UnfinishedRecord, end: number): number {
+    this.#unfinished = undefined
+    const bytes = parts && Buffer.concat(parts)
+    const next = bytes && isSwitch(bytes, 0) ? this.#segmentBytes : end
+    const isToTake = lsn !== undefined && bytes !== undefined && isInteresting(bytes, 0)
+    if (isToTake && !this.#take(bytes, lsn, this.#lsnAt(next))) return STOP
+    const isUnchecked = !isToTake && lsn !== undefined && lsn >= this.#start
+    this.#uncheckedAt = isUnchecked ? Number(lsn - this.#start) : undefined
+    if (lsn !== undefined) this.#setPrevious(high(lsn), low(lsn))
+    this.#validAt = next
+    return next
+  }
+
+  /** Decodes a whole record into the result; false when its CRC is wrong. */
+  #take(bytes: Buffer, lsn: Lsn, endLsn: Lsn): boolean {
+    if (!hasRightCrc(bytes)) return false
+    const record = decode(bytes, lsn, endLsn, this.#magic)
+    if (record) this.#records.push(record)
+    return true
+  }
+
+  /** Takes in the header of the page at `at`; false when it is not the page that belongs there. */
+  #enterPage(at: number): boolean {
+    const segment = this.#segment
+    const flags = segment.readUInt16LE(at + 2)
+    const timeline = segment.readUInt32LE(at + 4)
+    const isExpected =
+      segment.readUInt16LE(at) === this.#magic &&
+      (flags & ~PAGE_FLAGS.all) === 0 &&
+      segment.readUInt32LE(at + 8) === this.#startLow + at &&
+      segment.readUInt32LE(at + 12) === this.#startHigh &&
+      timeline >= this.#timeline
+    if (!isExpected) return false
+    this.#timeline = timeline
+    this.#pageFlags = flags
+    this.#pageHeaderBytes = flags & PAGE_FLAGS.longHeader ? LONG_HEADER_BYTES : SHORT_HEADER_BYTES
+    this.#pageRemLength = segment.readUInt32LE(at + 16)
+    return true
+  }
+
+  /** Whether the header at `at` links back to the record read last or, at the beginning, to any earlier one. */
+  #followsPrevious(bytes: Buffer, at: number, ownHigh: number, ownLow: number): boolean {
+    const previousLow = bytes.readUInt32LE(at + PREVIOUS_AT)
+    const previousHigh = bytes.readUInt32LE(at + PREVIOUS_AT + 4)
+    if (this.#hasPrevious) return previousLow === this.#previousLow && previousHigh === this.#previousHigh
+    return previousHigh < ownHigh || (previousHigh === ownHigh && previousLow < ownLow)
+  }
+
+  #setPrevious(previousHigh: number, previousLow: number): void {
+    this.#hasPrevious = true
+    this.#previousHigh = previousHigh
+    this.#previousLow = previousLow
+  }
+
+  /** A crash or an unfinished copy can leave a good header before a body that was never written. */
+  #distrustLast(): void {
+    if (this.#uncheckedAt === undefined || hasRightCrc(this.#gather(this.#uncheckedAt))) return
+    this.#validAt = this.#uncheckedAt
+  }
+
+  /** The bytes of a record whose pages have all been entered, without the headers of these pages. */
+  #gather(record: number): Buffer {
+    const parts: Buffer[] = []
+    let missing = this.#segment.readUInt32LE(record)
+    for (let from = record; missing > 0; ) {
+      if (from % this.#pageBytes === 0) {
+        const isLong = (this.#segment.readUInt16LE(from + 2) & PAGE_FLAGS.longHeader) !== 0
+        from += isLong ? LONG_HEADER_BYTES : SHORT_HEADER_BYTES
+      }
+      const length = Math.min(missing, this.#pageBytes - (from % this.#pageBytes))
+      parts.push(this.#segment.subarray(from, from + length))
+      from += length
+      missing -= length
+    }
+    return Buffer.concat(parts)
+  }
+
+  #lsnAt(at: number): Lsn {
+    return this.#start + BigInt(at)
+  }
+
+  #carry(): Carry {
+    const unfinished = this.#unfinished && {
+      ...this.#unfinished,
+      parts: this.#unfinished.parts && [Buffer.concat(this.#unfinished.parts)],
+    }
+    const previous = (BigInt(this.#previousHigh) << 32n) | BigInt(this.#previousLow)
+    return {
+      segmentStart: this.#lsnAt(this.#segmentBytes),
+      previous: this.#hasPrevious ? previous : undefined,
+      timeline: this.#timeline,
+      unfinished,
+    }
+  }
+}
+
+/** Records begin at multiples of 8: MAXALIGN. */
+function align(bytes: number): number {
+  return Math.ceil(bytes / 8) * 8
+}
+
+function high(lsn: Lsn): number {
+  return Number(lsn >> 32n)
+}
+
+function low(lsn: Lsn): number {
+  return Number(lsn & 0xffffffffn)
+}
+
+function isInteresting(bytes: Buffer, at: number): boolean {
+  const rmgr = bytes[at + RMGR_AT]
+  const info = bytes[at + INFO_AT]!
+  if (rmgr === RMGR_XLOG) return (info & XLOG_OPERATION) === XLOG_RESTORE_POINT
+  return rmgr === RMGR_XACT && endOf(info) !== undefined
+}
+
+/** A switch ends its segment: nothing follows it there. */
+function isSwitch(bytes: Buffer, at: number): boolean {
+  return bytes[at + RMGR_AT] === RMGR_XLOG && (bytes[at + INFO_AT]! & XLOG_OPERATION) === XLOG_SWITCH
+}
+
+function endOf(info: number): 'commit' | 'abort' | undefined {
+  switch (info & XACT_OPERATION) {
+    case XACT_COMMIT:
+    case XACT_COMMIT_PREPARED:
+      return 'commit'
+    case XACT_ABORT:
+    case XACT_ABORT_PREPARED:
+      return 'abort'
+    default:
+      return undefined
+  }
+}
+
+/** The CRC covers the body first and then the header in front of it. */
+function hasRightCrc(record: Buffer): boolean {
+  const crc = crc32c(record.subarray(HEADER_BYTES), record.subarray(0, CRC_AT))
+  return crc === record.readUInt32LE(CRC_AT)
+}
+
+function decode(bytes: Buffer, lsn: Lsn, endLsn: Lsn, magic: number): WalRecord | undefined {
+  const data = mainDataOf(bytes)
+  if (!data || data.length < 8) return undefined
+  const timeMicros = fromPostgresMicros(data.readBigInt64LE(0))
+  if (bytes[RMGR_AT] === RMGR_XLOG) {
+    const [name] = data.toString('utf8', 8).split('\0', 1)
+    return { kind: 'restorePoint', lsn, endLsn, name: name!, timeMicros }
+  }
+  const info = bytes[INFO_AT]!
+  const xid = (info & XACT_HAS_INFO && preparedXidOf(data, magic)) || bytes.readUInt32LE(XID_AT)
+  return { kind: endOf(info)!, lsn, endLsn, xid, timeMicros }
+}
+
+/**
+ * The part of a record that belongs to no block, which is its end; undefined where blocks precede it, which these
+ * records have none of.
+ */
+function mainDataOf(record: Buffer): Buffer | undefined {
+  for (let at = HEADER_BYTES; at + 2 <= record.length; ) {
+    switch (record[at]) {
+      case BLOCK_ID.dataShort:
+        return record.subarray(at + 2, at + 2 + record[at + 1]!)
+      case BLOCK_ID.dataLong:
+        return at + 5 <= record.length
+          ? record.subarray(at + 5, at + 5 + record.readUInt32LE(at + 1))
+          : undefined
+      case BLOCK_ID.origin:
+        at += 3
+        break
+      case BLOCK_ID.topLevelXid:
+        at += 5
+        break
+      default:
+        return undefined
+    }
+  }
+  return undefined
+}
+
+/**
+ * The xid of a prepared transaction, which whoever finishes it does not bear: it stands behind the lists of what the
+ * transaction touched.
+ * @see ParseCommitRecord in src/backend/access/rmgrdesc/xactdesc.c
+ */
+function preparedXidOf(data: Buffer, magic: number): number | undefined {
+  if (data.length < 12) return undefined
+  const contents = data.readUInt32LE(8)
+  if (!(contents & XINFO.twoPhase)) return undefined
+  let at = 12
+  if (contents & XINFO.database) at += 8
+  for (const [flag, entryBytes] of [
+    [XINFO.subtransactions, 4],
+    [XINFO.relations, 12],
+    [XINFO.droppedStatistics, magic >= WIDE_STATISTICS_MAGIC ? 16 : 12],
+    [XINFO.invalidations, 16],
+  ] as const) {
+    if (!(contents & flag)) continue
+    if (at + 4 > data.length) return undefined
+    at += 4 + data.readUInt32LE(at) * entryBytes
+  }
+  return at + 4 <= data.length ? data.readUInt32LE(at) : undefined
 }

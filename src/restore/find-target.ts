@@ -1,6 +1,6 @@
 import type { Lsn } from '../postgres/lsn.ts'
 import { segmentName, segmentStart } from '../postgres/wal-file.ts'
-import { type SegmentWalk, type WalRecord, walkSegment } from '../postgres/wal-records.ts'
+import { type Carry, readRecords, type WalRecord } from '../postgres/wal-records.ts'
 import type { WalLeg } from './timeline-path.ts'
 
 /** What the WAL tells about a target. */
@@ -47,12 +47,10 @@ export async function searchWal(
   for (const { timeline, number } of backwards(legs)) {
     const segment = await source.read(segmentName(timeline, number, source.segmentBytes))
     if (!segment) break
-    const seen: WalRecord[] = []
-    const walk = walkSegment(segment, (record) => seen.push(record))
-    finishCarried(walk, later, seen)
-    finding.lastLsn ??=
-      walk.validUntil > segmentStart(number, source.segmentBytes) ? walk.validUntil : undefined
-    note(finding, seen, target)
+    const start = segmentStart(number, source.segmentBytes)
+    const { records, validUntil, carry } = readRecords(segment, { segmentStart: start })
+    if (validUntil > start) finding.lastLsn ??= validUntil
+    note(finding, [...records, ...finishCarried(carry, later)], target)
     if (++read > QUIET_SEGMENTS) source.onProgress(read)
     if (target.kind === 'end' ? finding.lastMoment !== undefined : finding.found !== undefined) break
     later = segment
@@ -68,10 +66,12 @@ function* backwards(legs: readonly WalLeg[]): Generator<{ timeline: number; numb
 }
 
 /** A record that begins in this segment may end in the next one, which was read before it. */
-function finishCarried(walk: SegmentWalk, later: Buffer | undefined, seen: WalRecord[]): void {
-  const carry = walk.carry
-  if (!carry || !later) return
-  walkSegment(later, (record) => record.lsn === carry.lsn && seen.push(record), carry)
+function finishCarried(carry: Carry | undefined, later: Buffer | undefined): WalRecord[] {
+  const begun = carry?.unfinished?.lsn
+  if (!carry || begun === undefined || !later) return []
+  return readRecords(later, { segmentStart: carry.segmentStart, carry }).records.filter(
+    ({ lsn }) => lsn === begun,
+  )
 }
 
 function note(

@@ -220,7 +220,7 @@ function requireReachable(question: RestoreQuestion, backup: BackupRecord, evide
       return []
     }
     case 'lsn':
-      if ((evidence.lastLsn ?? reach.end) < target.lsn) throw refuse('the archived WAL ends before it')
+      if ((evidence.lastLsn ?? reach.end) <= target.lsn) throw refuse('the archived WAL ends before it')
       return []
     case 'xid':
     case 'name':
