@@ -179,7 +179,7 @@ async function begin(
 ): Promise<BackupStart> {
   const how = request.checkpoint === 'fast' ? 'a fast checkpoint' : 'the next spread checkpoint'
   events.emit('step', {
-    text: `Starting backup ${id} of PostgreSQL ${facts.versionText}; waiting for ${how}`,
+    text: `Starting backup ${id} of PostgreSQL ${facts.versionText.split(' ')[0]}; waiting for ${how}`,
   })
   if (request.standalone) await reserveWal(server, `pgrecall_${id.replace(/\W/g, '_').toLowerCase()}`)
   return startBackup(server, facts.version, {

@@ -77,7 +77,7 @@ async function checkTheServer(
       expectedDataDirectory: cluster.dataDirectory,
       standalone: false,
     })
-    const text = `PostgreSQL ${checked.facts.versionText} with ${checked.facts.dataDirectory}, archiving is on`
+    const text = `PostgreSQL ${checked.facts.versionText.split(' ')[0]} with ${checked.facts.dataDirectory}, archiving is on`
     const warnings = [
       ...checked.warnings,
       ...(checked.facts.dataChecksums

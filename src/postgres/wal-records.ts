@@ -1,6 +1,12 @@
 import { crc32c } from './crc32c.ts'
 import type { Lsn } from './lsn.ts'
-import { LONG_HEADER_BYTES, PAGE_FLAGS, readSegmentHeader, SHORT_HEADER_BYTES } from './wal-page.ts'
+import {
+  LONG_HEADER_BYTES,
+  PAGE_FLAGS,
+  readSegmentHeader,
+  type SegmentHeader,
+  SHORT_HEADER_BYTES,
+} from './wal-page.ts'
 
 /** A record at which a recovery can stop. Times are in microseconds since 1970; `endLsn` is the first byte after it. */
 export type WalRecord =
@@ -20,6 +26,7 @@ export interface UnfinishedRecord {
 
 /** What reading a segment needs to know of the one before. It holds no part of that segment's buffer. */
 export interface Carry {
+  /** The segment that it leads to. */
   segmentStart: Lsn
   /** Where the last complete record begins; undefined when none has been read. */
   previous: Lsn | undefined
@@ -28,7 +35,9 @@ export interface Carry {
   unfinished: UnfinishedRecord | undefined
 }
 
+/** What a segment holds. */
 export interface SegmentRecords {
+  /** In the order of the WAL. */
   records: WalRecord[]
   /**
    * The end of the last complete record: what follows is not WAL, or not yet. Equal to the segment's start, or to the
@@ -55,9 +64,9 @@ export function fromPostgresMicros(postgresMicros: bigint): bigint {
 /**
  * Reads the transactions' ends and the restore points of a WAL segment, of PostgreSQL 9.6 to 18.
  *
- * Segments are recycled, so behind the end of valid WAL stand zeros or old records. The walk stops where a page's
- * address, a record's length or its link to the record before is wrong. What it returns has a correct CRC; so has the
- * last record before such a stop, as only that one can have been cut off.
+ * Segments are recycled, so behind the end of valid WAL stand zeros or old records. The walk ends where a page's
+ * address, a record's length or its link to the record before is wrong. What is returned has a correct CRC; so has the
+ * last record before such an end, which is the one that can have been cut off.
  * @param segment the whole file, or its beginning
  * @param options `segmentStart` is the LSN that the file's name gives. `carry` comes from the segment before: without
  *   it, or with one that leads elsewhere, the rest of a record at the start is skipped
@@ -67,8 +76,13 @@ export function readRecords(
   segment: Buffer,
   options: { segmentStart: Lsn; carry?: Carry | undefined },
 ): SegmentRecords {
-  const carry = options.carry?.segmentStart === options.segmentStart ? options.carry : undefined
-  return new SegmentWalk(segment, options.segmentStart, carry).run()
+  const { segmentStart } = options
+  const carry = options.carry?.segmentStart === segmentStart ? options.carry : undefined
+  const header = readSegmentHeader(segment)
+  if (header?.pageAddress !== segmentStart || segmentStart % BigInt(header.segmentBytes) !== 0n) {
+    return { records: [], validUntil: carry?.unfinished?.lsn ?? segmentStart, carry: undefined }
+  }
+  return new SegmentWalk(segment, header, carry).run()
 }
 
 /** Sizes and places in XLogRecord, from src/include/access/xlogrecord.h. */
@@ -119,15 +133,15 @@ const STOP = -1
  */
 class SegmentWalk {
   readonly #segment: Buffer
+  readonly #records: WalRecord[] = []
+  readonly #magic: number
+  readonly #pageBytes: number
+  readonly #segmentBytes: number
   readonly #start: Lsn
   readonly #startHigh: number
   readonly #startLow: number
-  readonly #records: WalRecord[] = []
-  #magic = 0
-  #pageBytes = 0
-  #segmentBytes = 0
   /** The end of the last whole page at hand. */
-  #end = 0
+  readonly #end: number
 
   #pageFlags = 0
   #pageHeaderBytes = 0
@@ -143,42 +157,32 @@ class SegmentWalk {
   /** The last complete record, if all of it lies in this segment and its CRC has not been checked. */
   #uncheckedAt: number | undefined
 
-  constructor(segment: Buffer, start: Lsn, carry: Carry | undefined) {
+  constructor(segment: Buffer, header: SegmentHeader, carry: Carry | undefined) {
     this.#segment = segment
-    this.#start = start
-    this.#startHigh = high(start)
-    this.#startLow = low(start)
+    this.#magic = header.magic
+    this.#pageBytes = header.pageBytes
+    this.#segmentBytes = header.segmentBytes
+    this.#start = header.pageAddress
+    this.#startHigh = high(this.#start)
+    this.#startLow = low(this.#start)
+    const length = Math.min(segment.length, header.segmentBytes)
+    this.#end = length - (length % header.pageBytes)
     this.#timeline = carry?.timeline ?? 0
     if (carry?.previous !== undefined) this.#setPrevious(high(carry.previous), low(carry.previous))
-    this.#unfinished = carry?.unfinished && {
-      ...carry.unfinished,
-      parts: carry.unfinished.parts && [...carry.unfinished.parts],
-    }
+    this.#unfinished = carry?.unfinished && copyOf(carry.unfinished)
   }
 
   run(): SegmentRecords {
     const before = this.#unfinished?.lsn ?? this.#start
-    const reached = this.#walk()
-    const isWhole = reached !== STOP && reached === this.#segmentBytes
+    let at = this.#resume()
+    while (at !== STOP && at < this.#end) at = this.#step(at)
+    const isWhole = at === this.#segmentBytes
     if (!isWhole) this.#distrustLast()
     return {
       records: this.#records,
       validUntil: this.#validAt === undefined ? before : this.#lsnAt(this.#validAt),
       carry: isWhole ? this.#carry() : undefined,
     }
-  }
-
-  #walk(): number {
-    const header = readSegmentHeader(this.#segment)
-    if (header?.pageAddress !== this.#start) return STOP
-    this.#magic = header.magic
-    this.#pageBytes = header.pageBytes
-    this.#segmentBytes = header.segmentBytes
-    const length = Math.min(this.#segment.length, header.segmentBytes)
-    this.#end = length - (length % header.pageBytes)
-    let at = this.#resume()
-    while (at !== STOP && at < this.#end) at = this.#step(at)
-    return at
   }
 
   /** Goes over the rest of a record from the segment before, if there is one. */
@@ -337,18 +341,19 @@ class SegmentWalk {
   }
 
   #carry(): Carry {
-    const unfinished = this.#unfinished && {
-      ...this.#unfinished,
-      parts: this.#unfinished.parts && [Buffer.concat(this.#unfinished.parts)],
-    }
     const previous = (BigInt(this.#previousHigh) << 32n) | BigInt(this.#previousLow)
     return {
       segmentStart: this.#lsnAt(this.#segmentBytes),
       previous: this.#hasPrevious ? previous : undefined,
       timeline: this.#timeline,
-      unfinished,
+      unfinished: this.#unfinished && copyOf(this.#unfinished),
     }
   }
+}
+
+/** A copy with bytes of its own: a walk changes the one, and the other outlives the segment's buffer. */
+function copyOf(record: UnfinishedRecord): UnfinishedRecord {
+  return { ...record, parts: record.parts && [Buffer.concat(record.parts)] }
 }
 
 /** Records begin at multiples of 8: MAXALIGN. */

@@ -60,7 +60,7 @@ function verdict(
     ? `one of the newest ${full}`
     : pin
       ? `in use: ${pin.purpose}`
-      : `${newerBackups} newer backups, rule keeps ${full}`
+      : `beyond the newest ${full}`
   return {
     id: backup.id,
     stopTime: backup.stop.time,

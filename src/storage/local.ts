@@ -46,6 +46,7 @@ export class LocalStorage implements Storage {
   readonly address: StorageAddress
   #owner: Promise<{ uid: number; gid: number } | undefined> | undefined
   #written = 0
+  readonly #durableFolders = new Set<string>()
 
   /** @param path absolute path of the repository's folder; it is made by the first write */
   constructor(path: string) {
@@ -56,14 +57,18 @@ export class LocalStorage implements Storage {
   async put(key: string, source: Source, options: PutOptions = {}): Promise<'stored' | 'exists'> {
     const target = this.#pathOf(key)
     return this.#reporting('write', key, async () => {
-      if (options.ifAbsent && (await statOrAbsent(target))) return 'exists'
+      if (options.ifAbsent && (await statOrAbsent(target))) {
+        // Whoever gave it its name may have been killed before the folder was synced.
+        await syncFolder(dirname(target))
+        return 'exists'
+      }
       const temporary = await this.#newTemporary()
       try {
         await this.#fill(temporary, source, options.signal)
         options.signal?.throwIfAborted()
-        if ((await this.#publish(temporary, target, options.ifAbsent ?? false)) === 'exists') return 'exists'
+        const result = await this.#publish(temporary, target, options.ifAbsent ?? false)
         await syncFolder(dirname(target))
-        return 'stored'
+        return result
       } finally {
         await rm(temporary, { force: true })
       }
@@ -186,6 +191,7 @@ export class LocalStorage implements Storage {
       } catch (error) {
         if (ifAbsent && systemCode(error) === 'EEXIST') return 'exists'
         if (systemCode(error) !== 'ENOENT' || attempt === 3) throw error
+        this.#durableFolders.clear()
       }
     }
   }
@@ -256,11 +262,23 @@ export class LocalStorage implements Storage {
     })
   }
 
-  /** Makes a folder and its missing parents, each synced into its parent before it is used. */
+  /**
+   * Makes a folder and its missing parents, and syncs each into its parent before it is used. One of ours that exists
+   * is synced too, once: a process that made it may have been killed before it could.
+   */
   async #makeFolder(folder: string): Promise<void> {
-    if ((await statOrAbsent(folder))?.isDirectory()) return
+    if (this.#durableFolders.has(folder)) return
     const parent = dirname(folder)
+    const isOurs = folder.startsWith(this.location)
+    const exists = (await statOrAbsent(folder))?.isDirectory() === true
+    if (exists && !isOurs) return
     if (folder !== parent) await this.#makeFolder(parent)
+    if (!exists) await this.#makeOneFolder(folder)
+    if (!exists || folder !== this.location) await syncFolder(parent)
+    this.#durableFolders.add(folder)
+  }
+
+  async #makeOneFolder(folder: string): Promise<void> {
     try {
       await mkdir(folder, 0o700)
     } catch (error) {
@@ -268,11 +286,9 @@ export class LocalStorage implements Storage {
       throw error
     }
     const owner = await this.#ownerOfRoot()
-    if (owner) {
-      const handle = await open(folder, 'r')
-      await handle.chown(owner.uid, owner.gid).finally(() => handle.close())
-    }
-    await syncFolder(parent)
+    if (!owner) return
+    const handle = await open(folder, 'r')
+    await handle.chown(owner.uid, owner.gid).finally(() => handle.close())
   }
 
   /** Whose the repository is, when that is not us and we may give files away. */
