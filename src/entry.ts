@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -19,6 +19,15 @@ function useCompileCache(): void {
   }
 }
 
+/** Whatever breaks outside of main's own care must not look like an answer: Node would exit with 1. */
+function exitOn(error: unknown): void {
+  console.error(error)
+  const isRecovery = process.argv.includes('wal-fetch') && !existsSync('standby.signal')
+  process.exit(isRecovery ? 200 : process.argv.includes('wal-fetch') ? 1 : 70)
+}
+
+process.on('uncaughtException', exitOn)
+process.on('unhandledRejection', exitOn)
 useCompileCache()
-const { main } = await import('./main.ts')
+const { main } = (await import('./main.ts').catch(exitOn)) as typeof import('./main.ts')
 await main()

@@ -9,6 +9,7 @@ import { EXIT_CODES, exitCodeOf, PgrecallError, reasonOf } from './errors.ts'
 import { Events } from './events.ts'
 import type { ConnectionOptions } from './postgres/server.ts'
 import { openStorage } from './storage/open.ts'
+import { fetchFailureCode, fetchFailureHint, pushFailureCode } from './wal/hook-answer.ts'
 
 /** One file per verb, loaded when it is called: PostgreSQL calls two of them for every segment. */
 const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
@@ -237,28 +238,53 @@ function chooseRepositories(
 
 /** The one place where an error is told. @returns the exit code */
 function report(error: unknown, terminal: Terminal, asJson: boolean): number {
-  if (error instanceof CommanderError) return reportUsage(error, terminal)
-  const known = error instanceof PgrecallError ? error : undefined
-  const message = known ? known.message : `${reasonOf(error)} (this is a bug in pgrecall)`
-  for (const line of `pgrecall: ${message}`.split('\n')) terminal.line(line)
-  if (known?.hint) terminal.line(`hint: ${known.hint}`)
-  const wantsTrace = process.argv.some(
-    (word, index) =>
-      /^--log-level=(?:debug|trace)$/.test(word) ||
-      (word === '--log-level' && /^(?:debug|trace)$/.test(process.argv[index + 1] ?? '')),
-  )
-  if ((!known || wantsTrace) && error instanceof Error) terminal.line(error.stack ?? '')
+  if (error instanceof CommanderError && error.exitCode === 0) return 0
+  const hint = tell(error, terminal)
   if (asJson) {
-    const facts = { kind: known?.kind ?? 'internal', message, hint: known?.hint ?? null }
+    const facts = {
+      kind:
+        error instanceof PgrecallError ? error.kind : error instanceof CommanderError ? 'usage' : 'internal',
+      message: reasonOf(error),
+      hint,
+    }
     process.stdout.write(`${JSON.stringify({ error: facts }, undefined, 2)}\n`)
   }
-  return exitCodeOf(error)
+  return failureCode(error)
 }
 
-function reportUsage(error: CommanderError, terminal: Terminal): number {
-  if (error.exitCode === 0) return 0
-  if (error.code === 'commander.help') return EXIT_CODES.usage.code
-  terminal.line(`pgrecall: ${error.message.replace(/^error: /, '')}`)
-  terminal.line('hint: "pgrecall --help" shows the commands, "pgrecall help COMMAND" one of them')
-  return EXIT_CODES.usage.code
+/** Prints an error as sentences; the stack only for a bug, or where details were asked for. @returns the hint */
+function tell(error: unknown, terminal: Terminal): string | null {
+  if (error instanceof CommanderError) {
+    if (error.code === 'commander.help') return null
+    return tellLines(error.message.replace(/^error: /, ''), USAGE_HINT, terminal)
+  }
+  const known = error instanceof PgrecallError ? error : undefined
+  const consequence = verb() === 'wal-fetch' ? fetchFailureHint(process.cwd()) : undefined
+  const hint = [known?.hint, consequence].filter((part) => part !== undefined).join('; ')
+  const told = tellLines(
+    known ? known.message : `${reasonOf(error)} (this is a bug in pgrecall)`,
+    hint,
+    terminal,
+  )
+  const wantsDetails = /--log-level[= ](?:debug|trace)/.test(process.argv.join(' '))
+  if ((!known || wantsDetails) && error instanceof Error) terminal.line(error.stack ?? '')
+  return told
+}
+
+function tellLines(message: string, hint: string, terminal: Terminal): string | null {
+  for (const line of `pgrecall: ${message}`.split('\n')) terminal.line(line)
+  if (hint) terminal.line(`hint: ${hint}`)
+  return hint || null
+}
+
+const USAGE_HINT = '"pgrecall --help" shows the commands, "pgrecall help COMMAND" one of them'
+
+/** The verb as far as it can be told before, or without, a successful parse. */
+const verb = () => (['wal-fetch', 'wal-push'] as const).find((name) => process.argv.includes(name))
+
+/** PostgreSQL acts on the exit codes of its hooks, whatever the reason. */
+export function failureCode(error: unknown): number {
+  if (verb() === 'wal-fetch') return fetchFailureCode(process.cwd())
+  if (error instanceof CommanderError) return EXIT_CODES.usage.code
+  return verb() === 'wal-push' ? pushFailureCode(error) : exitCodeOf(error)
 }

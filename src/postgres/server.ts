@@ -67,9 +67,7 @@ export class Server implements AsyncDisposable {
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
     })
-    const where = uri
-      ? 'the server'
-      : `the server at ${client.host}${client.host.startsWith('/') ? ', ' : ':'}port ${client.port}`
+    const where = uri ? 'the server' : `the server at ${client.host}, port ${client.port}`
     try {
       await client.connect()
       await client.query('SET statement_timeout = 0; SET lock_timeout = 0; SET datestyle = ISO')

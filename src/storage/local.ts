@@ -1,25 +1,24 @@
-import { randomBytes } from 'node:crypto'
-import type { Stats } from 'node:fs'
 import {
   type FileHandle,
   link,
   mkdir,
   open,
   opendir,
-  readdir,
   rename,
   rm,
   rmdir,
-  stat,
   statfs,
   unlink,
 } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
-import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { PgrecallError, systemCode } from '../errors.ts'
+import { isAbsent, statOrAbsent, syncFolder, writeAll } from './durable-files.ts'
+import { INCOMING, incomingName, sweepIncoming } from './incoming.ts'
+import { storageError } from './local-errors.ts'
 import {
   type GetOptions,
   isValidKey,
+  isValidPrefix,
   type ListOptions,
   type ObjectFacts,
   type PutOptions,
@@ -28,10 +27,6 @@ import {
   type StorageAddress,
 } from './storage.ts'
 
-/** Writes that are under way lie here, under names that say which process makes them. */
-const INCOMING = '.incoming'
-/** What another host left unfinished is debris after this long. */
-const FOREIGN_DEBRIS_MS = 24 * 60 * 60 * 1000
 const READ_BYTES = 1024 * 1024
 
 /**
@@ -45,7 +40,6 @@ export class LocalStorage implements Storage {
   readonly location: string
   readonly address: StorageAddress
   #owner: Promise<{ uid: number; gid: number } | undefined> | undefined
-  #written = 0
   readonly #durableFolders = new Set<string>()
 
   /** @param path absolute path of the repository's folder; it is made by the first write */
@@ -56,28 +50,53 @@ export class LocalStorage implements Storage {
 
   async put(key: string, source: Source, options: PutOptions = {}): Promise<'stored' | 'exists'> {
     const target = this.#pathOf(key)
-    return this.#reporting('write', key, async () => {
-      if (options.ifAbsent && (await statOrAbsent(target))) {
-        // Whoever gave it its name may have been killed before the folder was synced.
-        await syncFolder(dirname(target))
-        return 'exists'
-      }
-      const temporary = await this.#newTemporary()
+    let sourceFault: { error: unknown } | undefined
+    const observed = async function* () {
       try {
-        await this.#fill(temporary, source, options.signal)
-        options.signal?.throwIfAborted()
-        const result = await this.#publish(temporary, target, options.ifAbsent ?? false)
-        await syncFolder(dirname(target))
-        return result
-      } finally {
-        await rm(temporary, { force: true })
+        yield* source instanceof Uint8Array ? [source] : source
+      } catch (error) {
+        sourceFault = { error }
+        throw error
       }
-    })
+    }
+    try {
+      return await this.#reporting('write', key, () => this.#put(target, observed(), options))
+    } catch (error) {
+      // What the producer of the bytes fails with is not the repository's fault, and must not be told as such.
+      throw sourceFault ? sourceFault.error : error
+    }
+  }
+
+  async #put(
+    target: string,
+    source: AsyncIterable<Uint8Array>,
+    { ifAbsent = false, signal }: PutOptions,
+  ): Promise<'stored' | 'exists'> {
+    if (ifAbsent && (await statOrAbsent(target))?.isFile()) return this.#found(target)
+    await this.#makeFolder(join(this.location, INCOMING))
+    const temporary = join(this.location, INCOMING, incomingName())
+    try {
+      await this.#fill(temporary, source, signal)
+      signal?.throwIfAborted()
+      if ((await this.#publish(temporary, target, ifAbsent)) === 'exists') return this.#found(target)
+      await syncFolder(dirname(target))
+      return 'stored'
+    } finally {
+      await rm(temporary, { force: true })
+    }
+  }
+
+  /** Whoever wrote it may have been killed before its name was durable, and the caller relies on it from now on. */
+  async #found(target: string): Promise<'exists'> {
+    await syncFolder(dirname(target))
+    return 'exists'
   }
 
   async get(key: string, options: GetOptions = {}): Promise<AsyncIterable<Buffer> | undefined> {
     const path = this.#pathOf(key)
     const handle = await this.#reporting('read', key, async () => {
+      // Opening a folder works, and opening a pipe waits for ever.
+      if (!(await statOrAbsent(path))?.isFile()) return undefined
       try {
         return await open(path, 'r')
       } catch (error) {
@@ -89,18 +108,21 @@ export class LocalStorage implements Storage {
   }
 
   async stat(key: string): Promise<ObjectFacts | undefined> {
+    const path = this.#pathOf(key)
     return this.#reporting('read', key, async () => {
-      const facts = await statOrAbsent(this.#pathOf(key))
+      const facts = await statOrAbsent(path)
       return facts?.isFile() ? { key, bytes: facts.size, modified: facts.mtime } : undefined
     })
   }
 
   list(prefix: string, options: ListOptions = {}): AsyncIterable<ObjectFacts> {
+    requirePrefix(prefix)
     const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1)
     return this.#walk(folder, prefix, options.startAfter ?? '', options.signal)
   }
 
   async *folders(prefix: string): AsyncIterable<string> {
+    requirePrefix(prefix)
     for (const entry of await this.#entries(prefix)) if (entry.isDirectory) yield entry.name
   }
 
@@ -110,7 +132,7 @@ export class LocalStorage implements Storage {
       try {
         await unlink(path)
       } catch (error) {
-        if (isAbsent(error)) return
+        if (isAbsent(error) || systemCode(error) === 'EISDIR') return
         throw error
       }
       await syncFolder(dirname(path))
@@ -119,22 +141,7 @@ export class LocalStorage implements Storage {
   }
 
   async sweep(): Promise<{ objects: number; bytes: number }> {
-    const swept = { objects: 0, bytes: 0 }
-    const folder = join(this.location, INCOMING)
-    await this.#reporting('sweep', INCOMING, async () => {
-      const names = await readdir(folder).catch((error) => {
-        if (isAbsent(error)) return []
-        throw error
-      })
-      for (const name of names) {
-        const facts = await statOrAbsent(join(folder, name))
-        if (!facts || !isAbandoned(name, facts)) continue
-        await rm(join(folder, name), { force: true })
-        swept.objects++
-        swept.bytes += facts.size
-      }
-    })
-    return swept
+    return this.#reporting('sweep', INCOMING, () => sweepIncoming(this.location))
   }
 
   async freeBytes(): Promise<number | undefined> {
@@ -161,17 +168,14 @@ export class LocalStorage implements Storage {
     return join(this.location, key)
   }
 
-  async #fill(path: string, source: Source, signal?: AbortSignal): Promise<void> {
+  async #fill(path: string, source: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
     const handle = await open(path, 'wx', 0o600)
     try {
       const owner = await this.#ownerOfRoot()
       if (owner) await handle.chown(owner.uid, owner.gid)
-      if (source instanceof Uint8Array) await writeAll(handle, source)
-      else {
-        for await (const chunk of source) {
-          signal?.throwIfAborted()
-          await writeAll(handle, chunk)
-        }
+      for await (const chunk of source) {
+        signal?.throwIfAborted()
+        await writeAll(handle, chunk)
       }
       await handle.sync()
     } finally {
@@ -189,17 +193,15 @@ export class LocalStorage implements Storage {
         else await rename(temporary, target)
         return 'stored'
       } catch (error) {
-        if (ifAbsent && systemCode(error) === 'EEXIST') return 'exists'
+        if (ifAbsent && systemCode(error) === 'EEXIST') {
+          if ((await statOrAbsent(target))?.isDirectory())
+            throw Object.assign(new Error(), { code: 'EISDIR' })
+          return 'exists'
+        }
         if (systemCode(error) !== 'ENOENT' || attempt === 3) throw error
         this.#durableFolders.clear()
       }
     }
-  }
-
-  async #newTemporary(): Promise<string> {
-    await this.#makeFolder(join(this.location, INCOMING))
-    const unique = `${++this.#written}-${randomBytes(6).toString('hex')}`
-    return join(this.location, INCOMING, `${process.pid}@${hostname()}@${unique}`)
   }
 
   async *#read(handle: FileHandle, key: string, options: GetOptions): AsyncIterable<Buffer> {
@@ -314,82 +316,17 @@ export class LocalStorage implements Storage {
     }
   }
 
+  /** Does something with a key or a folder; a failed system call becomes a sentence that names it. */
   async #reporting<T>(doing: string, key: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
-      const code = systemCode(error)
-      if (error instanceof PgrecallError || code === undefined || code === 'ABORT_ERR') throw error
-      const what = key === '' ? this.location : join(this.location, key)
-      const hint = HINTS[code]
-      throw new PgrecallError(
-        'repository',
-        `cannot ${doing} ${what}: ${SENTENCES[code] ?? reasonOf(error)}`,
-        {
-          ...(hint && { hint: hint(this.location) }),
-          cause: error,
-        },
-      )
+      throw storageError(error, doing, join(this.location, key), this.location)
     }
   }
 }
 
-const SENTENCES: Record<string, string> = {
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the disk quota is used up',
-  EROFS: 'the file system is read-only',
-  EACCES: 'permission denied',
-  EPERM: 'operation not permitted',
-  EIO: 'the disk reported an input/output error',
-  ENOTDIR: 'a file stands where a folder must be',
-}
-
-const HINTS: Record<string, (root: string) => string> = {
-  ENOSPC: () => 'free some space, for example with "pgrecall retention", and run this again',
-  EDQUOT: () => 'raise the quota or free some space, and run this again',
-  EACCES: (root) => `run as the user who owns ${root}, usually postgres`,
-  EPERM: (root) =>
-    `${root} must be on a file system with hard links, and belong to the user who runs pgrecall`,
-  EIO: () => 'look at the kernel log; the disk may be failing',
-}
-
-function isAbsent(error: unknown): boolean {
-  const code = systemCode(error)
-  return code === 'ENOENT' || code === 'ENOTDIR'
-}
-
-async function statOrAbsent(path: string): Promise<Stats | undefined> {
-  try {
-    return await stat(path)
-  } catch (error) {
-    if (isAbsent(error)) return undefined
-    throw error
-  }
-}
-
-async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let done = 0; done < chunk.length; ) {
-    done += (await handle.write(chunk, done, chunk.length - done)).bytesWritten
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r').catch((error) => {
-    if (isAbsent(error)) return undefined
-    throw error
-  })
-  await handle?.sync().finally(() => handle.close())
-}
-
-/** Whether the process that was writing this file is gone; on another host only time can tell. */
-function isAbandoned(name: string, facts: Stats): boolean {
-  const [pid, host] = name.split('@')
-  if (host !== hostname() || !pid) return Date.now() - facts.mtimeMs > FOREIGN_DEBRIS_MS
-  if (Number(pid) === process.pid) return false
-  try {
-    process.kill(Number(pid), 0)
-    return false
-  } catch (error) {
-    return systemCode(error) === 'ESRCH'
-  }
+function requirePrefix(prefix: string): void {
+  if (!isValidPrefix(prefix))
+    throw new PgrecallError('repository', `"${prefix}" is not the beginning of a key`)
 }

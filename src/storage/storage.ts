@@ -79,6 +79,11 @@ export function isValidKey(key: string): boolean {
   return KEY.test(key) && key.length <= 900
 }
 
+/** Whether some valid key could begin so: a listing goes only where keys can be. */
+export function isValidPrefix(prefix: string): boolean {
+  return prefix === '' || isValidKey(prefix.endsWith('/') ? prefix.slice(0, -1) : prefix)
+}
+
 /**
  * A whole small object in memory, or `undefined` when absent.
  * @param limit refuse (by `RangeError`) to hold more than this many bytes; 64 MiB when left out
