@@ -26,7 +26,19 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   completion: () => import('./commands/completion.ts'),
 }
 
-declare const process: NodeJS.Process & { env: { PGRECALL_VERSION: string } }
+/** What root does as the cluster's owner. A restore needs root's rights, to make folders and give files away. */
+const AS_OWNER: ReadonlySet<CommandName> = new Set([
+  'check',
+  'backup',
+  'retention',
+  'wal-push',
+  'catalog rebuild',
+])
+
+declare const process: NodeJS.Process & {
+  env: { PGRECALL_VERSION: string }
+  initgroups(user: number, group: number): void
+}
 
 /** The composition root: the only place that builds clients, reads the process's surroundings and exits. */
 export async function main(): Promise<void> {
@@ -72,12 +84,23 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   }
   const events = new Events()
   const context = await buildContext(invocation, version, events, stop.signal)
+  if (context.isRoot && AS_OWNER.has(invocation.command)) await becomeOwner(context)
   await subscribe(events, terminal, context, invocation)
   const { run } = await COMMANDS[invocation.command]()
   const outcome = await run(invocation, context)
   terminal.clearStatus()
   await print(outcome, options)
   return outcome.exitCode ?? 0
+}
+
+async function becomeOwner(context: CommandContext): Promise<void> {
+  const { ownerOfCluster } = await import('./config/run-as.ts')
+  const { findLocalServers } = await import('./config/defaults.ts')
+  const owner = ownerOfCluster(context.cluster().config, findLocalServers)
+  if (!owner) return
+  process.initgroups(owner.uid, owner.gid)
+  process.setgid?.(owner.gid)
+  process.setuid?.(owner.uid)
 }
 
 async function print(outcome: Outcome, options: Record<string, unknown>): Promise<void> {
