@@ -1,15 +1,17 @@
 import { formatLsn, type Lsn } from './lsn.ts'
 import { segmentName, segmentNumber, type WalFile } from './wal-file.ts'
 
-/** Bits of `xlp_info`, from xlog_internal.h. */
+/** Bits of `xlp_info` up to PostgreSQL 18, from src/include/access/xlog_internal.h; 19 numbers them anew. */
 export const PAGE_FLAGS = {
   /** The page begins with the rest of a record from the page before. */
   firstIsContinuation: 0x1,
   /** The header is the long one, as on the first page of every segment. */
   longHeader: 0x2,
+  /** Page images could be left out of an archived copy, as no backup was running. */
+  backupBlocksRemovable: 0x4,
   /** The record that was to go on here was lost in a crash; the page begins with another one. */
-  firstOverwritesContinuation: 0x4,
-  all: 0x7,
+  firstOverwritesContinuation: 0x8,
+  all: 0xf,
 } as const
 
 /** The sizes of page headers, both already multiples of 8. */

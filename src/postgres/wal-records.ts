@@ -1,4 +1,3 @@
-import { crc32c } from './crc32c.ts'
 import type { Lsn } from './lsn.ts'
 import {
   LONG_HEADER_BYTES,
@@ -7,12 +6,15 @@ import {
   type SegmentHeader,
   SHORT_HEADER_BYTES,
 } from './wal-page.ts'
-
-/** A record at which a recovery can stop. Times are in microseconds since 1970; `endLsn` is the first byte after it. */
-export type WalRecord =
-  /** The end of a transaction, prepared ones included; an abort may also be that of a subtransaction. */
-  | { kind: 'commit' | 'abort'; lsn: Lsn; endLsn: Lsn; xid: number; timeMicros: bigint }
-  | { kind: 'restorePoint'; lsn: Lsn; endLsn: Lsn; name: string; timeMicros: bigint }
+import {
+  decode,
+  HEADER_BYTES,
+  hasRightCrc,
+  isInteresting,
+  isSwitch,
+  PREVIOUS_AT,
+  type WalRecord,
+} from './wal-record.ts'
 
 /** A record of which a part is read, while the rest is on pages to come. */
 export interface UnfinishedRecord {
@@ -48,19 +50,6 @@ export interface SegmentRecords {
   carry: Carry | undefined
 }
 
-/** PostgreSQL counts time from 2000-01-01, the project from 1970-01-01. */
-const EPOCH_MICROS = 946_684_800_000_000n
-
-/** Microseconds since 1970 as a TimestampTz, microseconds since 2000. @see src/include/datatype/timestamp.h */
-export function toPostgresMicros(unixMicros: bigint): bigint {
-  return unixMicros - EPOCH_MICROS
-}
-
-/** A TimestampTz, microseconds since 2000, as microseconds since 1970. @see src/include/datatype/timestamp.h */
-export function fromPostgresMicros(postgresMicros: bigint): bigint {
-  return postgresMicros + EPOCH_MICROS
-}
-
 /**
  * Reads the transactions' ends and the restore points of a WAL segment, of PostgreSQL 9.6 to 18.
  *
@@ -84,45 +73,6 @@ export function readRecords(
   }
   return new SegmentWalk(segment, header, carry).run()
 }
-
-/** Sizes and places in XLogRecord, from src/include/access/xlogrecord.h. */
-const HEADER_BYTES = 24
-const XID_AT = 4
-const PREVIOUS_AT = 8
-const INFO_AT = 16
-const RMGR_AT = 17
-const CRC_AT = 20
-
-/** Resource managers, from src/include/access/rmgrlist.h. */
-const RMGR_XLOG = 0
-const RMGR_XACT = 1
-
-/** From src/include/catalog/pg_control.h; the low four bits of `xl_info` belong to the WAL itself. */
-const XLOG_OPERATION = 0xf0
-const XLOG_SWITCH = 0x40
-const XLOG_RESTORE_POINT = 0x70
-
-/** From src/include/access/xact.h. */
-const XACT_OPERATION = 0x70
-const XACT_COMMIT = 0x00
-const XACT_ABORT = 0x20
-const XACT_COMMIT_PREPARED = 0x30
-const XACT_ABORT_PREPARED = 0x40
-const XACT_HAS_INFO = 0x80
-const XINFO = {
-  database: 0x1,
-  subtransactions: 0x2,
-  relations: 0x4,
-  invalidations: 0x8,
-  twoPhase: 0x10,
-  droppedStatistics: 0x100,
-} as const
-
-/** What stands where a block's number would, from src/include/access/xlogrecord.h. */
-const BLOCK_ID = { dataShort: 255, dataLong: 254, origin: 253, topLevelXid: 252 } as const
-
-/** The first WAL format in which an entry of dropped statistics has 16 bytes instead of 12: PostgreSQL 18. */
-const WIDE_STATISTICS_MAGIC = 0xd117
 
 /** Where valid WAL ends. */
 const STOP = -1
@@ -213,8 +163,7 @@ class SegmentWalk {
     if (!this.#followsPrevious(segment, record, this.#startHigh, this.#startLow + record)) return STOP
     const next = isSwitch(segment, record) ? this.#segmentBytes : record + align(total)
     if (isInteresting(segment, record)) {
-      const bytes = segment.subarray(record, record + total)
-      if (!this.#take(bytes, this.#lsnAt(record), this.#lsnAt(next))) return STOP
+      if (!this.#take(segment, record, total, this.#lsnAt(record), this.#lsnAt(next))) return STOP
       this.#uncheckedAt = undefined
     } else {
       this.#uncheckedAt = record
@@ -264,7 +213,7 @@ class SegmentWalk {
     const bytes = parts && Buffer.concat(parts)
     const next = bytes && isSwitch(bytes, 0) ? this.#segmentBytes : end
     const isToTake = lsn !== undefined && bytes !== undefined && isInteresting(bytes, 0)
-    if (isToTake && !this.#take(bytes, lsn, this.#lsnAt(next))) return STOP
+    if (isToTake && !this.#take(bytes, 0, bytes.length, lsn, this.#lsnAt(next))) return STOP
     const isUnchecked = !isToTake && lsn !== undefined && lsn >= this.#start
     this.#uncheckedAt = isUnchecked ? Number(lsn - this.#start) : undefined
     if (lsn !== undefined) this.#setPrevious(high(lsn), low(lsn))
@@ -273,9 +222,9 @@ class SegmentWalk {
   }
 
   /** Decodes a whole record into the result; false when its CRC is wrong. */
-  #take(bytes: Buffer, lsn: Lsn, endLsn: Lsn): boolean {
-    if (!hasRightCrc(bytes)) return false
-    const record = decode(bytes, lsn, endLsn, this.#magic)
+  #take(bytes: Buffer, at: number, total: number, lsn: Lsn, endLsn: Lsn): boolean {
+    if (!hasRightCrc(bytes, at, total)) return false
+    const record = decode(bytes, at, at + total, lsn, endLsn, this.#magic)
     if (record) this.#records.push(record)
     return true
   }
@@ -315,8 +264,9 @@ class SegmentWalk {
 
   /** A crash or an unfinished copy can leave a good header before a body that was never written. */
   #distrustLast(): void {
-    if (this.#uncheckedAt === undefined || hasRightCrc(this.#gather(this.#uncheckedAt))) return
-    this.#validAt = this.#uncheckedAt
+    if (this.#uncheckedAt === undefined) return
+    const bytes = this.#gather(this.#uncheckedAt)
+    if (!hasRightCrc(bytes, 0, bytes.length)) this.#validAt = this.#uncheckedAt
   }
 
   /** The bytes of a record whose pages have all been entered, without the headers of these pages. */
@@ -367,98 +317,4 @@ function high(lsn: Lsn): number {
 
 function low(lsn: Lsn): number {
   return Number(lsn & 0xffffffffn)
-}
-
-function isInteresting(bytes: Buffer, at: number): boolean {
-  const rmgr = bytes[at + RMGR_AT]
-  const info = bytes[at + INFO_AT]!
-  if (rmgr === RMGR_XLOG) return (info & XLOG_OPERATION) === XLOG_RESTORE_POINT
-  return rmgr === RMGR_XACT && endOf(info) !== undefined
-}
-
-/** A switch ends its segment: nothing follows it there. */
-function isSwitch(bytes: Buffer, at: number): boolean {
-  return bytes[at + RMGR_AT] === RMGR_XLOG && (bytes[at + INFO_AT]! & XLOG_OPERATION) === XLOG_SWITCH
-}
-
-function endOf(info: number): 'commit' | 'abort' | undefined {
-  switch (info & XACT_OPERATION) {
-    case XACT_COMMIT:
-    case XACT_COMMIT_PREPARED:
-      return 'commit'
-    case XACT_ABORT:
-    case XACT_ABORT_PREPARED:
-      return 'abort'
-    default:
-      return undefined
-  }
-}
-
-/** The CRC covers the body first and then the header in front of it. */
-function hasRightCrc(record: Buffer): boolean {
-  const crc = crc32c(record.subarray(HEADER_BYTES), record.subarray(0, CRC_AT))
-  return crc === record.readUInt32LE(CRC_AT)
-}
-
-function decode(bytes: Buffer, lsn: Lsn, endLsn: Lsn, magic: number): WalRecord | undefined {
-  const data = mainDataOf(bytes)
-  if (!data || data.length < 8) return undefined
-  const timeMicros = fromPostgresMicros(data.readBigInt64LE(0))
-  if (bytes[RMGR_AT] === RMGR_XLOG) {
-    const [name] = data.toString('utf8', 8).split('\0', 1)
-    return { kind: 'restorePoint', lsn, endLsn, name: name!, timeMicros }
-  }
-  const info = bytes[INFO_AT]!
-  const xid = (info & XACT_HAS_INFO && preparedXidOf(data, magic)) || bytes.readUInt32LE(XID_AT)
-  return { kind: endOf(info)!, lsn, endLsn, xid, timeMicros }
-}
-
-/**
- * The part of a record that belongs to no block, which is its end; undefined where blocks precede it, which these
- * records have none of.
- */
-function mainDataOf(record: Buffer): Buffer | undefined {
-  for (let at = HEADER_BYTES; at + 2 <= record.length; ) {
-    switch (record[at]) {
-      case BLOCK_ID.dataShort:
-        return record.subarray(at + 2, at + 2 + record[at + 1]!)
-      case BLOCK_ID.dataLong:
-        return at + 5 <= record.length
-          ? record.subarray(at + 5, at + 5 + record.readUInt32LE(at + 1))
-          : undefined
-      case BLOCK_ID.origin:
-        at += 3
-        break
-      case BLOCK_ID.topLevelXid:
-        at += 5
-        break
-      default:
-        return undefined
-    }
-  }
-  return undefined
-}
-
-/**
- * The xid of a prepared transaction, which whoever finishes it does not bear: it stands behind the lists of what the
- * transaction touched.
- * @see ParseCommitRecord in src/backend/access/rmgrdesc/xactdesc.c
- */
-function preparedXidOf(data: Buffer, magic: number): number | undefined {
-  if (data.length < 12) return undefined
-  const contents = data.readUInt32LE(8)
-  if (!(contents & XINFO.twoPhase)) return undefined
-  let at = 12
-  if (contents & XINFO.database) at += 8
-  for (const [flag, entryBytes] of [
-    [XINFO.subtransactions, 4],
-    [XINFO.relations, 12],
-    [XINFO.droppedStatistics, magic >= WIDE_STATISTICS_MAGIC ? 16 : 12],
-    [XINFO.invalidations, 16],
-  ] as const) {
-    if (!(contents & flag)) continue
-    if (at + 4 > data.length) return undefined
-    at += 4 + data.readUInt32LE(at) * entryBytes
-  }
-  return at + 4 <= data.length ? data.readUInt32LE(at) : undefined
 }

@@ -1,6 +1,7 @@
 import type { Lsn } from '../postgres/lsn.ts'
 import { segmentName, segmentStart } from '../postgres/wal-file.ts'
-import { type Carry, readRecords, type WalRecord } from '../postgres/wal-records.ts'
+import type { WalRecord } from '../postgres/wal-record.ts'
+import { type Carry, readRecords } from '../postgres/wal-records.ts'
 import type { WalLeg } from './timeline-path.ts'
 
 /** What the WAL tells about a target. */
@@ -9,6 +10,8 @@ export interface WalFinding {
   found: Lsn | undefined
   /** When the last transaction ended; microseconds since 1970. */
   lastMoment: bigint | undefined
+  /** Where the record of that begins. */
+  lastTransaction: Lsn | undefined
   /** The first position after the last record. */
   lastLsn: Lsn | undefined
   /** Names that were seen while looking for one, newest first. */
@@ -39,6 +42,7 @@ export async function searchWal(
   const finding: WalFinding = {
     found: undefined,
     lastMoment: undefined,
+    lastTransaction: undefined,
     lastLsn: undefined,
     restorePoints: [],
   }
@@ -86,6 +90,7 @@ function note(
       continue
     }
     finding.lastMoment ??= record.timeMicros
+    finding.lastTransaction ??= record.lsn
     // The WAL has 32 bits of an id; the epoch above them is the reader's.
     if (target.kind === 'xid' && record.xid === Number(target.xid & 0xffffffffn)) finding.found ??= record.lsn
   }

@@ -10,7 +10,7 @@ const SYSTEM = '7560000000000000001'
 function segment(change: (buffer: Buffer) => void = () => {}): Buffer {
   const buffer = Buffer.alloc(MIB)
   buffer.writeUInt16LE(0xd110, 0)
-  buffer.writeUInt16LE(0x2, 2)
+  buffer.writeUInt16LE(0x7, 2)
   buffer.writeUInt32LE(3, 4)
   buffer.writeBigUInt64LE(lsn('5/12300000'), 8)
   buffer.writeUInt32LE(77, 16)

@@ -1,147 +1,19 @@
-import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
-import { chown, cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { crc32c } from '../../src/postgres/crc32c.ts'
-import { type Lsn, lsn } from '../../src/postgres/lsn.ts'
-import { numberOf, parseWalFile, segmentStart } from '../../src/postgres/wal-file.ts'
-import { describeSegmentMismatch, readSegmentHeader } from '../../src/postgres/wal-page.ts'
+import type { Lsn } from '../../src/postgres/lsn.ts'
+import { fromPostgresMicros, toPostgresMicros, type WalRecord } from '../../src/postgres/wal-record.ts'
+import { type Carry, readRecords } from '../../src/postgres/wal-records.ts'
 import {
-  type Carry,
-  fromPostgresMicros,
-  readRecords,
-  toPostgresMicros,
-  type WalRecord,
-} from '../../src/postgres/wal-records.ts'
-
-const SEGMENT = 2 ** 20
-const PAGE = 8192
-const START = lsn('5/FFE00000')
-/** 2026-11-20 17:29:00.123456+00 */
-const MOMENT = 1_795_195_740_123_456n
-
-const XACT = 1
-const HEAP = 10
-const CONTINUED = 0x1
-const LONG = 0x2
-const OVERWRITES = 0x4
-
-interface RecordParts {
-  rmgr?: number
-  info?: number
-  xid?: number
-  /** The main data. */
-  data?: Buffer
-  /** Headers in front of the main data's own. */
-  before?: Buffer
-}
-
-/** Writes WAL as the server does, from `START` on, in segments of 1 MiB. */
-class WalWriter {
-  readonly bytes: Buffer
-  readonly #magic: number
-  at = 0
-  previous: Lsn = START - 64n
-
-  constructor(segments: number, magic = 0xd110) {
-    this.bytes = Buffer.alloc(segments * SEGMENT)
-    this.#magic = magic
-  }
-
-  get lsn(): Lsn {
-    return START + BigInt(this.at)
-  }
-
-  segment(index: number): Buffer {
-    return this.bytes.subarray(index * SEGMENT, (index + 1) * SEGMENT)
-  }
-
-  page(flags: number, remLength: number): void {
-    const isFirst = this.at % SEGMENT === 0
-    const { bytes, at } = this
-    bytes.writeUInt16LE(this.#magic, at)
-    bytes.writeUInt16LE(flags | (isFirst ? LONG : 0), at + 2)
-    bytes.writeUInt32LE(1, at + 4)
-    bytes.writeBigUInt64LE(this.lsn, at + 8)
-    bytes.writeUInt32LE(remLength, at + 16)
-    if (isFirst) {
-      bytes.writeBigUInt64LE(42n, at + 24)
-      bytes.writeUInt32LE(SEGMENT, at + 32)
-      bytes.writeUInt32LE(PAGE, at + 36)
-    }
-    this.at += isFirst ? 40 : 24
-  }
-
-  add(parts: RecordParts): { lsn: Lsn; endLsn: Lsn } {
-    if (this.at % PAGE === 0) this.page(0, 0)
-    const place = this.lsn
-    const record = recordBytes(parts, this.previous)
-    for (let done = 0; done < record.length; ) {
-      if (this.at % PAGE === 0) this.page(CONTINUED, record.length - done)
-      const length = Math.min(record.length - done, PAGE - (this.at % PAGE))
-      record.copy(this.bytes, this.at, done, done + length)
-      done += length
-      this.at += length
-    }
-    this.at = Math.ceil(this.at / 8) * 8
-    this.previous = place
-    return { lsn: place, endLsn: this.lsn }
-  }
-
-  commit(xid: number): WalRecord {
-    return { kind: 'commit', xid, timeMicros: MOMENT, ...this.add({ rmgr: XACT, xid, data: timeBytes() }) }
-  }
-
-  /** Fills the page with one record until so many bytes of it are left. */
-  fillPageTo(left: number): void {
-    if (this.at % PAGE === 0) this.page(0, 0)
-    const room = PAGE - (this.at % PAGE)
-    this.add({ data: Buffer.alloc(room - left - 24 - 5) })
-  }
-
-  fillSegmentTo(left: number): void {
-    while (this.at < SEGMENT - PAGE) this.fillPageTo(0)
-    this.fillPageTo(left)
-  }
-}
-
-/** Always with the long form of the main data's header. */
-function recordBytes(
-  { rmgr = HEAP, info = 0, xid = 0, data = Buffer.alloc(0), before = Buffer.alloc(0) }: RecordParts,
-  previous: Lsn,
-): Buffer {
-  const header = Buffer.alloc(24)
-  const dataHeader = Buffer.alloc(5)
-  dataHeader[0] = 254
-  dataHeader.writeUInt32LE(data.length, 1)
-  const isBare = data.length === 0 && before.length === 0
-  const body = isBare ? Buffer.alloc(0) : Buffer.concat([before, dataHeader, data])
-  header.writeUInt32LE(header.length + body.length, 0)
-  header.writeUInt32LE(xid, 4)
-  header.writeBigUInt64LE(previous, 8)
-  header[16] = info
-  header[17] = rmgr
-  header.writeUInt32LE(crc32c(body, header.subarray(0, 20)), 20)
-  return Buffer.concat([header, body])
-}
-
-function timeBytes(): Buffer {
-  const bytes = Buffer.alloc(8)
-  bytes.writeBigInt64LE(toPostgresMicros(MOMENT))
-  return bytes
-}
-
-const words = (...values: number[]) =>
-  Buffer.concat(
-    values.map((value) => {
-      const bytes = Buffer.alloc(4)
-      bytes.writeUInt32LE(value)
-      return bytes
-    }),
-  )
+  MOMENT,
+  OVERWRITES,
+  PAGE,
+  type RecordParts,
+  SEGMENT,
+  START,
+  timeBytes,
+  WalWriter,
+  words,
+  XACT,
+} from './wal-writer.ts'
 
 /** Reads all segments in their order. */
 function readAll(wal: WalWriter): { records: WalRecord[]; validUntil: Lsn; carry: Carry | undefined } {
@@ -416,33 +288,6 @@ describe('the end of valid WAL', () => {
       const at = round % 2 ? random(wal.bytes.length) : random(2) * SEGMENT + random(2 * PAGE)
       wal.bytes[at] = random(256)
       expect(readAll(wal).records.filter((record) => !records.has(key(record)))).toEqual([])
-    }
-  })
-})
-
-const BIN = '/usr/lib/postgresql'
-
-describe('as pg_waldump reads it', () => {
-  test.each([1, 16])('the WAL of a real server with segments of %i MiB', { timeout: 120_000 }, async (mib, context?: never) => {
-    void context
-    const bin = findBin()
-    await using server = await startServer(bin, mib)
-    const points = await writeLoad(server)
-
-    const names = await server.stopAndKeepWal()
-    const expected = await server.walDump(names)
-    expect(expected.records.filter(({ kind }) => kind === 'abort').length).toBeGreaterThan(3)
-    const read = await server.readWal(names)
-    expect(read.records.map(comparable)).toEqual(expected.records)
-    expect(endOfPage(read.validUntil)).toBe(endOfPage(expected.end))
-
-    const restorePoints = read.records.filter((record) => record.kind === 'restorePoint')
-    expect(restorePoints).toHaveLength(points.length)
-    for (const [index, point] of points.entries()) {
-      const { endLsn, timeMicros } = restorePoints[index]!
-      expect(endLsn).toBe(point.endLsn)
-      expect(timeMicros).toBeGreaterThanOrEqual(point.before)
-      expect(timeMicros).toBeLessThanOrEqual(point.after)
     }
   })
 })
