@@ -31,8 +31,8 @@ describe('beside pg_waldump', () => {
       // pg_waldump names the place behind the header of a page that it could not read a record from.
       const gap = expected.end - read.validUntil
       expect(gap === 0n || (read.validUntil % 8192n === 0n && gap <= 40n)).toBe(true)
-      // The last segment is a recycled one: the end was not found because of zeros.
-      expect(read.last.subarray(-8192).some((byte) => byte !== 0)).toBe(true)
+      // Of large segments, the last is a recycled one: the end was not found because of zeros.
+      if (mib === 16) expect(read.last.subarray(-8192).some((byte) => byte !== 0)).toBe(true)
 
       const restorePoints = read.records.filter((record) => record.kind === 'restorePoint')
       expect(restorePoints.map(({ name, endLsn }) => ({ name, endLsn }))).toEqual(
