@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import {
   constants,
   createGunzip,
@@ -95,24 +95,39 @@ async function* gunzip(stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
   const copies = async function* () {
     for await (const chunk of stored) yield Buffer.from(chunk)
   }
-  yield* Readable.from(copies(), { objectMode: false }).compose(createGunzip({ chunkSize: 1024 * 1024 }))
+  const plain = createGunzip({ chunkSize: 1024 * 1024 })
+  // Its errors arrive through `plain`; one after the reader went away has nobody to tell.
+  pipeline(copies, plain).catch(() => {})
+  yield* plain
 }
 
-/** Cuts a stream of zstd frames into the frames, without the skippable ones. */
+/**
+ * Cuts a stream of zstd frames into the frames, without the skippable ones. A frame is valid until the next one is
+ * asked for: all of them pass through one buffer, which only grows.
+ */
 async function* splitFrames(stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
-  let pending = Buffer.alloc(0)
+  let buffer = Buffer.alloc(0)
+  let used = 0
   for await (const chunk of stored) {
-    pending = pending.length === 0 ? Buffer.from(chunk) : Buffer.concat([pending, chunk])
-    for (;;) {
-      const frame = measureFrame(pending)
-      if (!frame) break
-      if (!frame.skippable) yield pending.subarray(0, frame.bytes)
-      pending = pending.subarray(frame.bytes)
+    if (used + chunk.length > buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(2 * buffer.length, used + chunk.length))
+      buffer.copy(larger, 0, 0, used)
+      buffer = larger
     }
-    if (pending.length > 2 * MAX_FRAME_BYTES)
+    used += chunk.copy(buffer, used)
+    let at = 0
+    for (;;) {
+      const frame = measureFrame(buffer.subarray(at, used))
+      if (!frame) break
+      if (!frame.skippable) yield buffer.subarray(at, at + frame.bytes)
+      at += frame.bytes
+    }
+    buffer.copyWithin(0, at, used)
+    used -= at
+    if (used > 2 * MAX_FRAME_BYTES)
       throw new Error('a compressed frame is larger than any that pgrecall writes')
   }
-  if (pending.length > 0) throw new Error('the compressed data ends in the middle of a frame')
+  if (used > 0) throw new Error('the compressed data ends in the middle of a frame')
 }
 
 /**

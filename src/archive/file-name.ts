@@ -12,12 +12,16 @@ export function nameFromBytes(bytes: Buffer): string {
   return name
 }
 
-/** The bytes of a name made by `nameFromBytes`. */
+/** The bytes of a name made by `nameFromBytes`, or of a path that such names were joined to. */
 export function nameToBytes(name: string): Buffer {
   if (name.isWellFormed()) return Buffer.from(name, 'utf8')
-  const bytes = Buffer.alloc(name.length)
-  for (let at = 0; at < name.length; at++) bytes[at] = name.charCodeAt(at) & 0xff
-  return bytes
+  // Only the lone surrogates stand for single bytes: the folder above may well be called "Größe".
+  return Buffer.concat(
+    Array.from(name, (character) => {
+      const code = character.codePointAt(0)!
+      return code >= 0xdc80 && code <= 0xdcff ? Buffer.of(code - 0xdc00) : Buffer.from(character, 'utf8')
+    }),
+  )
 }
 
 /** What to hand to `node:fs`: the string itself where that says the same, else its bytes. */

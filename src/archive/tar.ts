@@ -23,6 +23,10 @@ export interface TarMember {
   linkTarget?: string
 }
 
+/** What eleven and seven octal digits can say: 8 GiB, and ids as they were before there were containers. */
+const MAX_SIZE = 0o77777777777
+const MAX_ID = 0o7777777
+
 const TYPE_FLAGS = { file: '0', directory: '5', symlink: '2' } as const
 
 /** The header blocks of a member, with an extended header in front when one is needed. */
@@ -32,7 +36,10 @@ export function tarHeader(member: TarMember): Buffer {
   const records: [string, Buffer][] = []
   if (name.length > 100) records.push(['path', name])
   if (link.length > 100) records.push(['linkpath', link])
-  if (member.size >= 0o100000000000) records.push(['size', Buffer.from(String(member.size))])
+  if (member.size > MAX_SIZE) records.push(['size', Buffer.from(String(member.size))])
+  for (const key of ['uid', 'gid'] as const) {
+    if (member[key] > MAX_ID) records.push([key, Buffer.from(String(member[key]))])
+  }
   const header = block(member, name.subarray(0, 100), link.subarray(0, 100), TYPE_FLAGS[member.type])
   if (records.length === 0) return header
   const extended = Buffer.concat(records.map(([key, value]) => paxRecord(key, value)))
@@ -117,7 +124,12 @@ export class TarReader {
   }
 
   push(chunk: Buffer): void {
-    for (let at = 0; at < chunk.length && !this.#ended; ) {
+    for (let at = 0; at < chunk.length; ) {
+      if (this.#ended) {
+        // A member header that became zeros would look like the end, and hide all that comes after it.
+        if (chunk.subarray(at).some((byte) => byte !== 0)) throw new Error('there is more after the end mark')
+        return
+      }
       if (this.#contentLeft > 0) {
         const bytes = chunk.subarray(at, at + this.#contentLeft)
         this.#content(bytes)
@@ -148,13 +160,14 @@ export class TarReader {
     if (this.#extended) this.#extended.push(Buffer.from(bytes))
     else this.#sink?.write(bytes)
     if (this.#contentLeft > 0) return
-    if (this.#extended) {
-      this.#overrides = parsePax(Buffer.concat(this.#extended))
-      this.#extended = undefined
-    } else {
-      this.#sink?.end()
-      this.#sink = undefined
-    }
+    this.#endContent()
+  }
+
+  #endContent(): void {
+    if (this.#extended) this.#overrides = parsePax(Buffer.concat(this.#extended))
+    this.#extended = undefined
+    this.#sink?.end()
+    this.#sink = undefined
   }
 
   #begin(): void {
@@ -167,29 +180,30 @@ export class TarReader {
     for (let at = 0; at < TAR_BLOCK; at++) if (at < 148 || at >= 156) sum += header[at]!
     if (sum !== octalAt(header, 148, 8)) throw new Error('a member header is damaged (wrong checksum)')
     const flag = String.fromCharCode(header[156]!)
-    const size = this.#overrides.has('size')
-      ? Number(this.#overrides.get('size')!.toString('latin1'))
-      : octalAt(header, 124, 12)
-    if (!Number.isSafeInteger(size) || size < 0) throw new Error('a member header has an impossible size')
+    const isExtension = flag === 'x' || flag === 'g'
+    const size = isExtension ? octalAt(header, 124, 12) : this.#number('size', 124, 12)
     this.#contentLeft = size
     this.#paddingLeft = padding(size)
-    if (flag === 'x' || flag === 'g') {
-      if (size > 1024 * 1024) throw new Error('an extended header is larger than 1 MiB')
-      this.#extended = []
-      return
+    if (isExtension && size > 1024 * 1024) throw new Error('an extended header is larger than 1 MiB')
+    if (flag === 'x') this.#extended = []
+    else if (flag !== 'g') {
+      const member = this.#member(flag, size)
+      this.#overrides = new Map()
+      this.#sink = this.#onMember(member)
     }
-    const member = this.#member(flag, size)
-    this.#overrides = new Map()
-    this.#sink = this.#onMember(member)
-    if (size === 0) {
-      this.#sink?.end()
-      this.#sink = undefined
-    }
+    if (size === 0) this.#endContent()
+  }
+
+  /** A number of the member: from the extended header in front of it, or from its own. */
+  #number(key: string, at: number, length: number): number {
+    const override = this.#overrides.get(key)?.toString('latin1')
+    return override === undefined ? octalAt(this.#header, at, length) : decimal(override)
   }
 
   #member(flag: string, size: number): TarMember {
     const header = this.#header
-    const prefix = header.toString('latin1', 257, 262) === 'ustar' ? field(header, 345, 155) : Buffer.alloc(0)
+    const prefix =
+      header.toString('latin1', 257, 263) === 'ustar\0' ? field(header, 345, 155) : Buffer.alloc(0)
     const short = field(header, 0, 100)
     const name =
       this.#overrides.get('path') ?? (prefix.length ? Buffer.concat([prefix, SLASH, short]) : short)
@@ -210,8 +224,8 @@ export class TarReader {
       size,
       mode: octalAt(header, 100, 8) & 0o7777,
       mtime: octalAt(header, 136, 12),
-      uid: octalAt(header, 108, 8),
-      gid: octalAt(header, 116, 8),
+      uid: this.#number('uid', 108, 8),
+      gid: this.#number('gid', 116, 8),
       ...(type === 'symlink' && { linkTarget: nameFromBytes(link) }),
     }
   }
@@ -230,7 +244,14 @@ function octalAt(header: Buffer, at: number, length: number): number {
     .toString('latin1', at, at + length)
     .replace(/[\0 ]+$/, '')
     .trim()
-  return text === '' ? 0 : /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : Number.NaN
+  const value = text === '' ? 0 : /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : Number.NaN
+  if (!Number.isSafeInteger(value)) throw new Error('a member header has an impossible number')
+  return value
+}
+
+function decimal(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new Error('an extended header has an impossible number')
+  return Number(text)
 }
 
 function parsePax(bytes: Buffer): Map<string, Buffer> {

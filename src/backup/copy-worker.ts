@@ -69,7 +69,10 @@ function* copyItem(
 ): Generator<Buffer> {
   const path = join(root, item.path)
   if (item.directory) {
-    yield* writer.member(memberOf(item.path, lstatSync(fsPath(path)), true))
+    // A database or a tablespace may be dropped between the listing and the copy.
+    const facts = lstatSync(fsPath(path), { throwIfNoEntry: false })
+    if (facts) yield* writer.member(memberOf(item.path, facts, true))
+    else vanished.push(item.path)
     return
   }
   const file = openIfPresent(path)

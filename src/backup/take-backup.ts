@@ -1,5 +1,4 @@
 import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { type Codec, formatCodec } from '../archive/codec.ts'
 import { type BackupRecord, summaryOf } from '../catalog/backup-record.ts'
 import { type Catalog, debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
@@ -8,8 +7,7 @@ import { backupId, backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { acquireLock } from '../catalog/lock.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { segmentNumberOf } from '../catalog/wal-ranges.ts'
-import { PgrecallError } from '../errors.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import {
   type BackupStart,
@@ -20,7 +18,6 @@ import {
 } from '../postgres/low-level-backup.ts'
 import { formatLsn } from '../postgres/lsn.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
-import { segmentName } from '../postgres/wal-file.ts'
 import {
   storeControlShard,
   storeIndex,
@@ -29,8 +26,9 @@ import {
   storeRestoreText,
 } from './closing-objects.ts'
 import { copyGroups } from './copy-pool.ts'
+import { copyOwnWal } from './own-wal.ts'
 import { checkServer, requireSpace } from './preflight.ts'
-import { type Scan, type SourceGroup, scanDataDirectory } from './scan.ts'
+import { type Scan, scanDataDirectory } from './scan.ts'
 import type { StoredShard } from './shard.ts'
 import { waitForWal } from './wait-for-wal.ts'
 
@@ -66,7 +64,7 @@ export interface BackupContext {
 export async function takeBackup(request: BackupRequest, context: BackupContext): Promise<BackupRecord> {
   const { server, repository, events, now } = context
   const { storage } = repository
-  const { facts, warnings } = await checkServer({ server, ...request })
+  const { facts: known, warnings } = await checkServer({ server, ...request })
   await using lock = await acquireLock(storage, request.cluster, {
     purpose: 'backup',
     now,
@@ -74,11 +72,11 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
     onWarning: (text) => events.emit('warning', { text }),
   })
   const signal = AbortSignal.any([context.signal, lock.lost, server.lost])
-  await claimIdentity(storage, request.cluster, facts)
+  await claimIdentity(storage, request.cluster, known)
   const catalog = await sweep(request.cluster, context)
   await requireSpace(
     storage,
-    (await scan(facts)).bytes,
+    (await scan(known)).bytes,
     catalog.backups.at(-1),
     request.codec.method !== 'none',
   )
@@ -87,7 +85,9 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
   const folder = backupPrefix(request.cluster, id)
   const startedAt = now()
   try {
-    const start = await begin(request, context, facts, id)
+    const start = await begin(request, { ...context, signal }, known, id)
+    // Asked again: a tablespace that was made before the start is in no WAL that the restore will replay.
+    const facts = await server.facts()
     const found = await scan(facts)
     const copied = await copyCluster(request, { ...context, signal }, folder, found)
     events.emit('step', { text: 'Ending the backup on the server' })
@@ -97,7 +97,7 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
       ...copied,
       await storeControlShard(storage, folder, request.codec, facts, stop.backupLabel, copied),
       ...(request.standalone
-        ? await copyOwnWal(request, { ...context, signal }, folder, facts, start, stop)
+        ? await copyOwnWal({ folder, codec: request.codec, facts, start, stop }, { ...context, signal })
         : []),
     ]
     const objects = [
@@ -142,8 +142,22 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
     return committed
   } catch (error) {
     await discard(request.cluster, id, context)
-    throw error
+    // What fails in consequence of a signal, or of a lost session or lock, is told as that.
+    signal.throwIfAborted()
+    throw isEndOfSession(error) ? sessionEnded(error) : error
   }
+}
+
+/** FATAL is the server's last word in a session, and is here before the session's end is. */
+function isEndOfSession(error: unknown): boolean {
+  return error instanceof Error && 'severity' in error && error.severity === 'FATAL'
+}
+
+function sessionEnded(error: unknown): PgrecallError {
+  return new PgrecallError('connection', `the server ended the session of the backup: ${reasonOf(error)}`, {
+    hint: "look into the server's log for the reason, and run this again",
+    cause: error,
+  })
 }
 
 /** Removes what runs that were killed have left: with the lock held, no folder without a record is in use. */
@@ -173,7 +187,7 @@ function scan(facts: ServerFacts): Promise<Scan> {
 
 async function begin(
   request: BackupRequest,
-  { server, events }: BackupContext,
+  { server, events, signal }: BackupContext,
   facts: ServerFacts,
   id: string,
 ): Promise<BackupStart> {
@@ -182,9 +196,17 @@ async function begin(
     text: `Starting backup ${id} of PostgreSQL ${facts.versionText.split(' ')[0]}; waiting for ${how}`,
   })
   if (request.standalone) await reserveWal(server, `pgrecall_${id.replace(/\W/g, '_').toLowerCase()}`)
-  return startBackup(server, facts.version, {
-    label: request.label || `pgrecall ${id}`,
-    fast: request.checkpoint === 'fast',
+  const label = request.label || `pgrecall ${id}`
+  return orAborted(startBackup(server, facts.version, { label, fast: request.checkpoint === 'fast' }), signal)
+}
+
+/** A spread checkpoint takes minutes, and whoever stops us does not wait for it: the closed session ends its backup. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })
 }
 
@@ -218,44 +240,6 @@ function requireOneTimeline(start: BackupStart, stop: BackupStop): void {
   throw new PgrecallError('failed', 'the server changed its timeline during the backup, which voids it', {
     hint: 'take the backup again',
   })
-}
-
-/** The WAL from start to stop, out of the server's own `pg_wal`, where the slot has kept it. */
-async function copyOwnWal(
-  request: BackupRequest,
-  { repository, events, signal }: BackupContext,
-  folder: string,
-  facts: ServerFacts,
-  start: BackupStart,
-  stop: BackupStop,
-): Promise<StoredShard[]> {
-  const first = segmentNumberOf(start.walFile, facts.walSegmentBytes)
-  const last = segmentNumberOf(stop.walFile, facts.walSegmentBytes)
-  const items = Array.from({ length: Number(last - first) + 1 }, (_, index) => ({
-    path: join('pg_wal', segmentName(start.timeline, first + BigInt(index), facts.walSegmentBytes)),
-    size: facts.walSegmentBytes,
-  }))
-  const group: SourceGroup = {
-    name: 'wal',
-    root: facts.dataDirectory,
-    items,
-    bytes: items.length * facts.walSegmentBytes,
-  }
-  const { shards, vanished } = await copyGroups([group], {
-    storage: repository.storage,
-    folder,
-    codec: request.codec,
-    jobs: 1,
-    task: 'Copying WAL',
-    events,
-    signal,
-  })
-  if (vanished.length > 0) {
-    throw new PgrecallError('failed', `the server removed WAL that the backup needs (${vanished[0]})`, {
-      hint: 'raise max_slot_wal_keep_size, or take the backup at a quieter time',
-    })
-  }
-  return shards
 }
 
 async function arrivalOfWal(

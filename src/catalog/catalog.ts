@@ -37,7 +37,6 @@ export async function loadCatalog(
     readIdentity(storage, cluster),
     options.fresh ? [] : knownBackups(storage, cluster),
   ])
-  const segmentBytes = identity?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   const byId = new Map(known.map((backup) => [backup.id, backup]))
   const backups: BackupSummary[] = []
   const damaged: Catalog['damaged'] = []
@@ -54,6 +53,7 @@ export async function loadCatalog(
       damaged.push({ id, reason: (error as Error).message })
     }
   }
+  const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   return {
     cluster,
     systemIdentifier: identity?.systemIdentifier,
@@ -71,11 +71,14 @@ export async function saveCatalog(storage: Storage, catalog: Catalog, now: Date)
   await storage.put(catalogKey(catalog.cluster), Buffer.from(`${JSON.stringify(stored, undefined, 1)}\n`))
 }
 
-/** Ids of folders below `backups/` that hold no complete backup: whoever holds the lock may remove them. */
+/**
+ * Ids of backups' folders that hold no complete backup: whoever holds the lock may remove them. A folder of any other
+ * name is somebody else's.
+ */
 export async function debrisOf(storage: Storage, cluster: string): Promise<string[]> {
   const debris: string[] = []
   for await (const id of storage.folders(backupsPrefix(cluster))) {
-    if (!(await storage.stat(backupRecordKey(cluster, id)))) debris.push(id)
+    if (isBackupId(id) && !(await storage.stat(backupRecordKey(cluster, id)))) debris.push(id)
   }
   return debris
 }

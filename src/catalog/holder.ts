@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, readlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { systemCode } from '../errors.ts'
 
@@ -9,6 +9,11 @@ export interface Holder {
   purpose: string
   host: string
   pid: number
+  /**
+   * Which table of processes `pid` is of, where the system has several: containers can share a host's name without
+   * seeing each other's processes.
+   */
+  pidNamespace: string
   /** When the process began, in the kernel's ticks: a process id alone may be given to another process. */
   processStart: string
   since: string
@@ -28,22 +33,24 @@ export async function newHolder(purpose: string, now: Date): Promise<Holder> {
     purpose,
     host: hostname(),
     pid: process.pid,
+    pidNamespace: await pidNamespace(),
     processStart: start,
     since: time,
     renewedAt: time,
   }
 }
 
-/** `dead` and `alive` are certain; `suspect` is a silent holder on another host. */
+/** `dead` and `alive` are certain; `suspect` is a silent holder whose process cannot be seen from here. */
 export async function stateOf(holder: Holder, now: Date): Promise<'alive' | 'suspect' | 'dead'> {
-  if (holder.host === hostname()) {
+  if (holder.host === hostname() && holder.pidNamespace === (await pidNamespace())) {
     const start = await processStart(holder.pid)
     return start === undefined ||
       (holder.processStart !== '' && start !== '' && start !== holder.processStart)
       ? 'dead'
       : 'alive'
   }
-  return Math.abs(now.getTime() - Date.parse(holder.renewedAt)) > SUSPECT_MS ? 'suspect' : 'alive'
+  // A time that is none makes it suspect too: alive for ever would be worse.
+  return Math.abs(now.getTime() - Date.parse(holder.renewedAt)) <= SUSPECT_MS ? 'alive' : 'suspect'
 }
 
 export function describeHolder(holder: Holder): string {
@@ -60,6 +67,11 @@ export function parseHolder(bytes: Buffer | undefined): Holder | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Empty where the system has no such thing. */
+async function pidNamespace(): Promise<string> {
+  return readlink('/proc/self/ns/pid').catch(() => '')
 }
 
 /** Undefined when there is no such process; empty where the system does not tell when it began. */

@@ -12,11 +12,10 @@ export interface ClusterIdentity {
   walSegmentBytes: number
 }
 
-const same = (a: ClusterIdentity, b: ClusterIdentity) => a.systemIdentifier === b.systemIdentifier
-
 /**
  * Makes sure that a cluster's folder belongs to this PostgreSQL cluster, and claims it when it belongs to none.
- * @throws PgrecallError `conflict` when it belongs to another one
+ * @throws PgrecallError `conflict` when it belongs to another one, or the segments have another size: then the names
+ *   of WAL files mean other positions than those that are stored
  */
 export async function claimIdentity(
   storage: Storage,
@@ -32,12 +31,21 @@ export async function claimIdentity(
     })
     known = await readIdentity(storage, cluster)
   }
-  if (!known || !same(known, identity)) {
+  if (known?.systemIdentifier !== identity.systemIdentifier) {
     throw new PgrecallError(
       'conflict',
       `"${cluster}" in ${storage.location} belongs to the PostgreSQL cluster ${known?.systemIdentifier}, this is ${identity.systemIdentifier}; nothing was stored`,
       {
         hint: 'two clusters cannot share a name: give this one a name of its own under "clusters" (after initdb or pg_upgrade a cluster is a new one)',
+      },
+    )
+  }
+  if (known.walSegmentBytes !== identity.walSegmentBytes) {
+    throw new PgrecallError(
+      'conflict',
+      `"${cluster}" in ${storage.location} has WAL segments of ${known.walSegmentBytes} bytes, this server's have ${identity.walSegmentBytes}; nothing was stored`,
+      {
+        hint: 'after "pg_resetwal --wal-segsize" an archive cannot go on: give the cluster a new name under "clusters"',
       },
     )
   }

@@ -20,6 +20,8 @@ export interface LockOptions {
   now: () => Date
   signal?: AbortSignal
   onWarning?: (text: string) => void
+  /** Lets time pass; the timer of Node when left out. */
+  pause?: (ms: number, signal: AbortSignal | undefined) => Promise<unknown>
 }
 
 /**
@@ -52,7 +54,7 @@ export async function acquireLock(storage: Storage, cluster: string, options: Lo
         },
       )
     }
-    await wait(50 + Math.random() * 500, undefined, options.signal && { signal: options.signal })
+    await pause(50 + Math.random() * 500, options)
   }
 }
 
@@ -70,7 +72,7 @@ async function requireDead(
     options.onWarning?.(
       `the lock of ${describeHolder(holder)} looks abandoned; watching it before it is broken`,
     )
-    await wait(RENEW_MS * 1.5, undefined, options.signal && { signal: options.signal })
+    await pause(RENEW_MS * 1.5, options)
     const later = parseHolder(await readObject(storage, key))
     state = !later || (later.id === holder.id && later.renewedAt === holder.renewedAt) ? 'dead' : 'alive'
   }
@@ -102,6 +104,7 @@ class HeldLock implements Lock {
   readonly #storage: Storage
   readonly #cluster: string
   readonly #key: string
+  readonly #holder: Holder
   readonly #lost = new AbortController()
   readonly #timer: NodeJS.Timeout
   #renewal: Promise<void> = Promise.resolve()
@@ -110,9 +113,10 @@ class HeldLock implements Lock {
     this.#storage = storage
     this.#cluster = cluster
     this.#key = key
+    this.#holder = holder
     this.#timer = setInterval(() => {
       this.#renewal = this.#renewal
-        .then(() => this.#renew(holder, options.now()))
+        .then(() => this.#renew(options.now()))
         .catch((error) => {
           options.onWarning?.(`could not renew the lock: ${error.message}`)
         })
@@ -124,10 +128,9 @@ class HeldLock implements Lock {
     return this.#lost.signal
   }
 
-  async #renew(holder: Holder, now: Date): Promise<void> {
-    const own = await this.#storage.stat(this.#key)
+  async #renew(now: Date): Promise<void> {
     const locks = await readLocks(this.#storage, this.#cluster)
-    if (!own || locks.some((entry) => entry.key > this.#key)) {
+    if (!(await this.#isOurs()) || locks.some((entry) => entry.key > this.#key)) {
       this.#lost.abort(
         new PgrecallError('busy', `another host broke our lock of cluster "${this.#cluster}" and took it`, {
           hint: 'this host could not renew the lock for minutes; run this again when the other one has ended',
@@ -135,14 +138,23 @@ class HeldLock implements Lock {
       )
       return
     }
-    await this.#storage.put(this.#key, encode({ ...holder, renewedAt: now.toISOString() }))
+    await this.#storage.put(this.#key, encode({ ...this.#holder, renewedAt: now.toISOString() }))
+  }
+
+  /** Numbers are given again when all locks are gone: what lies under ours may be somebody else's by now. */
+  async #isOurs(): Promise<boolean> {
+    return parseHolder(await readObject(this.#storage, this.#key))?.id === this.#holder.id
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     await this.#renewal
-    await this.#storage.remove(this.#key)
+    if (await this.#isOurs()) await this.#storage.remove(this.#key)
   }
+}
+
+function pause(ms: number, { signal, pause: given }: LockOptions): Promise<unknown> {
+  return given ? given(ms, signal) : wait(ms, undefined, signal && { signal })
 }
 
 const numberIn = (key: string) => Number.parseInt(key.slice(key.lastIndexOf('/') + 1), 10)

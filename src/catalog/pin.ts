@@ -41,22 +41,37 @@ export async function pinBackup(
   }
 }
 
-/**
- * The backups that somebody is reading now. Pins of dead processes are removed on the way; a silent one on another
- * host still counts for a day, since keeping too long costs space and removing too early costs a restore.
- */
+/** The backups that somebody is reading now. */
 export async function livingPins(storage: Storage, cluster: string, now: Date): Promise<Pin[]> {
-  const pins: Pin[] = []
+  return (await readPins(storage, cluster, now)).living
+}
+
+/** Removes the pins of processes that are gone. */
+export async function sweepPins(storage: Storage, cluster: string, now: Date): Promise<void> {
+  for (const key of (await readPins(storage, cluster, now)).dead) await storage.remove(key)
+}
+
+/**
+ * A silent pin of another host still counts for a day, since keeping too long costs space and removing too early costs
+ * a restore.
+ */
+async function readPins(
+  storage: Storage,
+  cluster: string,
+  now: Date,
+): Promise<{ living: Pin[]; dead: string[] }> {
+  const living: Pin[] = []
+  const dead: string[] = []
   for await (const { key, modified } of storage.list(pinsPrefix(cluster))) {
     const bytes = await readObject(storage, key)
     const holder = parseHolder(bytes)
     const backup = holder && (holder as unknown as { backup?: unknown }).backup
     const state = holder ? await stateOf(holder, now) : 'suspect'
     const isOld = now.getTime() - modified.getTime() > 24 * 60 * 60 * 1000
-    if (state === 'dead' || (state === 'suspect' && isOld)) await storage.remove(key)
+    if (state === 'dead' || (state === 'suspect' && isOld)) dead.push(key)
     else if (holder && typeof backup === 'string') {
-      pins.push({ backup, purpose: `${holder.purpose} on ${holder.host}` })
+      living.push({ backup, purpose: `${holder.purpose} on ${holder.host}` })
     }
   }
-  return pins
+  return { living, dead }
 }

@@ -7,13 +7,14 @@ import { backupPrefix, backupRecordKey } from './layout.ts'
  * @returns the bytes of the objects that are gone
  */
 export async function removeBackup(storage: Storage, cluster: string, id: string): Promise<number> {
-  await storage.remove(backupRecordKey(cluster, id))
+  const record = backupRecordKey(cluster, id)
   const keys: string[] = []
   let bytes = 0
   for await (const object of storage.list(backupPrefix(cluster, id))) {
     keys.push(object.key)
     bytes += object.bytes
   }
-  for (const key of keys) await storage.remove(key)
+  await storage.remove(record)
+  for (const key of keys) if (key !== record) await storage.remove(key)
   return bytes
 }

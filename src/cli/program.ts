@@ -131,6 +131,14 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     )
     .option('--target-timeline <timeline>', 'latest, current, or a number', 'latest')
     .option('--standby', 'go on as a standby')
+    .addOption(
+      new Option(
+        '--archive-mode <mode>',
+        'off: a copy beside the living server, which must not archive into the same place',
+      )
+        .choices(['preserve', 'off'])
+        .default('preserve'),
+    )
     .option('--tablespace <OLD=NEW>', 'put a tablespace elsewhere (may be repeated)', collect, [])
     .option('-j, --jobs <number>', 'how many workers restore side by side', wholeNumber(1, 64))
     .option('--force', 'remove the cluster that is there')

@@ -74,6 +74,7 @@ function questionOf(id: string | undefined, options: Record<string, unknown>): R
     action: options.targetAction as 'pause' | 'promote' | 'shutdown',
     timeline: timeline === 'latest' || timeline === 'current' ? timeline : Number(timeline),
     standby: options.standby === true,
+    archiveMode: options.archiveMode as 'preserve' | 'off',
   }
 }
 
@@ -119,7 +120,7 @@ function planText(plan: RestorePlan, removed: readonly string[]): string {
     `WAL       ${wal.segments} segments${wal.legs.map(({ timeline, first, last }) => `, timeline ${timeline}: ${first} to ${last}`).join('')}`,
     `Then      ${afterwards(plan)}`,
     `Settings  ${plan.settings.signalFile ? `${plan.settings.signalFile} and ` : ''}${plan.settings.file}:`,
-    ...plan.settings.lines.map((line) => `            ${line}`),
+    ...[...plan.settings.lines, ...plan.settings.serverLines].map((line) => `            ${line}`),
     ...removed.map((path) => `Removes   everything that is in ${path} now`),
     ...plan.warnings.map((text) => `Note      ${text}`),
   ]

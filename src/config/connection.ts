@@ -21,9 +21,21 @@ export function connectionFor(
   const place = (connection.host ?? env.PGHOST) ? {} : localPlace(connection.port ?? env.PGPORT, findServers)
   return {
     database: env.PGDATABASE || 'postgres',
-    user: env.PGUSER || userInfo().username,
+    user: connection.user ?? (env.PGUSER || ownName()),
     ...place,
     ...withoutUndefined({ ...connection, password }),
+  }
+}
+
+/** A container may run us under a number that no user has. */
+function ownName(): string {
+  try {
+    return userInfo().username
+  } catch (error) {
+    throw new PgrecallError('config', `the user ${process.getuid?.()} has no name on this host`, {
+      hint: 'say which role to connect as with connection.user in the configuration, or with PGUSER',
+      cause: error,
+    })
   }
 }
 

@@ -20,7 +20,8 @@ export function findLocalServers(folders: readonly string[] = SOCKET_FOLDERS): L
     try {
       return readdirSync(host).flatMap((name) => {
         const port = /^\.s\.PGSQL\.(\d+)$/.exec(name)?.[1]
-        return port === undefined ? [] : [{ host, port: Number(port), uid: statSync(join(host, name)).uid }]
+        const facts = port === undefined ? undefined : statSync(join(host, name), { throwIfNoEntry: false })
+        return facts ? [{ host, port: Number(port), uid: facts.uid }] : []
       })
     } catch {
       return []

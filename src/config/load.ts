@@ -1,9 +1,8 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { distance } from 'fastest-levenshtein'
-import { LineCounter, parseDocument } from 'yaml'
-import type { z } from 'zod'
+import { type Document, LineCounter, parseDocument, visit } from 'yaml'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { lineOf, sentencesOf } from './mistakes.ts'
 import { type Config, ConfigSchema } from './schema.ts'
 
 export interface LoadedConfig {
@@ -41,7 +40,9 @@ export function loadConfig(named: string | undefined, surroundings: Surroundings
     : configPaths(surroundings)
   for (const file of candidates) {
     const text = readIfPresent(file)
-    if (text !== undefined) return { config: parseConfig(text, file), file, warnings: warningsOf(text, file) }
+    if (text === undefined) continue
+    const config = parseConfig(text, file)
+    return { config, file, warnings: warningsOf(config, file) }
   }
   if (explicit) {
     throw new PgrecallError('config', `there is no configuration file ${candidates[0]}`, {
@@ -77,104 +78,42 @@ export function parseConfig(text: string, file: string): Config {
       hint: 'correct the YAML there',
     })
   }
-  const result = ConfigSchema.safeParse(document.toJS() ?? {})
+  const at = (line: number | undefined) => (line === undefined ? file : `${file}:${line}`)
+  const result = ConfigSchema.safeParse(
+    plainValue(document, (offset) => at(lines.linePos(offset).line)) ?? {},
+  )
   if (result.success) return result.data
-  const lineOf = (path: PropertyKey[]) => {
-    for (let depth = path.length; depth > 0; depth--) {
-      const node = document.getIn(path.slice(0, depth), true) as
-        | { range?: [number, number, number] }
-        | undefined
-      if (node?.range) return `:${lines.linePos(node.range[0]).line}`
-    }
-    return ''
-  }
-  const sentences = result.error.issues.flatMap((issue) => sentencesOf(issue, file, lineOf))
+  const sentences = result.error.issues.flatMap((issue) =>
+    sentencesOf(issue, (path) => at(lineOf(document, lines, path))),
+  )
   throw new PgrecallError('config', sentences.join('\n'), {
     hint: 'config.example.yaml shows every key with its meaning',
   })
 }
 
-function sentencesOf(
-  issue: z.core.$ZodIssue,
-  file: string,
-  lineOf: (path: PropertyKey[]) => string,
-): string[] {
-  const at = (path: PropertyKey[]) =>
-    `${file}${lineOf(path)}: ${path.length ? `"${path.map(String).join('.')}"` : 'the file'}`
-  switch (issue.code) {
-    case 'unrecognized_keys':
-      return issue.keys.map((key) => {
-        const nearest = nearestKey(key, issue.path)
-        return `${at([...issue.path, key])} is not known${nearest ? `; did you mean "${nearest}"?` : ''}`
-      })
-    case 'invalid_union': {
-      const best = issue.errors.toSorted((a, b) => b[0]!.path.length - a[0]!.path.length)[0]
-      return best?.length
-        ? best.flatMap((inner) =>
-            sentencesOf({ ...inner, path: [...issue.path, ...inner.path] } as never, file, lineOf),
-          )
-        : [`${at(issue.path)} ${issue.message}`]
-    }
-    case 'invalid_type':
-      return [
-        issue.input === undefined || /received undefined/.test(issue.message)
-          ? `${at(issue.path)} is missing (${describeType(issue.expected)})`
-          : `${at(issue.path)} must be ${describeType(issue.expected)}`,
-      ]
-    case 'invalid_value':
-      return [`${at(issue.path)} must be ${issue.values.map((value) => `"${String(value)}"`).join(' or ')}`]
-    case 'invalid_key':
-      return [`${at(issue.path)} is not a possible name: ${issue.issues[0]?.message ?? ''}`]
-    case 'too_small':
-      return [
-        `${at(issue.path)} ${/^must/.test(issue.message) ? issue.message : `must be at least ${issue.minimum}`}`,
-      ]
-    case 'too_big':
-      return [`${at(issue.path)} must be at most ${issue.maximum}`]
-    default:
-      return [`${at(issue.path)} ${issue.message}`]
+function plainValue(document: Document.Parsed, at: (offset: number) => string): unknown {
+  let place = at(0)
+  visit(document, {
+    Alias: (_key, alias) => {
+      if (alias.resolve(document)) return undefined
+      place = at(alias.range?.[0] ?? 0)
+      return visit.BREAK
+    },
+  })
+  try {
+    return document.toJS()
+  } catch (error) {
+    throw new PgrecallError('config', `${place}: ${reasonOf(error)}`, { hint: 'correct the YAML there' })
   }
-}
-
-const describeType = (type: string) =>
-  ({
-    string: 'a text',
-    number: 'a number',
-    int: 'a whole number',
-    object: 'a group of keys',
-    record: 'a group of keys',
-    array: 'a list',
-    boolean: 'true or false',
-  })[type] ?? type
-
-const KNOWN_KEYS: Record<string, string[]> = {
-  '': Object.keys(ConfigSchema.shape),
-  log: Object.keys(ConfigSchema.shape.log.unwrap().shape),
-  repositories: Object.keys(ConfigSchema.shape.repositories.valueType.shape),
-  clusters: Object.keys(ConfigSchema.shape.clusters.valueType.shape),
-}
-
-/** The key that was probably meant: the nearest of those that this place, or else any place, knows. */
-function nearestKey(key: string, path: PropertyKey[]): string | undefined {
-  const cluster = ConfigSchema.shape.clusters.valueType.shape
-  const place = String(path[0] ?? '')
-  const inner: Record<string, string[]> = {
-    backup: Object.keys(cluster.backup.unwrap().shape),
-    restore: Object.keys(cluster.restore.unwrap().shape),
-    retention: Object.keys(cluster.retention.unwrap().shape),
-    connection: ['host', 'port', 'user', 'database', 'password', 'passwordFile'],
-  }
-  const known = inner[String(path[2] ?? '')] ?? KNOWN_KEYS[place] ?? []
-  const ranked = known
-    .map((candidate) => ({ candidate, far: distance(key.toLowerCase(), candidate.toLowerCase()) }))
-    .sort((a, b) => a.far - b.far)
-  const best = ranked[0]
-  return best && best.far <= Math.max(2, Math.floor(key.length / 2)) ? best.candidate : undefined
 }
 
 /** A file that holds a secret must not be readable by others. */
-function warningsOf(text: string, file: string): string[] {
-  const holdsSecret = /^\s*password\s*:|:\/\/[^\s/:@]+:[^\s@]+@/m.test(text)
+function warningsOf(config: Config, file: string): string[] {
+  const holdsSecret = Object.values(config.clusters).some(({ connection }) =>
+    typeof connection === 'string'
+      ? /^[^/]*\/\/[^/@]*:[^/@]*@|[?&]password=/.test(connection)
+      : connection.password !== undefined,
+  )
   if (!holdsSecret) return []
   try {
     const mode = statSync(file).mode & 0o077

@@ -18,6 +18,8 @@ export interface RecoveryOptions {
   timeline: 'latest' | 'current' | number
   /** Go on as a standby instead of opening for writes. */
   standby: boolean
+  /** Whether the restored server archives its own WAL: as its settings say, or not at all. */
+  archiveMode: 'preserve' | 'off'
 }
 
 /** What has to stand in the data directory for the server to recover. */
@@ -25,6 +27,8 @@ export interface RecoverySettings {
   /** Where `lines` are appended: `postgresql.auto.conf`, or `recovery.conf` before 12. */
   file: 'postgresql.auto.conf' | 'recovery.conf'
   lines: string[]
+  /** Appended to `postgresql.auto.conf` in every version. */
+  serverLines: string[]
   /** An empty file that tells the server, from 12, to recover. */
   signalFile: 'recovery.signal' | 'standby.signal' | undefined
 }
@@ -36,6 +40,8 @@ export interface RecoverySettings {
 export function recoverySettings(options: RecoveryOptions): RecoverySettings {
   const isOld = options.majorVersion < 12
   const { target } = options
+  // A copy that runs beside its original must not archive into the same place. recovery.conf cannot say so.
+  const archiving = options.archiveMode === 'off' ? ["archive_mode = 'off'"] : []
   const settings: [string, string][] = [['restore_command', options.restoreCommand]]
   if (isOld && options.standby) settings.push(['standby_mode', 'on'])
   // "current" is the default before 12, and no value that the older servers know.
@@ -53,6 +59,7 @@ export function recoverySettings(options: RecoveryOptions): RecoverySettings {
   return {
     file: isOld ? 'recovery.conf' : 'postgresql.auto.conf',
     lines: settings.map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`),
+    serverLines: archiving,
     signalFile: isOld ? undefined : options.standby ? 'standby.signal' : 'recovery.signal',
   }
 }

@@ -1,4 +1,17 @@
-import { lstat, mkdir, open, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import {
+  chown,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fsPath, nameFromBytes } from '../archive/file-name.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
@@ -11,7 +24,8 @@ export const MARKER = 'pgrecall.restore.json'
 export const CONTROL_ASIDE = 'global/pg_control.pgrecall'
 const CONTROL = 'global/pg_control'
 
-type Owner = { uid: number; gid: number } | undefined
+/** Whose the restored files are to be; undefined where we may not give files away. */
+export type Owner = { uid: number; gid: number } | undefined
 
 /** A folder that a restore fills: what is there now, and what may be done about it. */
 export interface TargetFolder {
@@ -28,7 +42,8 @@ export async function inspectTargets(plan: RestorePlan, force: boolean): Promise
   const data = await inspectDataDirectory(plan.dataDirectory, force)
   const targets = [data.folder]
   const places = new Set([plan.dataDirectory])
-  for (const { name, to } of plan.tablespaces) {
+  for (const space of plan.tablespaces) {
+    const { name, to } = space
     if (!to.startsWith('/')) {
       throw new PgrecallError(
         'usage',
@@ -45,7 +60,7 @@ export async function inspectTargets(plan: RestorePlan, force: boolean): Promise
       )
     }
     places.add(to)
-    targets.push(await inspectTablespace(name, to, force || data.unfinished.includes(to)))
+    targets.push(await inspectTablespace(plan, space, force || data.unfinished.includes(to)))
   }
   return targets
 }
@@ -84,25 +99,44 @@ async function inspectDataDirectory(
   return { folder: { path, remove: others }, unfinished: [] }
 }
 
-/** Only the folders of PostgreSQL itself in a tablespace may go, and never without being asked for. */
-async function inspectTablespace(name: string, path: string, force: boolean): Promise<TargetFolder> {
-  const names = (await namesIn(path)).filter((entry) => entry !== 'lost+found')
+/**
+ * Of what lies in a tablespace only the folder of the backup's own major version may go: servers of several versions
+ * can share one. And never without being asked for.
+ */
+async function inspectTablespace(
+  plan: RestorePlan,
+  space: RestorePlan['tablespaces'][number],
+  force: boolean,
+): Promise<TargetFolder> {
+  const { name, to } = space
+  const names = (await namesIn(to)).filter((entry) => entry !== 'lost+found')
+  const elsewhere = `give the tablespace another place with --tablespace ${to}=NEW`
+  const refuse = (what: string, hint: string) =>
+    new PgrecallError('refused', `the folder ${to} of tablespace "${name}" ${what}`, { hint })
   const foreign = names.find((entry) => !/^PG_\d/.test(entry))
-  if (foreign !== undefined) {
-    throw new PgrecallError(
-      'refused',
-      `the folder ${path} of tablespace "${name}" holds other things (${foreign})`,
-      {
-        hint: `give the tablespace another place with --tablespace ${path}=NEW`,
-      },
-    )
+  if (foreign !== undefined) throw refuse(`holds other things (${foreign})`, elsewhere)
+  const major = Math.floor(plan.backup.postgres.version / 10_000)
+  const remove = names.filter((entry) => entry.startsWith(`PG_${major}_`))
+  if (remove.length === 0) return { path: to, remove }
+  if (await isUsedByOriginal(plan, space)) {
+    throw refuse(`is in use by the cluster in ${plan.backup.dataDirectory}`, elsewhere)
   }
-  if (names.length > 0 && !force) {
-    throw new PgrecallError('refused', `the folder ${path} of tablespace "${name}" is not empty`, {
-      hint: `give the tablespace another place with --tablespace ${path}=NEW, or remove what is there with --force`,
-    })
-  }
-  return { path, remove: names }
+  if (!force) throw refuse('is not empty', `${elsewhere}, or remove what is there with --force`)
+  return { path: to, remove }
+}
+
+/**
+ * A folder does not tell whose tablespace it is. But the cluster that was backed up may still stand where it stood,
+ * and its link shows that it does: `--force` is about the data directory that is replaced, not about another one.
+ */
+async function isUsedByOriginal(
+  { backup, dataDirectory }: RestorePlan,
+  { oid, to }: { oid: string; to: string },
+): Promise<boolean> {
+  const real = (path: string) => realpath(path).catch(() => path)
+  if ((await real(backup.dataDirectory)) === (await real(dataDirectory))) return false
+  const link = await readlink(join(backup.dataDirectory, 'pg_tblspc', oid)).catch(() => undefined)
+  return link !== undefined && (await real(link)) === (await real(to))
 }
 
 /**
@@ -177,7 +211,7 @@ export async function ownerFor(
 async function makeFolder(path: string, owner: Owner): Promise<void> {
   try {
     const first = await mkdir(path, { recursive: true, mode: 0o700 })
-    if (first) await syncFolder(dirname(first))
+    if (first) await finishParents(path, first, owner)
     const handle = await open(path, 'r')
     try {
       await handle.chmod(0o700)
@@ -190,6 +224,15 @@ async function makeFolder(path: string, owner: Owner): Promise<void> {
       hint: 'run as the user who will run the server, or as root',
       cause: error,
     })
+  }
+}
+
+/** The server has to pass through the folders that were made on the way, so they are its user's too. */
+async function finishParents(path: string, first: string, owner: Owner): Promise<void> {
+  for (let made = path; ; made = dirname(made)) {
+    if (owner) await chown(made, owner.uid, owner.gid)
+    await syncFolder(dirname(made))
+    if (made === first) return
   }
 }
 

@@ -16,6 +16,7 @@ export interface RestoreQuestion {
   action: 'pause' | 'promote' | 'shutdown'
   timeline: 'latest' | 'current' | number
   standby: boolean
+  archiveMode: 'preserve' | 'off'
 }
 
 /** What the archive says about the target: where it is, or how far the WAL goes. */
@@ -25,6 +26,8 @@ export interface Evidence {
   found: Lsn | undefined
   /** The last moment at which a transaction ended, in what can be reached; microseconds since 1970. */
   lastMoment: bigint | undefined
+  /** Where the record of that begins: an LSN target at which a recovery includes it. */
+  lastTransaction: Lsn | undefined
   /** The first position after the last record that can be reached. */
   lastLsn: Lsn | undefined
 }
@@ -144,13 +147,13 @@ export function makePlan(input: {
 }): RestorePlan {
   const { question, backup, evidence, path } = input
   const { target } = question
-  const warnings = [...requireReachable(question, backup, evidence)]
+  requireReachable(question, backup, evidence)
   const segmentBytes = backup.walSegmentBytes
   const end =
     target.kind === 'immediate' ? lsn(backup.stop.lsn) : target.kind === 'lsn' ? target.lsn : evidence.found
-  for (const file of backup.outsideFiles) {
-    warnings.push(`${file} was outside the data directory and is not part of the backup`)
-  }
+  const warnings = backup.outsideFiles.map(
+    (file) => `${file} was outside the data directory and is not part of the backup`,
+  )
   return {
     repository: input.repository,
     backup,
@@ -177,6 +180,7 @@ export function makePlan(input: {
       action: question.action,
       timeline: question.timeline,
       standby: question.standby,
+      archiveMode: question.archiveMode,
     }),
     warnings,
   }
@@ -188,10 +192,10 @@ const namesOf = ({ timeline, first, last }: WalLeg, segmentBytes: number) => ({
   last: segmentName(timeline, last, segmentBytes),
 })
 
-/** Whether the stored WAL leads to the target; gives warnings where it ends at a hole that does not matter. */
-function requireReachable(question: RestoreQuestion, backup: BackupRecord, evidence: Evidence): string[] {
+/** Refuses a target to which the stored WAL does not lead. */
+function requireReachable(question: RestoreQuestion, backup: BackupRecord, evidence: Evidence): void {
   const { target } = question
-  const { reach } = evidence
+  const { reach, lastMoment } = evidence
   const gap = reach.gap ? `; ${reach.gap} is missing from the archive` : ''
   if (!backup.standalone && reach.end < lsn(backup.stop.lsn)) {
     throw new PgrecallError(
@@ -202,14 +206,14 @@ function requireReachable(question: RestoreQuestion, backup: BackupRecord, evide
       },
     )
   }
-  const last = nearest(backup, evidence)
   const refuse = (why: string) =>
     new PgrecallError('unreachable', `${describeTarget(target)} cannot be reached: ${why}${gap}`, {
-      hint: `the last moment that can be recovered from ${backup.id} is ${last}`,
+      hint: `the last moment that can be recovered from ${backup.id} is ${nearest(backup, evidence)}`,
     })
   switch (target.kind) {
+    case 'immediate':
+      return
     case 'time': {
-      const lastMoment = evidence.lastMoment
       const isCovered =
         lastMoment !== undefined &&
         (question.exclusive ? lastMoment >= target.micros : lastMoment > target.micros)
@@ -217,29 +221,27 @@ function requireReachable(question: RestoreQuestion, backup: BackupRecord, evide
         throw refuse(
           'no transaction after it is in the archived WAL, so PostgreSQL could not tell that it got there',
         )
-      return []
+      return
     }
     case 'lsn':
       if ((evidence.lastLsn ?? reach.end) <= target.lsn) throw refuse('the archived WAL ends before it')
-      return []
+      return
     case 'xid':
     case 'name':
-      if (evidence.found === undefined) throw refuse(`it is not in the archived WAL after the backup`)
-      return []
-    default:
-      return reach.gap && target.kind === 'end'
-        ? [
-            `${reach.gap} is missing from the archive: recovery ends there, at ${last}, though later WAL is stored`,
-          ]
-        : []
+      if (evidence.found === undefined) throw refuse('it is not in the archived WAL after the backup')
+      return
+    case 'end':
+      // Whoever asks for the end wants the newest data; and wal-fetch would stop this recovery at the hole.
+      if (reach.gap) throw refuse('later WAL is stored behind a hole')
   }
 }
 
-function nearest(backup: BackupRecord, evidence: Evidence): string {
-  const moment = evidence.lastMoment ?? momentOf(backup.stop.time)
-  const position = evidence.lastLsn ?? evidence.reach.end
-  const end = position > lsn(backup.stop.lsn) ? position : lsn(backup.stop.lsn)
-  return `${formatMoment(moment)} (LSN ${formatLsn(end)})`
+/** The last moment that can be had, with the option that leads there: the same time as a target would not. */
+function nearest(backup: BackupRecord, { lastMoment, lastTransaction }: Evidence): string {
+  if (lastMoment === undefined || lastTransaction === undefined || lastTransaction < lsn(backup.stop.lsn)) {
+    return `${formatMoment(momentOf(backup.stop.time))}, the end of the backup itself (--immediate)`
+  }
+  return `${formatMoment(lastMoment)} (--lsn ${formatLsn(lastTransaction)})`
 }
 
 function recoversTo(target: Target, backup: BackupRecord, evidence: Evidence): string | undefined {

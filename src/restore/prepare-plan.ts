@@ -5,11 +5,19 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import { parseHistory, type TimelineHistory } from '../postgres/timeline-history.ts'
-import { historyName } from '../postgres/wal-file.ts'
+import { historyName, segmentNumber } from '../postgres/wal-file.ts'
 import { readArchivedFile } from '../wal/read.ts'
 import { searchWal, type WalFinding } from './find-target.ts'
-import { chooseBackup, makePlan, onTheWay, type RestorePlan, type RestoreQuestion } from './plan.ts'
-import { reachAlong } from './timeline-path.ts'
+import {
+  chooseBackup,
+  type Evidence,
+  makePlan,
+  onTheWay,
+  type RestorePlan,
+  type RestoreQuestion,
+} from './plan.ts'
+import { describeTarget, type Target } from './target.ts'
+import { reachAlong, type WalLeg } from './timeline-path.ts'
 
 export interface PrepareRequest {
   cluster: string
@@ -116,7 +124,10 @@ async function pathTo(
   return parseHistory(bytes.toString('utf8'), goal)
 }
 
-/** Where a named or numbered target lies: the backup has to end before it, so it is looked for first. */
+/**
+ * Where a named or numbered target lies: the backup has to end before it, so it is looked for first. From each backup
+ * its own WAL can be followed to the first hole; so the newest goes first, and what lies behind a hole is found too.
+ */
 async function locate(
   repository: Repository,
   catalog: Catalog,
@@ -125,25 +136,37 @@ async function locate(
   context: PrepareContext,
 ): Promise<Lsn | undefined> {
   if (target.kind !== 'xid' && target.kind !== 'name') return undefined
-  const oldest = onTheWay(catalog.backups, path)[0]
-  if (!oldest) return undefined
-  const { legs } = reachAlong(path, lsn(oldest.start.lsn), catalog.wal, catalog.walSegmentBytes)
-  const finding = await search(repository, catalog, legs, target, context)
-  if (finding.found === undefined) {
-    const known = finding.restorePoints
-      .slice(0, 5)
-      .map((name) => `"${name}"`)
-      .join(', ')
-    const what =
-      target.kind === 'name' ? `restore point "${target.name}"` : `the end of transaction ${target.xid}`
-    throw new PgrecallError('unreachable', `${what} is not in the archived WAL`, {
-      hint:
-        target.kind === 'name'
-          ? `restore points that are there: ${known || 'none'}`
-          : 'a transaction that is still running, or that changed nothing, has no end in the WAL',
-    })
+  const usable = onTheWay(catalog.backups, path)
+  if (usable.length === 0) return undefined
+  const restorePoints = new Set<string>()
+  let searched: bigint | undefined
+  for (const backup of usable.toReversed()) {
+    const start = lsn(backup.start.lsn)
+    const { legs } = reachAlong(path, start, catalog.wal, catalog.walSegmentBytes)
+    const finding = await search(repository, catalog, legsUpTo(legs, searched), target, context)
+    if (finding.found !== undefined) return finding.found
+    for (const name of finding.restorePoints) restorePoints.add(name)
+    searched = segmentNumber(start, catalog.walSegmentBytes)
   }
-  return finding.found
+  throw notFound(target, [...restorePoints])
+}
+
+/** What is left to search. The segment that was searched last counts in: a record may begin before it. */
+function legsUpTo(legs: readonly WalLeg[], searched: bigint | undefined): WalLeg[] {
+  if (searched === undefined) return [...legs]
+  return legs
+    .filter((leg) => leg.first <= searched)
+    .map((leg) => ({ ...leg, last: leg.last < searched ? leg.last : searched }))
+}
+
+function notFound(target: Extract<Target, { kind: 'xid' | 'name' }>, known: string[]): PgrecallError {
+  const names = known.slice(0, 5).map((name) => `"${name}"`)
+  const isName = target.kind === 'name'
+  return new PgrecallError('unreachable', `${describeTarget(target)} is not in the archived WAL`, {
+    hint: isName
+      ? `restore points that are there: ${names.join(', ') || 'none'}`
+      : 'a transaction that is still running, or that changed nothing, has no end in the WAL',
+  })
 }
 
 async function gather(
@@ -154,12 +177,19 @@ async function gather(
   { target }: RestoreQuestion,
   location: Lsn | undefined,
   context: PrepareContext,
-) {
+): Promise<Evidence> {
   const reach = reachAlong(path, lsn(backup.start.lsn), catalog.wal, catalog.walSegmentBytes)
-  if (target.kind === 'immediate')
-    return { reach, found: undefined, lastMoment: undefined, lastLsn: undefined }
-  const finding = await search(repository, catalog, reach.legs, { kind: 'end' }, context)
-  return { reach, found: location, lastMoment: finding.lastMoment, lastLsn: finding.lastLsn }
+  const found = location !== undefined && location < reach.end ? location : undefined
+  const nothing = { lastMoment: undefined, lastTransaction: undefined, lastLsn: undefined }
+  if (target.kind === 'immediate') return { reach, found, ...nothing }
+  const { lastMoment, lastTransaction, lastLsn } = await search(
+    repository,
+    catalog,
+    reach.legs,
+    { kind: 'end' },
+    context,
+  )
+  return { reach, found, lastMoment, lastTransaction, lastLsn }
 }
 
 function search(

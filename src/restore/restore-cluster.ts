@@ -13,6 +13,7 @@ import { readObject } from '../storage/storage.ts'
 import {
   finishTarget,
   inspectTargets,
+  type Owner,
   ownerFor,
   prepareTargets,
   readIfPresent,
@@ -138,15 +139,17 @@ function requireManifest(entries: readonly ManifestEntry[], { files }: Extracted
   }
 }
 
-async function writeRecoverySettings(
-  plan: RestorePlan,
-  owner: { uid: number; gid: number } | undefined,
-): Promise<void> {
-  const { file, lines, signalFile } = plan.settings
-  const path = join(plan.dataDirectory, file)
-  const kept = file === 'recovery.conf' ? '' : withoutRecoverySettings(await readIfPresent(path)).trimEnd()
+async function writeRecoverySettings(plan: RestorePlan, owner: Owner): Promise<void> {
+  const { file, lines, serverLines, signalFile } = plan.settings
   const head = `# Written by pgrecall for the recovery of backup ${plan.backup.id}`
-  await writeFileFor(path, `${kept}${kept ? '\n' : ''}${head}\n${lines.join('\n')}\n`, owner)
+  const autoConf = join(plan.dataDirectory, 'postgresql.auto.conf')
+  const kept = withoutRecoverySettings(await readIfPresent(autoConf)).trimEnd()
+  const added = [...(file === 'recovery.conf' ? [] : lines), ...serverLines]
+  const whole = [...(kept ? [kept] : []), ...(added.length > 0 ? [head, ...added] : [])]
+  await writeFileFor(autoConf, `${whole.join('\n')}\n`, owner)
+  if (file === 'recovery.conf') {
+    await writeFileFor(join(plan.dataDirectory, file), `${[head, ...lines].join('\n')}\n`, owner)
+  }
   if (signalFile) await writeFileFor(join(plan.dataDirectory, signalFile), '', owner)
 }
 

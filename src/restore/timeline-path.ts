@@ -45,11 +45,14 @@ export function reachAlong(
       legs.push({ timeline: stretch.timeline, first: next, last })
       next = last + 1n
     }
+    let missingFrom = stretch.timeline
     if (switchSegment !== undefined && next === switchSegment) {
-      const following = wal.find((entry) => entry.timeline === way[index + 1]?.timeline)
+      missingFrom = way[index + 1]!.timeline
+      const following = wal.find((entry) => entry.timeline === missingFrom)
       if (reachFrom(following, next, segmentBytes) !== undefined) continue
       // Nothing of the new timeline is archived yet: the old one's own copy of the segment leads up to the switch.
-      if (reach !== undefined && reach >= switchSegment) {
+      const isBegun = following !== undefined && following.ranges.length > 0
+      if (!isBegun && reach !== undefined && reach >= switchSegment) {
         legs.push({ timeline: stretch.timeline, first: switchSegment, last: switchSegment })
         return { legs, end: stretch.end!, gap: undefined }
       }
@@ -64,7 +67,7 @@ export function reachAlong(
     return {
       legs,
       end: segmentStart(next, segmentBytes),
-      gap: hasLater ? segmentName(stretch.timeline, next, segmentBytes) : undefined,
+      gap: hasLater ? segmentName(missingFrom, next, segmentBytes) : undefined,
     }
   }
   return { legs, end: segmentStart(next, segmentBytes), gap: undefined }

@@ -1,7 +1,7 @@
 import { debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
 import { walNameOf, walPrefix } from '../catalog/layout.ts'
 import { acquireLock } from '../catalog/lock.ts'
-import { livingPins } from '../catalog/pin.ts'
+import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
 import type { Events } from '../events.ts'
@@ -28,14 +28,15 @@ export async function previewRetention(
   rules: RetentionRules,
   { repository, now }: RetentionContext,
 ): Promise<RetentionPlan> {
-  const catalog = await loadCatalog(repository.storage, cluster)
+  // Whether a backup counts decides what is removed: each record is read, and none believed for being listed.
+  const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
   return planRetention(catalog, rules, await livingPins(repository.storage, cluster, now()))
 }
 
 /**
  * Removes what no rule wants. The order survives a crash: of each backup its record and then
- * its objects, and last WAL from the oldest on; so what is listed is always whole, and the archive never has a hole. Debris of killed runs
- * goes too.
+ * its objects, and last WAL from the oldest on; so what is listed is always whole, and the archive never has a hole.
+ * Debris of killed runs goes too.
  *
  * @throws PgrecallError `busy` while a backup runs, `repository` when something cannot be removed
  */
@@ -54,6 +55,7 @@ export async function applyRetention(
   })
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
+  await sweepPins(storage, cluster, now())
   const plan = await previewRetention(cluster, rules, context)
   for (const text of plan.warnings) events.emit('warning', { text })
   const result: RetentionResult = { plan, removedBackups: 0, removedWal: 0, freedBytes: 0 }
@@ -83,7 +85,7 @@ async function pruneWal(
   result: RetentionResult,
 ): Promise<void> {
   const { storage } = repository
-  const catalog = await loadCatalog(storage, cluster)
+  const catalog = await loadCatalog(storage, cluster, { fresh: true })
   const { walBefore } = planRetention(catalog, { full: Number.POSITIVE_INFINITY }, [])
   if (walBefore === undefined) return
   const keys: { key: string; bytes: number }[] = []

@@ -28,6 +28,7 @@ export interface RetentionPlan {
  * @param pins backups that somebody is reading now
  */
 export function planRetention(catalog: Catalog, rules: RetentionRules, pins: readonly Pin[]): RetentionPlan {
+  if (!(rules.full >= 1)) throw new RangeError(`a rule must keep at least one backup, not ${rules.full}`)
   const newestFirst = catalog.backups.toReversed()
   const backups = newestFirst.map((backup, index) => verdict(backup, index, rules, pins)).toReversed()
   const staying = catalog.backups.filter((_, index) => backups[index]!.stays)
@@ -35,8 +36,10 @@ export function planRetention(catalog: Catalog, rules: RetentionRules, pins: rea
   const warnings = catalog.damaged.map(
     ({ id, reason }) => `backup ${id} cannot be read (${reason}); it stays, and so does all WAL`,
   )
+  const foreign = catalog.backups.find((backup) => backup.walSegmentBytes !== catalog.walSegmentBytes)
+  if (foreign) warnings.push(`${foreign.id} has WAL segments of another size than the archive; all WAL stays`)
   const walBefore =
-    starts.length === 0 || catalog.damaged.length > 0
+    starts.length === 0 || catalog.damaged.length > 0 || foreign
       ? undefined
       : starts.reduce((least, start) => (start < least ? start : least))
   return {

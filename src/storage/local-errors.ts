@@ -9,6 +9,7 @@ const SENTENCES: Record<string, string> = {
   EIO: 'the disk reported an input/output error',
   ENOTDIR: 'a file stands where a folder must be',
   EISDIR: 'a folder stands where a file must be',
+  EEXIST: 'a folder stands where a file must be',
 }
 
 const HINTS: Record<string, (root: string) => string> = {

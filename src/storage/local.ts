@@ -1,20 +1,10 @@
-import {
-  type FileHandle,
-  link,
-  mkdir,
-  open,
-  opendir,
-  rename,
-  rm,
-  rmdir,
-  statfs,
-  unlink,
-} from 'node:fs/promises'
+import { type FileHandle, link, open, opendir, rename, rm, statfs, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { PgrecallError, systemCode } from '../errors.ts'
 import { isAbsent, statOrAbsent, syncFolder, writeAll } from './durable-files.ts'
 import { INCOMING, incomingName, sweepIncoming } from './incoming.ts'
 import { storageError } from './local-errors.ts'
+import { LocalFolders } from './local-folders.ts'
 import {
   type GetOptions,
   isValidKey,
@@ -39,13 +29,13 @@ const READ_BYTES = 1024 * 1024
 export class LocalStorage implements Storage {
   readonly location: string
   readonly address: StorageAddress
-  #owner: Promise<{ uid: number; gid: number } | undefined> | undefined
-  readonly #durableFolders = new Set<string>()
+  readonly #folders: LocalFolders
 
   /** @param path absolute path of the repository's folder; it is made by the first write */
   constructor(path: string) {
     this.location = path
     this.address = { type: 'local', path }
+    this.#folders = new LocalFolders(path)
   }
 
   async put(key: string, source: Source, options: PutOptions = {}): Promise<'stored' | 'exists'> {
@@ -73,7 +63,7 @@ export class LocalStorage implements Storage {
     { ifAbsent = false, signal }: PutOptions,
   ): Promise<'stored' | 'exists'> {
     if (ifAbsent && (await statOrAbsent(target))?.isFile()) return this.#found(target)
-    await this.#makeFolder(join(this.location, INCOMING))
+    await this.#folders.make(join(this.location, INCOMING))
     const temporary = join(this.location, INCOMING, incomingName())
     try {
       await this.#fill(temporary, source, signal)
@@ -136,7 +126,7 @@ export class LocalStorage implements Storage {
         throw error
       }
       await syncFolder(dirname(path))
-      await this.#removeEmptyFolders(dirname(path))
+      await this.#folders.removeEmpty(dirname(path))
     })
   }
 
@@ -157,10 +147,8 @@ export class LocalStorage implements Storage {
 
   /** Makes the repository's folder; as root, gives what it makes to `owner` or to the nearest folder's owner. */
   async create(owner?: { uid: number; gid: number }): Promise<void> {
-    if (owner && process.getuid?.() === 0 && !(await statOrAbsent(this.location))) {
-      this.#owner = Promise.resolve(owner)
-    }
-    await this.#reporting('make', '', () => this.#makeFolder(join(this.location, INCOMING)))
+    if (owner && process.getuid?.() === 0 && !(await statOrAbsent(this.location))) this.#folders.giveTo(owner)
+    await this.#reporting('make', '', () => this.#folders.make(join(this.location, INCOMING)))
   }
 
   #pathOf(key: string): string {
@@ -171,7 +159,7 @@ export class LocalStorage implements Storage {
   async #fill(path: string, source: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
     const handle = await open(path, 'wx', 0o600)
     try {
-      const owner = await this.#ownerOfRoot()
+      const owner = await this.#folders.owner()
       if (owner) await handle.chown(owner.uid, owner.gid)
       for await (const chunk of source) {
         signal?.throwIfAborted()
@@ -186,20 +174,17 @@ export class LocalStorage implements Storage {
   /** Gives a finished file its name. A folder that a removal takes away at the same moment is made again. */
   async #publish(temporary: string, target: string, ifAbsent: boolean): Promise<'stored' | 'exists'> {
     for (let attempt = 1; ; attempt++) {
-      await this.#makeFolder(dirname(target))
       try {
+        await this.#folders.make(dirname(target))
         // A hard link is the one call that gives a name only if nobody has it.
         if (ifAbsent) await link(temporary, target)
         else await rename(temporary, target)
         return 'stored'
       } catch (error) {
-        if (ifAbsent && systemCode(error) === 'EEXIST') {
-          if ((await statOrAbsent(target))?.isDirectory())
-            throw Object.assign(new Error(), { code: 'EISDIR' })
-          return 'exists'
-        }
-        if (systemCode(error) !== 'ENOENT' || attempt === 3) throw error
-        this.#durableFolders.clear()
+        const isTaken = ifAbsent && systemCode(error) === 'EEXIST'
+        if (isTaken && !(await statOrAbsent(target))?.isDirectory()) return 'exists'
+        if (systemCode(error) !== 'ENOENT' || attempt === 10) throw error
+        this.#folders.forget()
       }
     }
   }
@@ -262,58 +247,6 @@ export class LocalStorage implements Storage {
       }
       return found.sort((a, b) => (a.order < b.order ? -1 : 1))
     })
-  }
-
-  /**
-   * Makes a folder and its missing parents, and syncs each into its parent before it is used. One of ours that exists
-   * is synced too, once: a process that made it may have been killed before it could.
-   */
-  async #makeFolder(folder: string): Promise<void> {
-    if (this.#durableFolders.has(folder)) return
-    const parent = dirname(folder)
-    const isOurs = folder.startsWith(this.location)
-    const exists = (await statOrAbsent(folder))?.isDirectory() === true
-    if (exists && !isOurs) return
-    if (folder !== parent) await this.#makeFolder(parent)
-    if (!exists) await this.#makeOneFolder(folder)
-    if (!exists || folder !== this.location) await syncFolder(parent)
-    this.#durableFolders.add(folder)
-  }
-
-  async #makeOneFolder(folder: string): Promise<void> {
-    try {
-      await mkdir(folder, 0o700)
-    } catch (error) {
-      if (systemCode(error) === 'EEXIST') return
-      throw error
-    }
-    const owner = await this.#ownerOfRoot()
-    if (!owner) return
-    const handle = await open(folder, 'r')
-    await handle.chown(owner.uid, owner.gid).finally(() => handle.close())
-  }
-
-  /** Whose the repository is, when that is not us and we may give files away. */
-  #ownerOfRoot(): Promise<{ uid: number; gid: number } | undefined> {
-    this.#owner ??= (async () => {
-      if (process.getuid?.() !== 0) return undefined
-      for (let path = this.location; ; path = dirname(path)) {
-        const facts = await statOrAbsent(path)
-        if (facts) return facts.uid === 0 ? undefined : { uid: facts.uid, gid: facts.gid }
-      }
-    })()
-    return this.#owner
-  }
-
-  /** Folders that a removal emptied go too, up to the root; one that is filled meanwhile stays. */
-  async #removeEmptyFolders(folder: string): Promise<void> {
-    for (let path = folder; path.length > this.location.length; path = dirname(path)) {
-      try {
-        await rmdir(path)
-      } catch {
-        return
-      }
-    }
   }
 
   /** Does something with a key or a folder; a failed system call becomes a sentence that names it. */

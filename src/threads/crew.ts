@@ -37,10 +37,20 @@ export async function runCrew(
     new Promise<void>((resolve) => {
       const worker = new Worker(script, { workerData: crew.data(index) })
       workers.push(worker)
-      worker.on('message', (message) => crew.onMessage(message as never, worker, fail))
+      worker.on('message', (message) => {
+        try {
+          crew.onMessage(message as never, worker, fail)
+        } catch (error) {
+          fail(error)
+        }
+      })
       worker.on('error', fail)
-      worker.on('exit', () => resolve())
-    })
+      worker.on('exit', (code) => {
+        // Without an error of its own, as when something in it called process.exit: its work is not done.
+        if (code !== 0) fail(new Error(`a worker thread ended with code ${code}`))
+        resolve()
+      })
+    }).catch(fail)
   try {
     await Promise.all(Array.from({ length: size }, (_, index) => run(index)))
   } finally {

@@ -8,7 +8,7 @@ import { readControlFile } from '../postgres/pg-control.ts'
 import { parseWalFile, type WalFile } from '../postgres/wal-file.ts'
 import { describeSegmentMismatch, readSegmentHeader } from '../postgres/wal-page.ts'
 import { readObject } from '../storage/storage.ts'
-import { encodeWalFile, HEAD_READ_BYTES, readWalHead } from './stored-file.ts'
+import { encodeWalFile, HEAD_READ_BYTES, MAX_WAL_BYTES, readWalHead } from './stored-file.ts'
 
 export interface PushRequest {
   /** The file to archive, as PostgreSQL's `%p` gives it, made absolute. */
@@ -27,9 +27,6 @@ export interface PushResult {
   /** Per repository: `stored` now, or `exists` with the same bytes from an earlier push. */
   repositories: { name: string; result: 'stored' | 'exists' }[]
 }
-
-/** The largest file that is read whole: segments can have up to 1 GiB. */
-const MAX_BYTES = 1024 * 1024 * 1024
 
 /**
  * Stores one file of `pg_wal` in every repository. When it resolves, the bytes are durable in all of them.
@@ -97,7 +94,7 @@ function requireWalName(path: string): WalFile {
 async function readWalFile(path: string): Promise<Buffer> {
   try {
     const bytes = await readFile(path)
-    if (bytes.length <= MAX_BYTES) return bytes
+    if (bytes.length <= MAX_WAL_BYTES) return bytes
     throw new PgrecallError('usage', `${path} is larger than any WAL file`)
   } catch (error) {
     if (error instanceof PgrecallError) throw error

@@ -2,7 +2,15 @@ import { readIdentity } from '../catalog/identity.ts'
 import { walKey, walNameOf, walPrefix } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
-import { parseWalFile, timelineName, type WalFile } from '../postgres/wal-file.ts'
+import { parseHistory } from '../postgres/timeline-history.ts'
+import {
+  historyName,
+  numberOf,
+  parseWalFile,
+  segmentNumber,
+  timelineName,
+  type WalFile,
+} from '../postgres/wal-file.ts'
 import { describeSegmentMismatch } from '../postgres/wal-page.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { decodeWalFile } from './stored-file.ts'
@@ -60,14 +68,22 @@ async function requireCertainAbsence(
   cluster: string,
   file: WalFile,
 ): Promise<void> {
-  if (!(await readIdentity(storage, cluster))) {
+  const identity = await readIdentity(storage, cluster)
+  if (!identity) {
     throw new PgrecallError(
       'repository',
       `repository "${repositoryName}" at ${storage.location} holds nothing of cluster "${cluster}"`,
       { hint: 'is the folder mounted, and are path and cluster name those that the backups were made with?' },
     )
   }
-  if (file.kind === 'segment' && (await isInHole(storage, cluster, file))) {
+  if (file.kind === 'history' && (await hasSegments(storage, cluster, file))) {
+    throw new PgrecallError(
+      'damaged',
+      `the archive in repository "${repositoryName}" has WAL of timeline ${file.timeline}, but ${file.name} is missing`,
+      { hint: 'take the file from another repository or from the pg_wal of a server on that timeline' },
+    )
+  }
+  if (file.kind === 'segment' && (await isInHole(storage, cluster, file, identity.walSegmentBytes))) {
     throw new PgrecallError(
       'damaged',
       `the archive in repository "${repositoryName}" has a hole: ${file.name} is missing, later segments of its timeline are there`,
@@ -76,15 +92,35 @@ async function requireCertainAbsence(
   }
 }
 
-/** Whether the timeline has segments both before and after one that is missing. */
-async function isInHole(storage: Storage, cluster: string, file: WalFile): Promise<boolean> {
+/** PostgreSQL archives a history before the WAL of its timeline; without it, recovery would stay on the old one. */
+async function hasSegments(storage: Storage, cluster: string, file: WalFile): Promise<boolean> {
+  if (file.timeline === 1) return false
   const prefix = `${walPrefix(cluster)}${timelineName(file.timeline)}/`
-  const isSegment = (key: string) => parseWalFile(walNameOf(key) ?? '')?.kind === 'segment'
-  const next = await firstKey(storage, prefix, isSegment, walKey(cluster, file.name))
-  if (!next) return false
-  const first = await firstKey(storage, prefix, isSegment)
-  return first !== undefined && first < walKey(cluster, file.name)
+  return (await firstKey(storage, prefix, isSegment)) !== undefined
 }
+
+/**
+ * Whether a segment is missing that must be there: the timeline has segments after it, and it has some before it or
+ * began with this one. WAL from before a timeline's beginning is asked for too, and is in the timeline before it.
+ */
+async function isInHole(
+  storage: Storage,
+  cluster: string,
+  file: Extract<WalFile, { kind: 'segment' }>,
+  segmentBytes: number,
+): Promise<boolean> {
+  const prefix = `${walPrefix(cluster)}${timelineName(file.timeline)}/`
+  const key = walKey(cluster, file.name)
+  if (!(await firstKey(storage, prefix, isSegment, key))) return false
+  const first = await firstKey(storage, prefix, isSegment)
+  if (first !== undefined && first < key) return true
+  const history = await readObject(storage, walKey(cluster, historyName(file.timeline)))
+  if (!history) return false
+  const stretch = parseHistory(decodeWalFile(history).toString('utf8'), file.timeline).at(-1)!
+  return numberOf(file, segmentBytes) >= segmentNumber(stretch.begin, segmentBytes)
+}
+
+const isSegment = (key: string) => parseWalFile(walNameOf(key) ?? '')?.kind === 'segment'
 
 async function firstKey(
   storage: Storage,

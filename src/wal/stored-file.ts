@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { compressFrame, decompressFrame, measureFrame } from '../archive/codec.ts'
+import { zstdDecompressSync } from 'node:zlib'
+import { compressFrame, measureFrame } from '../archive/codec.ts'
 
 /**
  * How a file of `pg_wal` lies in the archive: a zstd skippable frame (RFC 8878, 3.1.2) that holds one line of text,
@@ -20,6 +21,9 @@ export interface StoredWalHead {
 const SKIPPABLE_MAGIC = 0x184d2a50
 /** As much of an object as surely holds its head. */
 export const HEAD_READ_BYTES = 512
+/** The largest file of `pg_wal`: a segment has 1 MiB to 1 GiB, as initdb was told, and is one frame. */
+export const MAX_WAL_BYTES = 1024 * 1024 * 1024
+const CHUNK_BYTES = 4 * 1024 * 1024
 
 export function encodeWalFile(plain: Buffer, level: number): { object: Buffer; sha256: string } {
   const sha256 = createHash('sha256').update(plain).digest('hex')
@@ -52,7 +56,8 @@ export function decodeWalFile(object: Buffer): Buffer {
   const measured = measureFrame(frame)
   if (!measured || measured.bytes !== frame.length)
     throw new Error('it is truncated, or longer than what was stored')
-  const plain = decompressFrame(frame)
+  if (head.bytes > MAX_WAL_BYTES) throw new Error(`it claims to hold ${head.bytes} bytes`)
+  const plain = zstdDecompressSync(frame, { chunkSize: CHUNK_BYTES, maxOutputLength: head.bytes || 1 })
   if (plain.length !== head.bytes) throw new Error(`it holds ${plain.length} bytes instead of ${head.bytes}`)
   if (createHash('sha256').update(plain).digest('hex') !== head.sha256)
     throw new Error('its SHA-256 is wrong')

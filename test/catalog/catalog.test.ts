@@ -1,0 +1,195 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { readBackupRecord } from '../../src/catalog/backup-record.ts'
+import { debrisOf, loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
+import { claimIdentity } from '../../src/catalog/identity.ts'
+import { removeBackup } from '../../src/catalog/remove-backup.ts'
+import { LocalStorage } from '../../src/storage/local.ts'
+import { readObject, type Storage } from '../../src/storage/storage.ts'
+import { Scratch } from '../lab/scratch.ts'
+import { keysOf, MIB, range, record, SEGMENT, storeBackup, storeWal, summary } from './stored.ts'
+
+const FIRST = '20261118T120000Z-full'
+const SECOND = '20261119T120000Z-full'
+const THIRD = '20261120T120000Z-full'
+const NOW = new Date('2026-11-20T13:00:00Z')
+
+let scratch: Scratch
+let storage: LocalStorage
+let count = 0
+beforeAll(async () => {
+  scratch = await Scratch.create('catalog')
+})
+afterAll(() => scratch[Symbol.asyncDispose]())
+beforeEach(async () => {
+  storage = new LocalStorage(join(scratch.path, `repository-${++count}`))
+  for (const [index, id] of [FIRST, SECOND, THIRD].entries()) {
+    await storeBackup(storage, record(id, { first: 10 + index * 10 }))
+  }
+  await storeWal(storage, range(10, 33))
+})
+
+const ids = async (options = {}) => (await loadCatalog(storage, 'main', options)).backups.map(({ id }) => id)
+const recordKey = (id: string) => `main/backups/${id}/backup.json`
+
+test('shows the backups, oldest first, and the WAL', async () => {
+  await claimIdentity(storage, 'main', { systemIdentifier: '7400000000000000001', walSegmentBytes: SEGMENT })
+  const catalog = await loadCatalog(storage, 'main')
+  expect(catalog).toMatchObject({
+    cluster: 'main',
+    systemIdentifier: '7400000000000000001',
+    walSegmentBytes: SEGMENT,
+    backups: [summary(FIRST, { first: 10 }), summary(SECOND, { first: 20 }), summary(THIRD, { first: 30 })],
+    wal: [{ timeline: 1, ranges: [{ segments: 24 }] }],
+    damaged: [],
+  })
+  expect(catalog.backups[0]).not.toHaveProperty('objects')
+})
+
+test('is empty where nothing was stored', async () => {
+  expect(await loadCatalog(storage, 'other')).toEqual({
+    cluster: 'other',
+    systemIdentifier: undefined,
+    walSegmentBytes: SEGMENT,
+    backups: [],
+    wal: [],
+    damaged: [],
+  })
+})
+
+describe('catalog.json only makes it faster', () => {
+  test('with it, records are not read again; without it, the result is the same', async () => {
+    const without = await loadCatalog(storage, 'main')
+    await saveCatalog(storage, without, NOW)
+    const read: string[] = []
+    const observed = Object.assign(Object.create(storage) as Storage, {
+      get: (key: string, options: object) => {
+        read.push(key)
+        return storage.get(key, options)
+      },
+      stat: (key: string) => storage.stat(key),
+      list: (prefix: string) => storage.list(prefix),
+      folders: (prefix: string) => storage.folders(prefix),
+    })
+    expect(await loadCatalog(observed, 'main')).toEqual(without)
+    expect(read.filter((key) => key.endsWith('backup.json'))).toEqual([])
+    expect(await loadCatalog(observed, 'main', { fresh: true })).toEqual(without)
+    expect(read.filter((key) => key.endsWith('backup.json'))).toHaveLength(3)
+  })
+
+  test.each([
+    '',
+    '{',
+    'null',
+    '{"format": 2, "backups": []}',
+    '{"format": 1, "backups": [{"id": "x"}]}',
+    '{"format": 1}',
+  ])('damaged it is ignored: %j', async (text) => {
+    await storage.put('main/catalog.json', Buffer.from(text))
+    expect(await ids()).toEqual([FIRST, SECOND, THIRD])
+  })
+
+  test('outdated it shows neither a backup that is gone nor hides one that is new', async () => {
+    await saveCatalog(storage, await loadCatalog(storage, 'main'), NOW)
+    await removeBackup(storage, 'main', FIRST)
+    await storeBackup(storage, record('20261121T120000Z-full', { first: 32 }))
+    await storeWal(storage, [34])
+    const catalog = await loadCatalog(storage, 'main')
+    expect(catalog.backups.map(({ id }) => id)).toEqual([SECOND, THIRD, '20261121T120000Z-full'])
+    expect(catalog.wal[0]!.ranges[0]!.segments).toBe(25)
+  })
+
+  test('it is valid JSON with a date, for people and their programs', async () => {
+    await saveCatalog(storage, await loadCatalog(storage, 'main'), NOW)
+    const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
+    expect(stored).toMatchObject({ format: 1, updatedAt: NOW.toISOString(), cluster: 'main' })
+    expect(stored.backups).toHaveLength(3)
+  })
+})
+
+describe('a record that cannot be believed', () => {
+  test.each([
+    ['is cut off', '{"format": 1, "id"'],
+    ['is empty', ''],
+    ['is of a later format', JSON.stringify({ ...record(SECOND), format: 2 })],
+    ['belongs to another backup', JSON.stringify(record(FIRST))],
+    [
+      'has an LSN that is none',
+      JSON.stringify({ ...record(SECOND), stop: { ...record(SECOND).stop, lsn: '12' } }),
+    ],
+    ['lacks a key', JSON.stringify({ ...record(SECOND), objects: undefined })],
+    [
+      'names an object outside its folder',
+      JSON.stringify({
+        ...record(SECOND),
+        objects: [{ name: '../../x', kind: 'shard', bytes: 1, sha256: 'a'.repeat(64) }],
+      }),
+    ],
+  ])('as it %s is told, and hides no other backup', async (_what, text) => {
+    await storage.put(recordKey(SECOND), Buffer.from(text))
+    const catalog = await loadCatalog(storage, 'main')
+    expect(catalog.backups.map(({ id }) => id)).toEqual([FIRST, THIRD])
+    expect(catalog.damaged).toEqual([
+      {
+        id: SECOND,
+        reason: expect.stringContaining(`${storage.location}/${recordKey(SECOND)} cannot be read: `),
+      },
+    ])
+    await expect(readBackupRecord(storage, 'main', SECOND)).rejects.toMatchObject({ kind: 'damaged' })
+    expect(await debrisOf(storage, 'main')).toEqual([])
+  })
+
+  test('is never saved as if it were not there', async () => {
+    await storage.put(recordKey(SECOND), Buffer.from('{'))
+    await saveCatalog(storage, await loadCatalog(storage, 'main'), NOW)
+    expect((await loadCatalog(storage, 'main')).damaged).toHaveLength(1)
+  })
+})
+
+test('a folder without a record is debris: not listed, and removed with all that is in it', async () => {
+  const id = '20261121T000000Z-full'
+  await storage.put(`main/backups/${id}/base.0001.tar.zst`, Buffer.alloc(7))
+  await storage.put(`main/backups/${id}/base.0002.tar.zst`, Buffer.alloc(5))
+  expect(await ids()).toEqual([FIRST, SECOND, THIRD])
+  expect(await readBackupRecord(storage, 'main', id)).toBeUndefined()
+  expect(await debrisOf(storage, 'main')).toEqual([id])
+  expect(await removeBackup(storage, 'main', id)).toBe(12)
+  expect(await debrisOf(storage, 'main')).toEqual([])
+  expect((await keysOf(storage, 'main/backups/')).some((key) => key.includes(id))).toBe(false)
+})
+
+test('a folder that does not bear the name of a backup is neither a backup nor debris', async () => {
+  await storage.put('main/backups/kept-by-hand/base.tar.zst', Buffer.alloc(1))
+  await storage.put(`main/backups/${FIRST}.old/backup.json`, Buffer.from(JSON.stringify(record(FIRST))))
+  expect(await ids()).toEqual([FIRST, SECOND, THIRD])
+  expect(await debrisOf(storage, 'main')).toEqual([])
+})
+
+test('a backup stops to exist with the first object that its removal takes', async () => {
+  const removed: string[] = []
+  const dying = Object.assign(Object.create(storage) as Storage, {
+    list: (prefix: string) => storage.list(prefix),
+    remove: async (key: string) => {
+      if (removed.length === 1) throw new Error('killed')
+      removed.push(key)
+      await storage.remove(key)
+    },
+  })
+  await expect(removeBackup(dying, 'main', FIRST)).rejects.toThrow('killed')
+  expect(removed).toEqual([recordKey(FIRST)])
+  expect(await ids()).toEqual([SECOND, THIRD])
+  expect(await debrisOf(storage, 'main')).toEqual([FIRST])
+})
+
+test('only the id of a backup is looked up', async () => {
+  expect(await readBackupRecord(storage, 'main', '../main/backups/x')).toBeUndefined()
+})
+
+test('without cluster.json the segments have the size that the backups tell', async () => {
+  const other = new LocalStorage(join(scratch.path, `repository-${++count}`))
+  await storeBackup(other, record(FIRST, { first: 4090, walSegmentBytes: MIB }))
+  await storeWal(other, range(4090, 4100), { segmentBytes: MIB })
+  const catalog = await loadCatalog(other, 'main')
+  expect(catalog.walSegmentBytes).toBe(MIB)
+  expect(catalog.wal[0]!.ranges).toHaveLength(1)
+})

@@ -1,0 +1,82 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import type { Lab } from '../lab/lab.ts'
+import type { RunResult } from '../lab/product.ts'
+
+/** One call of pgrecall that changes something on disk: its name, and its which occurrence. */
+export interface Step {
+  name: string
+  nth: number
+}
+
+/** Runs pgrecall with the environment that it is given. */
+export type Run = (env: Record<string, string>) => Promise<RunResult>
+
+/** Stops pgrecall at chosen steps, with stop-hook.ts. */
+export class Stopper {
+  readonly #hook: string
+  readonly #log: string
+  readonly #roots: Record<string, string>
+
+  private constructor(hook: string, log: string, roots: Record<string, string>) {
+    this.#hook = hook
+    this.#log = log
+    this.#roots = roots
+  }
+
+  /** @param roots folders, and what the names of steps call them; the longer of two that begin alike first */
+  static async create(lab: Lab, roots: Record<string, string>): Promise<Stopper> {
+    const source = await readFile(new URL('./stop-hook.ts', import.meta.url))
+    // Named so that node needs no package.json beside it to know what it is.
+    const hook = await lab.scratch.file('stop-hook.mts', source)
+    const log = await lab.scratch.file('steps.log', '')
+    return new Stopper(hook, log, { ...roots, [lab.scratch.path]: 'LAB' })
+  }
+
+  /** All steps of a run to the end. @throws when it fails */
+  async record(run: Run): Promise<Step[]> {
+    await writeFile(this.#log, '')
+    const { exitCode, stderr } = await run(this.#environment({ log: this.#log }))
+    if (exitCode !== 0) throw new Error(`the run to be recorded ended with ${exitCode}: ${stderr}`)
+    const met = new Map<string, number>()
+    const names = (await readFile(this.#log, 'utf8')).trimEnd().split('\n')
+    return names.map((name) => {
+      met.set(name, (met.get(name) ?? 0) + 1)
+      return { name, nth: met.get(name)! }
+    })
+  }
+
+  /** @throws when the run does not come to the step */
+  async stop({ name, nth }: Step, run: Run): Promise<void> {
+    const { exitCode, signal, stderr } = await run(this.#environment({ stopAt: name, nth }))
+    if (signal !== 'SIGKILL') throw new Error(`not stopped, it ended with ${signal ?? exitCode}: ${stderr}`)
+  }
+
+  #environment(request: object): Record<string, string> {
+    return {
+      NODE_OPTIONS: `--import=${this.#hook}`,
+      PGRECALL_TEST_STOP: JSON.stringify({ ...request, roots: this.#roots }),
+    }
+  }
+}
+
+/** Of steps with one name the first and the last; all of them where PGRECALL_CRASH_STEPS is `all`. */
+export function distinct(steps: readonly Step[]): Step[] {
+  if (process.env.PGRECALL_CRASH_STEPS === 'all') return [...steps]
+  return steps.filter(
+    ({ name, nth }, at) => nth === 1 || !steps.slice(at + 1).some((step) => step.name === name),
+  )
+}
+
+/** Tries all steps, so that one failure does not hide the others. @returns what failed, with the steps' names */
+export async function failuresOf(
+  steps: readonly Step[],
+  attempt: (step: Step) => Promise<void>,
+): Promise<string[]> {
+  const failures: string[] = []
+  for (const step of steps) {
+    await attempt(step).catch((error: Error) => {
+      failures.push(`stopped at ${step.nth}. "${step.name}": ${error.message.slice(0, 500)}`)
+    })
+  }
+  return failures
+}

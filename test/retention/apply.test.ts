@@ -1,0 +1,191 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
+import { newHolder } from '../../src/catalog/holder.ts'
+import { claimIdentity } from '../../src/catalog/identity.ts'
+import { walKey } from '../../src/catalog/layout.ts'
+import { acquireLock } from '../../src/catalog/lock.ts'
+import { pinBackup } from '../../src/catalog/pin.ts'
+import { Events } from '../../src/events.ts'
+import { segmentName } from '../../src/postgres/wal-file.ts'
+import { applyRetention, previewRetention, type RetentionContext } from '../../src/retention/apply.ts'
+import { LocalStorage } from '../../src/storage/local.ts'
+import type { Storage } from '../../src/storage/storage.ts'
+import { keysOf, MIB, range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import { Scratch } from '../lab/scratch.ts'
+
+const IDS = [1, 2, 3].map((day) => `2026110${day}T120000Z-full`)
+const now = () => new Date()
+
+let scratch: Scratch
+let storage: LocalStorage
+let count = 0
+beforeAll(async () => {
+  scratch = await Scratch.create('retention')
+})
+afterAll(() => scratch[Symbol.asyncDispose]())
+beforeEach(async () => {
+  storage = new LocalStorage(join(scratch.path, `repository-${++count}`))
+  await claimIdentity(storage, 'main', { systemIdentifier: '7400000000000000001', walSegmentBytes: SEGMENT })
+  for (const [index, id] of IDS.entries()) await storeBackup(storage, record(id, { first: 10 * (index + 1) }))
+  await storeWal(storage, range(5, 35))
+  await storage.put(walKey('main', '00000002.history'), Buffer.from('1\t0/30000000\n'))
+  await storage.put(walKey('main', `${name(10)}.00000028.backup`), Buffer.from('x'))
+  await storage.put(walKey('main', `${name(30)}.00000028.backup`), Buffer.from('x'))
+})
+
+const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
+const context = (over: Storage = storage, warnings: string[] = []): RetentionContext => ({
+  repository: { name: 'local', storage: over },
+  events: new Events().on('warning', ({ text }) => warnings.push(text)),
+  signal: new AbortController().signal,
+  now,
+})
+const backups = async () => (await loadCatalog(storage, 'main')).backups.map(({ id }) => id)
+const walNames = async () =>
+  (await keysOf(storage, 'main/wal/')).map((key) => key.slice(key.lastIndexOf('/') + 1, -'.zst'.length))
+
+test('the preview changes nothing, and shows the very plan that is carried out then', async () => {
+  await storage.put(
+    'main/pins/dead.json',
+    Buffer.from(
+      JSON.stringify({ ...(await newHolder('restore', now())), processStart: '1', backup: IDS[0] }),
+    ),
+  )
+  const before = await keysOf(storage)
+  const preview = await previewRetention('main', { full: 1 }, context())
+  expect(await keysOf(storage)).toEqual(before)
+  const { plan, ...done } = await applyRetention('main', { full: 1 }, context())
+  expect(plan).toEqual(preview)
+  expect(await backups()).toEqual(plan.backups.filter(({ stays }) => stays).map(({ id }) => id))
+  const segments = plan.wal.reduce((sum, run) => sum + run.segments, 0)
+  expect(segments).toBe(25)
+  // Beside the segments, the label of the removed backup.
+  expect(done).toMatchObject({ removedBackups: 2, removedWal: segments + 1 })
+  expect(await walNames()).toEqual([
+    ...range(30, 35).flatMap((number) =>
+      number === 30 ? [`${name(30)}.00000028.backup`, name(30)] : [name(number)],
+    ),
+    '00000002.history',
+  ])
+  expect((await keysOf(storage)).filter((key) => /locks|pins/.test(key))).toEqual([])
+})
+
+test('the bytes that are told are those that are gone', async () => {
+  const bytes = async () => {
+    let sum = 0
+    for await (const object of storage.list('')) if (!object.key.endsWith('catalog.json')) sum += object.bytes
+    return sum
+  }
+  const before = await bytes()
+  const { freedBytes } = await applyRetention('main', { full: 2 }, context())
+  expect(freedBytes).toBe(before - (await bytes()))
+})
+
+test('a second run finds nothing to do', async () => {
+  await applyRetention('main', { full: 2 }, context())
+  const before = await keysOf(storage)
+  expect(await applyRetention('main', { full: 2 }, context())).toMatchObject({
+    removedBackups: 0,
+    removedWal: 0,
+    freedBytes: 0,
+  })
+  expect(await keysOf(storage)).toEqual(before)
+})
+
+test('a backup that is being read stays with its WAL', async () => {
+  await using _pin = await pinBackup(storage, 'main', IDS[0]!, 'restore', now)
+  const result = await applyRetention('main', { full: 1 }, context())
+  expect(await backups()).toEqual([IDS[0], IDS[2]])
+  expect(await walNames()).toContain(name(10))
+  expect(result.removedBackups).toBe(1)
+})
+
+test('a restore that begins while it runs keeps its backup, and the WAL from there on', async () => {
+  await using stack = new AsyncDisposableStack()
+  let pinned = false
+  const pinning = Object.assign(Object.create(storage) as Storage, viewOf(storage), {
+    remove: async (key: string) => {
+      if (key === `main/backups/${IDS[0]}/backup.json` && !pinned) {
+        pinned = true
+        stack.use(await pinBackup(storage, 'main', IDS[1]!, 'restore', now))
+      }
+      await storage.remove(key)
+    },
+  })
+  await applyRetention('main', { full: 1 }, context(pinning))
+  expect(await backups()).toEqual([IDS[1], IDS[2]])
+  expect(await walNames()).toContain(name(20))
+  expect(await walNames()).not.toContain(name(19))
+})
+
+test('a backup whose record was damaged after the catalog was written is not counted as kept', async () => {
+  await saveCatalog(storage, await loadCatalog(storage, 'main'), now())
+  await storage.put(`main/backups/${IDS[2]}/backup.json`, Buffer.from('{'))
+  const warnings: string[] = []
+  const before = await walNames()
+  await applyRetention('main', { full: 1 }, context(storage, warnings))
+  expect((await loadCatalog(storage, 'main', { fresh: true })).backups.map(({ id }) => id)).toEqual([IDS[1]])
+  expect(await keysOf(storage, `main/backups/${IDS[2]}/`)).toHaveLength(2)
+  expect(await walNames()).toEqual(before)
+  expect(warnings).toEqual([expect.stringContaining(`backup ${IDS[2]} cannot be read`)])
+})
+
+test('without cluster.json no WAL goes that a backup needs, whatever the size of the segments is', async () => {
+  const other = new LocalStorage(join(scratch.path, `repository-${++count}`))
+  for (const [index, id] of IDS.entries()) {
+    await storeBackup(other, record(id, { first: 12_290 + 10 * index, walSegmentBytes: MIB }))
+  }
+  await storeWal(other, range(12_285, 12_320), { segmentBytes: MIB })
+  await applyRetention('main', { full: 2 }, context(other))
+  expect((await keysOf(other, 'main/wal/')).length).toBe(12_320 - 12_300 + 1)
+})
+
+test('while a backup holds the lock nothing is removed', async () => {
+  await using _lock = await acquireLock(storage, 'main', { purpose: 'backup', now })
+  const before = await keysOf(storage)
+  await expect(applyRetention('main', { full: 1 }, context())).rejects.toMatchObject({ kind: 'busy' })
+  expect(await keysOf(storage)).toEqual(before)
+})
+
+test('killed at any removal it leaves whole backups and WAL without a hole; the next run ends the work', async () => {
+  for (let survived = 0; ; survived++) {
+    const victim = new LocalStorage(join(scratch.path, `repository-${++count}`))
+    for (const [index, id] of IDS.entries()) await storeBackup(victim, record(id, { first: 10 + 2 * index }))
+    await storeWal(victim, range(8, 15))
+    let removals = 0
+    const dying = Object.assign(Object.create(victim) as Storage, viewOf(victim), {
+      remove: async (key: string) => {
+        if (!key.includes('/locks/') && removals++ >= survived) throw new Error('killed')
+        await victim.remove(key)
+      },
+    })
+    const done = await applyRetention('main', { full: 2 }, context(dying)).catch(() => undefined)
+    const { backups: left, wal } = await loadCatalog(victim, 'main', { fresh: true })
+    expect(
+      left.map(({ id }) => id),
+      `after ${survived} removals`,
+    ).toEqual(survived === 0 ? IDS : IDS.slice(1))
+    expect(wal[0]!.ranges, `after ${survived} removals`).toHaveLength(1)
+    expect(wal[0]!.ranges[0]!.last).toBe(name(15))
+    for (const { id } of left) expect(await keysOf(victim, `main/backups/${id}/`)).toHaveLength(2)
+    if (done) break
+    await applyRetention('main', { full: 2 }, context(victim))
+    expect((await loadCatalog(victim, 'main')).wal[0]!.ranges[0]!.first).toBe(name(12))
+    expect(await keysOf(victim, `main/backups/${IDS[0]}/`)).toEqual([])
+  }
+})
+
+/** The methods of a storage, bound to it, for a wrapper that changes one of them. */
+function viewOf(of: Storage): Omit<Storage, 'location' | 'address'> {
+  return {
+    put: (...args) => of.put(...args),
+    get: (...args) => of.get(...args),
+    stat: (...args) => of.stat(...args),
+    list: (...args) => of.list(...args),
+    folders: (...args) => of.folders(...args),
+    remove: (...args) => of.remove(...args),
+    sweep: () => of.sweep(),
+    freeBytes: () => of.freeBytes(),
+  }
+}

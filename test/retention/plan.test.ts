@@ -1,0 +1,210 @@
+import { describe, expect, test } from 'vitest'
+import type { BackupSummary } from '../../src/catalog/backup-record.ts'
+import type { Catalog } from '../../src/catalog/catalog.ts'
+import { segmentNumberOf } from '../../src/catalog/wal-ranges.ts'
+import { segmentName } from '../../src/postgres/wal-file.ts'
+import { planRetention } from '../../src/retention/plan.ts'
+import { MIB, SEGMENT, summary } from '../catalog/stored.ts'
+import { randomFrom } from '../random.ts'
+
+const idOf = (day: number) => `202611${String(day).padStart(2, '0')}T120000Z-full`
+const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
+
+function catalogOf(
+  backups: BackupSummary[],
+  runs: { timeline?: number; first: number; last: number }[],
+): Catalog {
+  const timelines = new Map<number, Catalog['wal'][number]>()
+  for (const { timeline = 1, first, last } of runs) {
+    const entry = timelines.get(timeline) ?? { timeline, ranges: [], hasHistory: timeline > 1 }
+    const segments = last - first + 1
+    entry.ranges.push({
+      first: name(first, timeline),
+      last: name(last, timeline),
+      segments,
+      storedBytes: segments * 10,
+      newestStoredAt: '2026-11-20T12:00:00.000Z',
+    })
+    timelines.set(timeline, entry)
+  }
+  const wal = [...timelines.values()]
+  return { cluster: 'main', systemIdentifier: '7', walSegmentBytes: SEGMENT, backups, wal, damaged: [] }
+}
+
+const FOUR = [1, 2, 3, 4].map((day) => summary(idOf(day), { first: day * 100, last: day * 100 + 2 }))
+const stays = (plan: ReturnType<typeof planRetention>) =>
+  plan.backups.filter((backup) => backup.stays).map(({ id }) => id)
+
+test('the newest backups stay, with all WAL from the first of them on', () => {
+  const plan = planRetention(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 2 }, [])
+  expect(plan.backups).toEqual([
+    {
+      id: idOf(1),
+      stopTime: FOUR[0]!.stop.time,
+      storedBytes: 100,
+      stays: false,
+      reason: 'beyond the newest 2',
+    },
+    {
+      id: idOf(2),
+      stopTime: FOUR[1]!.stop.time,
+      storedBytes: 100,
+      stays: false,
+      reason: 'beyond the newest 2',
+    },
+    {
+      id: idOf(3),
+      stopTime: FOUR[2]!.stop.time,
+      storedBytes: 100,
+      stays: true,
+      reason: 'one of the newest 2',
+    },
+    {
+      id: idOf(4),
+      stopTime: FOUR[3]!.stop.time,
+      storedBytes: 100,
+      stays: true,
+      reason: 'one of the newest 2',
+    },
+  ])
+  expect(plan.walBefore).toBe(300n)
+  expect(plan.wal).toEqual([
+    { timeline: 1, first: name(90), last: name(299), segments: 210, storedBytes: 2100 },
+  ])
+  expect(plan.warnings).toEqual([])
+})
+
+test('a pinned backup stays, and so does the WAL from it on', () => {
+  const pins = [{ backup: idOf(1), purpose: 'restore on db2' }]
+  const plan = planRetention(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 1 }, pins)
+  expect(stays(plan)).toEqual([idOf(1), idOf(4)])
+  expect(plan.backups[0]!.reason).toBe('in use: restore on db2')
+  expect(plan.walBefore).toBe(100n)
+  expect(plan.wal.map(({ segments }) => segments)).toEqual([10])
+})
+
+test('with fewer backups than the rule asks for all of them stay', () => {
+  expect(stays(planRetention(catalogOf(FOUR, []), { full: 9 }, []))).toHaveLength(4)
+})
+
+test('without any backup no WAL goes: the first backup may be under way', () => {
+  const plan = planRetention(catalogOf([], [{ first: 1, last: 50 }]), { full: 1 }, [])
+  expect(plan.walBefore).toBeUndefined()
+  expect(plan.wal).toEqual([])
+})
+
+test('a backup that cannot be read keeps all WAL, and does not count as one that is kept', () => {
+  const catalog = {
+    ...catalogOf(FOUR, [{ first: 1, last: 450 }]),
+    damaged: [{ id: idOf(5), reason: 'it is cut off' }],
+  }
+  const plan = planRetention(catalog, { full: 2 }, [])
+  expect(stays(plan)).toEqual([idOf(3), idOf(4)])
+  expect(plan.walBefore).toBeUndefined()
+  expect(plan.wal).toEqual([])
+  expect(plan.warnings).toEqual([
+    `backup ${idOf(5)} cannot be read (it is cut off); it stays, and so does all WAL`,
+  ])
+})
+
+test('where segments of another size are in play, no WAL goes: the numbers would not compare', () => {
+  const backups = [summary(idOf(1), { first: 4000, walSegmentBytes: MIB }), summary(idOf(2), { first: 250 })]
+  const plan = planRetention(catalogOf(backups, [{ first: 1, last: 260 }]), { full: 2 }, [])
+  expect(plan.walBefore).toBeUndefined()
+  expect(plan.warnings).toEqual([expect.stringContaining('another size')])
+})
+
+test('of several timelines all WAL before the oldest start goes, and none behind it', () => {
+  const backups = [summary(idOf(1), { first: 100 }), summary(idOf(2), { first: 60, timeline: 2 })]
+  const runs = [
+    { first: 50, last: 120 },
+    { timeline: 2, first: 40, last: 70 },
+  ]
+  const plan = planRetention(catalogOf(backups, runs), { full: 2 }, [])
+  expect(plan.wal).toEqual([
+    { timeline: 1, first: name(50), last: name(59), segments: 10, storedBytes: 100 },
+    { timeline: 2, first: name(40, 2), last: name(59, 2), segments: 20, storedBytes: 200 },
+  ])
+})
+
+test.each([0, -1, Number.NaN])('a rule that keeps %d backups is refused', (full) => {
+  expect(() => planRetention(catalogOf(FOUR, []), { full }, [])).toThrow(RangeError)
+})
+
+describe('of histories made up at random', () => {
+  test('enough backups stay, pinned ones too, with all their WAL; what goes is older', () => {
+    for (let seed = 1; seed <= 4000; seed++) checkHistory(seed)
+  })
+})
+
+function checkHistory(seed: number): void {
+  const random = randomFrom(seed)
+  const below = (limit: number) => Math.floor(random() * limit)
+  const backups: BackupSummary[] = []
+  const runs: { timeline: number; first: number; last: number }[] = []
+  let position = 1 + below(600)
+  let timeline = 1
+  for (let day = 1, days = 1 + below(12); day <= days; day++) {
+    const begin = position
+    for (let left = below(3); left > 0; left--) {
+      const last = position + below(4)
+      const id = `202611${String(day).padStart(2, '0')}T12000${left}Z-full`
+      backups.push(summary(id, { first: position, last, timeline }))
+      position = last + below(300)
+    }
+    if (position > begin) runs.push({ timeline, first: begin, last: position - 1 })
+    position += below(3)
+    if (below(4) === 0) {
+      timeline++
+      position = Math.max(1, position - below(100))
+    }
+  }
+  backups.sort((a, b) => (a.id < b.id ? -1 : 1))
+  const catalog = catalogOf(backups, runs)
+  const isDamaged = below(10) === 0
+  if (isDamaged) catalog.damaged.push({ id: '20261001T000000Z-full', reason: 'damaged' })
+  const full = 1 + below(6)
+  const pins = backups.filter(() => below(8) === 0).map(({ id }) => ({ backup: id, purpose: 'restore' }))
+  const before = JSON.stringify(catalog)
+
+  const plan = planRetention(catalog, { full }, pins)
+
+  const label = `seed ${seed}`
+  const staying = backups.filter((_, index) => plan.backups[index]!.stays)
+  expect(JSON.stringify(catalog), label).toBe(before)
+  expect(
+    plan.backups.map(({ id }) => id),
+    label,
+  ).toEqual(backups.map(({ id }) => id))
+  expect(staying.length, label).toBeGreaterThanOrEqual(Math.min(full, backups.length))
+  expect(staying.slice(-full), label).toEqual(backups.slice(-full))
+  for (const { backup } of pins)
+    expect(
+      staying.map(({ id }) => id),
+      label,
+    ).toContain(backup)
+  const unpinned = staying.filter(({ id }) => !pins.some(({ backup }) => backup === id))
+  expect(unpinned.length, label).toBeLessThanOrEqual(full)
+
+  if (isDamaged || backups.length === 0) {
+    expect(plan.walBefore, label).toBeUndefined()
+    expect(plan.wal, label).toEqual([])
+    return
+  }
+  const starts = staying.map(({ start }) => segmentNumberOf(start.walFile, SEGMENT))
+  const first = starts.reduce((least, start) => (start < least ? start : least))
+  expect(plan.walBefore, label).toBe(first)
+  const going = plan.wal.flatMap((run) => numbersOf(run).map((number) => `${run.timeline}/${number}`))
+  const expected = runs.flatMap((run) =>
+    numbersOf({ first: name(run.first), last: name(run.last) })
+      .filter((number) => number < first)
+      .map((number) => `${run.timeline}/${number}`),
+  )
+  expect(going.toSorted(), label).toEqual(expected.toSorted())
+}
+
+function numbersOf({ first, last }: { first: string; last: string }): bigint[] {
+  const start = segmentNumberOf(first, SEGMENT)
+  const count = Number(segmentNumberOf(last, SEGMENT) - start) + 1
+  return Array.from({ length: count }, (_, index) => start + BigInt(index))
+}
