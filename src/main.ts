@@ -1,11 +1,12 @@
 import { homedir } from 'node:os'
 import { CommanderError } from 'commander'
-import type { Repository } from './catalog/repository.ts'
 import { buildProgram, type CommandName, type Invocation } from './cli/program.ts'
+import { errorFacts, tellError } from './cli/report.ts'
 import { decideColor, Terminal } from './cli/terminal.ts'
 import type { CommandContext, Outcome, Run } from './commands/context.ts'
+import { chooseCluster, chooseRepositories } from './config/choose.ts'
 import type { LoadedConfig } from './config/load.ts'
-import { EXIT_CODES, exitCodeOf, PgrecallError, reasonOf } from './errors.ts'
+import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
 import { Events } from './events.ts'
 import type { ConnectionOptions } from './postgres/server.ts'
 import { openStorage } from './storage/open.ts'
@@ -87,7 +88,11 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   if (context.isRoot && AS_OWNER.has(invocation.command)) await becomeOwner(context)
   await subscribe(events, terminal, context, invocation)
   const { run } = await COMMANDS[invocation.command]()
-  const outcome = await run(invocation, context)
+  const outcome = await run(invocation, context).catch((error) => {
+    // Whatever was going on fails in its own words when it is stopped.
+    stop.signal.throwIfAborted()
+    throw error
+  })
   terminal.clearStatus()
   await print(outcome, options)
   return outcome.exitCode ?? 0
@@ -211,7 +216,19 @@ async function buildContext(
     },
     config,
     cluster,
-    repositories: () => chooseRepositories(config(), cluster(), options.repository as string | undefined),
+    repositories: () =>
+      chooseRepositories(config().config, cluster(), options.repository as string | undefined).map(
+        ({ name, path }) => ({
+          name,
+          storage: openStorage({ type: 'local', path }),
+        }),
+      ),
+    makeLocalRepository: async (path, owner) => {
+      const { LocalStorage } = await import('./storage/local.ts')
+      const storage = new LocalStorage(path)
+      await storage.create(owner)
+      return storage
+    },
     connection,
     connect: async () => (await import('./postgres/server.ts')).Server.connect(await connection()),
   }
@@ -225,89 +242,18 @@ function safely<T>(read: () => T): T | undefined {
   }
 }
 
-function chooseCluster(
-  { config, file }: LoadedConfig,
-  named: string | undefined,
-): ReturnType<CommandContext['cluster']> {
-  const names = Object.keys(config.clusters)
-  const name = named ?? (names.length === 1 ? names[0]! : undefined)
-  if (name !== undefined && Object.hasOwn(config.clusters, name))
-    return { name, config: config.clusters[name]! }
-  throw new PgrecallError(
-    'config',
-    name === undefined
-      ? `${file} has ${names.length} clusters`
-      : `${file ?? 'the default configuration'} has no cluster "${name}"`,
-    { hint: `say which one with --cluster: ${names.join(', ') || 'none is configured'}` },
-  )
-}
-
-function chooseRepositories(
-  { config }: LoadedConfig,
-  cluster: ReturnType<CommandContext['cluster']>,
-  named: string | undefined,
-): Repository[] {
-  const known = cluster.config.repositories
-  if (named !== undefined && !known.includes(named)) {
-    throw new PgrecallError('config', `cluster "${cluster.name}" has no repository "${named}"`, {
-      hint: `it has ${known.join(', ')}`,
-    })
-  }
-  return (named === undefined ? known : [named]).map((name) => ({
-    name,
-    storage: openStorage({ type: 'local', path: config.repositories[name]!.path }),
-  }))
-}
-
 /** The one place where an error is told. @returns the exit code */
 function report(error: unknown, terminal: Terminal, asJson: boolean): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0
-  const hint = tell(error, terminal)
-  if (asJson) {
-    const facts = {
-      kind:
-        error instanceof PgrecallError ? error.kind : error instanceof CommanderError ? 'usage' : 'internal',
-      message: reasonOf(error),
-      hint,
-    }
-    process.stdout.write(`${JSON.stringify({ error: facts }, undefined, 2)}\n`)
-  }
-  return failureCode(error)
-}
-
-/** Prints an error as sentences; the stack only for a bug, or where details were asked for. @returns the hint */
-function tell(error: unknown, terminal: Terminal): string | null {
-  if (error instanceof CommanderError) {
-    if (error.code === 'commander.help') return null
-    return tellLines(error.message.replace(/^error: /, ''), USAGE_HINT, terminal)
-  }
-  const known = error instanceof PgrecallError ? error : undefined
-  const consequence = verb() === 'wal-fetch' ? fetchFailureHint(process.cwd()) : undefined
-  const hint = [known?.hint, consequence].filter((part) => part !== undefined).join('; ')
-  const told = tellLines(
-    known ? known.message : `${reasonOf(error)} (this is a bug in pgrecall)`,
-    hint,
-    terminal,
-  )
+  const facts = errorFacts(error, verb() === 'wal-fetch' ? fetchFailureHint(process.cwd()) : undefined)
   const wantsDetails = /--log-level[= ](?:debug|trace)/.test(process.argv.join(' '))
-  if ((!known || wantsDetails) && error instanceof Error) terminal.line(error.stack ?? '')
-  return told
-}
-
-function tellLines(message: string, hint: string, terminal: Terminal): string | null {
-  for (const line of `pgrecall: ${message}`.split('\n')) terminal.line(line)
-  if (hint) terminal.line(`hint: ${hint}`)
-  return hint || null
-}
-
-const USAGE_HINT = '"pgrecall --help" shows the commands, "pgrecall help COMMAND" one of them'
-
-/** The verb as far as it can be told before, or without, a successful parse. */
-const verb = () => (['wal-fetch', 'wal-push'] as const).find((name) => process.argv.includes(name))
-
-/** PostgreSQL acts on the exit codes of its hooks, whatever the reason. */
-export function failureCode(error: unknown): number {
+  tellError(error, facts, terminal, wantsDetails)
+  if (asJson) process.stdout.write(`${JSON.stringify({ error: facts }, undefined, 2)}\n`)
+  // PostgreSQL acts on the exit codes of its hooks, whatever the reason.
   if (verb() === 'wal-fetch') return fetchFailureCode(process.cwd())
   if (error instanceof CommanderError) return EXIT_CODES.usage.code
   return verb() === 'wal-push' ? pushFailureCode(error) : exitCodeOf(error)
 }
+
+/** The hook as far as it can be told before, or without, a successful parse. */
+const verb = () => (['wal-fetch', 'wal-push'] as const).find((name) => process.argv.includes(name))

@@ -9,6 +9,7 @@ import { type ManifestFile, writeManifest } from '../postgres/manifest.ts'
 import type { ServerFacts } from '../postgres/server.ts'
 import type { Storage } from '../storage/storage.ts'
 import { shardName } from './copy-pool.ts'
+import type { BackupDraft } from './draft-record.ts'
 import { handRestoreText } from './hand-restore.ts'
 import { readStableControlFile } from './preflight.ts'
 import { CONTROL_FILE } from './scan.ts'
@@ -101,7 +102,7 @@ export function storeIndex(
 }
 
 /** `RESTORE.txt`; gives the record with it among the objects. */
-export async function storeRestoreText<Draft extends Omit<BackupRecord, 'storedBytes' | 'finishedAt'>>(
+export async function storeRestoreText<Draft extends BackupDraft>(
   storage: Storage,
   folder: string,
   draft: Draft,
@@ -115,7 +116,7 @@ export async function storeRestoreText<Draft extends Omit<BackupRecord, 'storedB
 export async function storeRecord(
   storage: Storage,
   folder: string,
-  draft: Omit<BackupRecord, 'storedBytes' | 'finishedAt'>,
+  draft: BackupDraft,
   finishedAt: Date,
 ): Promise<BackupRecord> {
   const storedBytes = draft.objects.reduce((sum, object) => sum + object.bytes, 0)

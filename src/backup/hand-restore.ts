@@ -1,11 +1,12 @@
 import { decodeCommand, methodOf } from '../archive/codec.ts'
 import type { BackupRecord } from '../catalog/backup-record.ts'
+import type { BackupDraft } from './draft-record.ts'
 
 /**
  * `RESTORE.txt`: how a person restores this very backup with a shell, tar and the codec's own program. It is also a
  * shell script that does so, which is how the tests hold it to be true.
  */
-export function handRestoreText(record: Omit<BackupRecord, 'storedBytes' | 'finishedAt'>): string {
+export function handRestoreText(record: BackupDraft): string {
   const shards = (group: string) =>
     record.objects.filter((object) => object.kind === 'shard' && object.group === group)
   const unpack = (group: string, into: string) =>

@@ -1,5 +1,3 @@
-import { stat } from 'node:fs/promises'
-import { type Codec, formatCodec } from '../archive/codec.ts'
 import { type BackupRecord, summaryOf } from '../catalog/backup-record.ts'
 import { type Catalog, debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
 import { claimIdentity } from '../catalog/identity.ts'
@@ -7,7 +5,7 @@ import { backupId, backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { acquireLock } from '../catalog/lock.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { PgrecallError, reasonOf } from '../errors.ts'
+import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import {
   type BackupStart,
@@ -16,7 +14,6 @@ import {
   startBackup,
   stopBackup,
 } from '../postgres/low-level-backup.ts'
-import { formatLsn } from '../postgres/lsn.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import {
   storeControlShard,
@@ -26,23 +23,19 @@ import {
   storeRestoreText,
 } from './closing-objects.ts'
 import { copyGroups } from './copy-pool.ts'
+import { type Asked, draftRecord, objectOfShard } from './draft-record.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, requireSpace } from './preflight.ts'
 import { type Scan, scanDataDirectory } from './scan.ts'
 import type { StoredShard } from './shard.ts'
 import { waitForWal } from './wait-for-wal.ts'
 
-export interface BackupRequest {
-  cluster: string
-  label: string
-  codec: Codec
+export interface BackupRequest extends Asked {
   jobs: number
   checkpoint: 'fast' | 'spread'
-  standalone: boolean
   archiveTimeoutMs: number
   /** The data directory that the configuration names, if any. */
   expectedDataDirectory: string | undefined
-  tool: { name: string; version: string }
 }
 
 export interface BackupContext {
@@ -101,39 +94,17 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
         : []),
     ]
     const objects = [
-      ...shards.map(objectOf),
+      ...shards.map(objectOfShard),
       await storeManifest(storage, folder, request.codec, facts, shards, { start, stop }),
       await storeIndex(storage, folder, request.codec, shards),
     ]
-    const dataShards = shards.filter((shard) => shard.group !== 'wal')
-    const record = await storeRestoreText(storage, folder, {
-      format: 1,
-      id,
-      cluster: request.cluster,
-      type: 'full',
-      method: 'files',
-      label: request.label,
-      systemIdentifier: facts.systemIdentifier,
-      postgres: { version: facts.version, text: facts.versionText },
-      timeline: start.timeline,
-      start: { lsn: formatLsn(start.lsn), walFile: start.walFile, time: start.time },
-      stop: { lsn: formatLsn(stop.lsn), walFile: stop.walFile, time: stop.time },
-      xminAtStop: stop.xmin,
-      standalone: request.standalone,
-      dataChecksums: facts.dataChecksums,
-      walSegmentBytes: facts.walSegmentBytes,
-      dataDirectory: facts.dataDirectory,
-      owner: await ownerOf(facts.dataDirectory),
-      outsideFiles: facts.outsideFiles,
-      tablespaces: facts.tablespaces.map((space) => ({ ...space, bytes: bytesOf(dataShards, space.oid) })),
-      codec: formatCodec(request.codec),
-      files: dataShards.reduce((sum, shard) => sum + shard.files.length, 0),
-      dataBytes: bytesOf(dataShards),
-      startedAt: startedAt.toISOString(),
-      tool: request.tool,
-      warnings: [...warnings, ...found.warnings],
+    const ends = { id, startedAt, start, stop }
+    const draft = await draftRecord(request, facts, ends, {
+      shards,
       objects,
+      warnings: [...warnings, ...found.warnings],
     })
+    const record = await storeRestoreText(storage, folder, draft)
     if (!request.standalone) await arrivalOfWal(request, { ...context, signal }, facts, start, stop)
     signal.throwIfAborted()
     const committed = await storeRecord(storage, folder, record, now())
@@ -144,20 +115,8 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
     await discard(request.cluster, id, context)
     // What fails in consequence of a signal, or of a lost session or lock, is told as that.
     signal.throwIfAborted()
-    throw isEndOfSession(error) ? sessionEnded(error) : error
+    throw error
   }
-}
-
-/** FATAL is the server's last word in a session, and is here before the session's end is. */
-function isEndOfSession(error: unknown): boolean {
-  return error instanceof Error && 'severity' in error && error.severity === 'FATAL'
-}
-
-function sessionEnded(error: unknown): PgrecallError {
-  return new PgrecallError('connection', `the server ended the session of the backup: ${reasonOf(error)}`, {
-    hint: "look into the server's log for the reason, and run this again",
-    cause: error,
-  })
 }
 
 /** Removes what runs that were killed have left: with the lock held, no folder without a record is in use. */
@@ -285,20 +244,4 @@ async function refreshCatalog(
 /** Best effort: what cannot be removed now is debris that the next run removes. */
 async function discard(cluster: string, id: string, { repository }: BackupContext): Promise<void> {
   await removeBackup(repository.storage, cluster, id).catch(() => {})
-}
-
-async function ownerOf(dataDirectory: string): Promise<{ uid: number; gid: number }> {
-  const { uid, gid } = await stat(dataDirectory)
-  return { uid, gid }
-}
-
-function objectOf(shard: StoredShard): BackupRecord['objects'][number] {
-  const { name, group, bytes, sha256, plainBytes, members } = shard
-  return { name, kind: 'shard', bytes, sha256, group, members, plainBytes }
-}
-
-function bytesOf(shards: readonly StoredShard[], group?: string): number {
-  return shards
-    .filter((shard) => group === undefined || shard.group === group)
-    .reduce((sum, shard) => sum + shard.files.reduce((bytes, file) => bytes + file.size, 0), 0)
 }

@@ -36,8 +36,11 @@ export async function acquireLock(storage: Storage, cluster: string, options: Lo
     const key = `${locksPrefix(cluster)}${String(number).padStart(10, '0')}.json`
     const holder = await newHolder(options.purpose, options.now())
     if ((await storage.put(key, encode(holder), { ifAbsent: true })) === 'stored') {
-      const known = new Set([key, ...held.map((entry) => entry.key)])
-      const others = (await readLocks(storage, cluster)).filter((entry) => !known.has(entry.key))
+      // By its holder and not by its number alone: numbers are given again, and what was dead may be a living one now.
+      const isKnown = (entry: StoredLock) =>
+        entry.key === key ||
+        held.some((dead) => dead.key === entry.key && dead.holder?.id === entry.holder?.id)
+      const others = (await readLocks(storage, cluster)).filter((entry) => !isKnown(entry))
       if (others.length === 0) {
         for (const dead of held) await storage.remove(dead.key)
         return new HeldLock(storage, cluster, key, holder, options)
@@ -88,11 +91,14 @@ async function requireDead(
   options.onWarning?.(`broke the lock that ${describeHolder(holder)} left behind`)
 }
 
-async function readLocks(
-  storage: Storage,
-  cluster: string,
-): Promise<{ key: string; holder: Holder | undefined }[]> {
-  const locks = []
+interface StoredLock {
+  key: string
+  /** Undefined when the record cannot be read. */
+  holder: Holder | undefined
+}
+
+async function readLocks(storage: Storage, cluster: string): Promise<StoredLock[]> {
+  const locks: StoredLock[] = []
   for await (const { key } of storage.list(locksPrefix(cluster))) {
     const bytes = await readObject(storage, key)
     if (bytes) locks.push({ key, holder: parseHolder(bytes) })

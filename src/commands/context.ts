@@ -3,6 +3,7 @@ import type { LoadedConfig } from '../config/load.ts'
 import type { ClusterConfig } from '../config/schema.ts'
 import type { Events } from '../events.ts'
 import type { ConnectionOptions, Server } from '../postgres/server.ts'
+import type { Storage } from '../storage/storage.ts'
 
 /** What main.ts builds and hands to a command. */
 export interface CommandContext {
@@ -28,6 +29,8 @@ export interface CommandContext {
   cluster(): { name: string; config: ClusterConfig }
   /** The cluster's repositories, or the one that `--repository` names. @throws PgrecallError `config` */
   repositories(): Repository[]
+  /** Makes a folder that is to be a repository; as root, it is given to `owner`. */
+  makeLocalRepository(path: string, owner: { uid: number; gid: number } | undefined): Promise<Storage>
   /** How to reach the cluster's server. @throws PgrecallError `config` or `connection` */
   connection(): Promise<ConnectionOptions>
   connect(): Promise<Server>

@@ -6,7 +6,7 @@ import { parseConfig } from '../config/load.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { quoteForRestoreCommand } from '../postgres/recovery-settings.ts'
 import type { ServerFacts } from '../postgres/server.ts'
-import { LocalStorage } from '../storage/local.ts'
+import { settingLine } from '../postgres/setting-line.ts'
 import type { CommandContext, Run } from './context.ts'
 
 /** Writes a configuration for the cluster that runs here, makes the repository, and says what to tell PostgreSQL. */
@@ -17,8 +17,7 @@ export const run: Run = async ({ options }, context) => {
   const owner = facts ? await stat(facts.dataDirectory) : undefined
   const path = resolve(context.cwd, (options.path as string | undefined) ?? defaultPath(context))
 
-  const storage = new LocalStorage(path)
-  await storage.create(owner && { uid: owner.uid, gid: owner.gid })
+  const storage = await context.makeLocalRepository(path, owner && { uid: owner.uid, gid: owner.gid })
   const { created } = await markRepository(storage)
   if (facts) await claimIdentity(storage, 'main', facts)
 
@@ -131,7 +130,7 @@ function postgresLines(file: string, { launcher }: CommandContext): string[] {
   return [
     'wal_level = replica',
     'archive_mode = on',
-    `archive_command = '${command.replaceAll("'", "''")}'`,
+    settingLine('archive_command', command),
     'archive_timeout = 60   # at most a minute of changes is not yet archived',
   ]
 }

@@ -120,7 +120,9 @@ function planText(plan: RestorePlan, removed: readonly string[]): string {
     `WAL       ${wal.segments} segments${wal.legs.map(({ timeline, first, last }) => `, timeline ${timeline}: ${first} to ${last}`).join('')}`,
     `Then      ${afterwards(plan)}`,
     `Settings  ${plan.settings.signalFile ? `${plan.settings.signalFile} and ` : ''}${plan.settings.file}:`,
-    ...[...plan.settings.lines, ...plan.settings.serverLines].map((line) => `            ${line}`),
+    ...[...plan.settings.lines, ...plan.settings.serverLines]
+      .filter((line) => !line.endsWith("= ''"))
+      .map((line) => `            ${line}`),
     ...removed.map((path) => `Removes   everything that is in ${path} now`),
     ...plan.warnings.map((text) => `Note      ${text}`),
   ]

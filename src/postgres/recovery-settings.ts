@@ -1,3 +1,5 @@
+import { settingLine } from './setting-line.ts'
+
 /** Where a recovery is to end. Times are as PostgreSQL reads them, with a time zone. */
 export type RecoveryTarget =
   | { kind: 'end' }
@@ -41,35 +43,63 @@ export function recoverySettings(options: RecoveryOptions): RecoverySettings {
   const isOld = options.majorVersion < 12
   const { target } = options
   // A copy that runs beside its original must not archive into the same place. recovery.conf cannot say so.
-  const archiving = options.archiveMode === 'off' ? ["archive_mode = 'off'"] : []
-  const settings: [string, string][] = [['restore_command', options.restoreCommand]]
+  const archiving = options.archiveMode === 'off' ? [settingLine('archive_mode', 'off')] : []
+  const settings: Setting[] = [['restore_command', options.restoreCommand]]
   if (isOld && options.standby) settings.push(['standby_mode', 'on'])
   // "current" is the default before 12, and no value that the older servers know.
   if (options.timeline !== 'current' || !isOld)
     settings.push(['recovery_target_timeline', String(options.timeline)])
-  if (target.kind === 'immediate') settings.push(['recovery_target', 'immediate'])
-  if (target.kind === 'time') settings.push(['recovery_target_time', target.time])
-  if (target.kind === 'lsn') settings.push(['recovery_target_lsn', target.lsn])
-  if (target.kind === 'xid') settings.push(['recovery_target_xid', target.xid])
-  if (target.kind === 'name') settings.push(['recovery_target_name', target.name])
+  // What postgresql.conf may still hold of an earlier recovery is taken back, in front of our own target: the server
+  // refuses a second one, and an empty one after ours would take that back.
+  const own = targetSetting(target)
+  if (!isOld)
+    settings.push(...TARGET_SETTINGS.filter((name) => name !== own?.[0]).map((name): Setting => [name, '']))
+  if (own) settings.push(own)
   if (target.kind !== 'end') settings.push(['recovery_target_action', options.action])
-  if (['time', 'lsn', 'xid'].includes(target.kind) && options.exclusive) {
-    settings.push(['recovery_target_inclusive', 'off'])
+  if (['time', 'lsn', 'xid'].includes(target.kind)) {
+    settings.push(['recovery_target_inclusive', options.exclusive ? 'off' : 'on'])
   }
   return {
     file: isOld ? 'recovery.conf' : 'postgresql.auto.conf',
-    lines: settings.map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'`),
+    lines: settings.map(([name, value]) => settingLine(name, value)),
     serverLines: archiving,
     signalFile: isOld ? undefined : options.standby ? 'standby.signal' : 'recovery.signal',
   }
 }
 
+type Setting = [name: string, value: string]
+
+const TARGET_SETTINGS = [
+  'recovery_target',
+  'recovery_target_time',
+  'recovery_target_lsn',
+  'recovery_target_xid',
+  'recovery_target_name',
+]
+
+function targetSetting(target: RecoveryTarget): Setting | undefined {
+  switch (target.kind) {
+    case 'end':
+      return undefined
+    case 'immediate':
+      return ['recovery_target', 'immediate']
+    case 'time':
+      return ['recovery_target_time', target.time]
+    case 'lsn':
+      return ['recovery_target_lsn', target.lsn]
+    case 'xid':
+      return ['recovery_target_xid', target.xid]
+    case 'name':
+      return ['recovery_target_name', target.name]
+  }
+}
+
 const RECOVERY_SETTING =
-  /^\s*(?:restore_command|recovery_target\w*|standby_mode|recovery_end_command|archive_cleanup_command)\s*=/i
+  /^\s*(?:restore_command|recovery_target\w*|standby_mode|primary_conninfo|primary_slot_name|recovery_end_command|archive_cleanup_command)\s*=/i
 
 /**
  * A `postgresql.auto.conf` without the settings of an earlier recovery: two different targets keep a server from
- * starting.
+ * starting, and the primary that a failover left behind is not the one to follow.
  */
 export function withoutRecoverySettings(text: string): string {
   return text

@@ -43,16 +43,7 @@ export class Server implements AsyncDisposable {
     this.#client = client
     const lose = (cause?: unknown) => {
       if (this.#closing || this.#lost.signal.aborted) return
-      this.#lost.abort(
-        new PgrecallError(
-          'connection',
-          `the connection to the server was lost: ${reasonOf(cause ?? 'closed by the server')}`,
-          {
-            hint: "look into the server's log for the reason, and run this again",
-            cause,
-          },
-        ),
-      )
+      this.#lost.abort(sessionLost(cause ?? new Error('the server closed it')))
     }
     client.on('error', lose)
     client.on('end', () => lose())
@@ -99,6 +90,8 @@ export class Server implements AsyncDisposable {
       return (await this.#client.query<Row>(text, values)).rows
     } catch (error) {
       this.#lost.signal.throwIfAborted()
+      // FATAL is the server's last word in a session, and is here before the session's end is.
+      if (error instanceof pg.DatabaseError && error.severity === 'FATAL') throw sessionLost(error)
       throw error
     }
   }
@@ -191,6 +184,13 @@ export class Server implements AsyncDisposable {
 /** An SQL identifier, quoted. */
 export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
+}
+
+function sessionLost(cause: unknown): PgrecallError {
+  return new PgrecallError('connection', `the session on the server was lost: ${reasonOf(cause)}`, {
+    hint: "look into the server's log for the reason, and run this again",
+    cause,
+  })
 }
 
 function connectionHint(error: unknown): string {

@@ -7,48 +7,17 @@ import {
   SHORT_HEADER_BYTES,
 } from './wal-page.ts'
 import {
+  type Carry,
   decode,
   HEADER_BYTES,
   hasRightCrc,
   isInteresting,
   isSwitch,
   PREVIOUS_AT,
+  type SegmentRecords,
+  type UnfinishedRecord,
   type WalRecord,
 } from './wal-record.ts'
-
-/** A record of which a part is read, while the rest is on pages to come. */
-export interface UnfinishedRecord {
-  /** Where it begins; undefined when the reading began in the middle of it. */
-  lsn: Lsn | undefined
-  totalBytes: number
-  gotBytes: number
-  /** What has been read of it; undefined once it is known to be of no interest, so that it costs no memory. */
-  parts: Buffer[] | undefined
-}
-
-/** What reading a segment needs to know of the one before. It holds no part of that segment's buffer. */
-export interface Carry {
-  /** The segment that it leads to. */
-  segmentStart: Lsn
-  /** Where the last complete record begins; undefined when none has been read. */
-  previous: Lsn | undefined
-  /** Of the last page. */
-  timeline: number
-  unfinished: UnfinishedRecord | undefined
-}
-
-/** What a segment holds. */
-export interface SegmentRecords {
-  /** In the order of the WAL. */
-  records: WalRecord[]
-  /**
-   * The end of the last complete record: what follows is not WAL, or not yet. Equal to the segment's start, or to the
-   * start of the carried record, when no record ends in this segment.
-   */
-  validUntil: Lsn
-  /** For reading the next segment; undefined when valid WAL ends within this one. */
-  carry: Carry | undefined
-}
 
 /**
  * Reads the transactions' ends and the restore points of a WAL segment, of PostgreSQL 9.6 to 18.

@@ -1,7 +1,7 @@
 import type { Lsn } from '../postgres/lsn.ts'
 import { segmentName, segmentStart } from '../postgres/wal-file.ts'
-import type { WalRecord } from '../postgres/wal-record.ts'
-import { type Carry, readRecords } from '../postgres/wal-records.ts'
+import type { Carry, WalRecord } from '../postgres/wal-record.ts'
+import { readRecords } from '../postgres/wal-records.ts'
 import type { WalLeg } from './timeline-path.ts'
 
 /** What the WAL tells about a target. */

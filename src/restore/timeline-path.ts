@@ -1,5 +1,5 @@
 import type { TimelineWal } from '../catalog/wal-ranges.ts'
-import { reachFrom } from '../catalog/wal-ranges.ts'
+import { reachFrom, segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import type { TimelineHistory } from '../postgres/timeline-history.ts'
 import { lastSegmentNumber, segmentName, segmentNumber, segmentStart } from '../postgres/wal-file.ts'
@@ -23,7 +23,7 @@ export interface Reach {
 /**
  * Follows the WAL from `start` along a timeline's path through its ancestors.
  * At a switch, the segment that holds the switch point is read from the new timeline, whose first segment repeats
- * what the old one had of it.
+ * what the old one had of it; from the newest, where several switches lie in one segment.
  * @param path the stretches from the oldest ancestor to the target timeline
  */
 export function reachAlong(
@@ -32,43 +32,36 @@ export function reachAlong(
   wal: readonly TimelineWal[],
   segmentBytes: number,
 ): Reach {
+  const way = path
+    .filter(({ begin, end }) => end === undefined || (end > start && end > begin))
+    .map((stretch) => ({ ...stretch, stored: wal.find((entry) => entry.timeline === stretch.timeline) }))
   const legs: WalLeg[] = []
-  const way = path.filter((stretch) => stretch.end === undefined || stretch.end > start)
   let next = segmentNumber(start, segmentBytes)
-  for (const [index, stretch] of way.entries()) {
-    const stored = wal.find((entry) => entry.timeline === stretch.timeline)
-    const reach = reachFrom(stored, next, segmentBytes)
-    const switchSegment = stretch.end === undefined ? undefined : segmentNumber(stretch.end, segmentBytes)
-    if (switchSegment !== undefined && switchSegment <= next) continue
-    const last = min(reach, switchSegment === undefined ? undefined : switchSegment - 1n)
-    if (reach !== undefined && last !== undefined) {
-      legs.push({ timeline: stretch.timeline, first: next, last })
+  const hasLater = (from: number) =>
+    way.slice(from).some(({ stored }) => {
+      const last = stored?.ranges.at(-1)?.last
+      return last !== undefined && segmentNumberOf(last, segmentBytes) > next
+    })
+  for (const [index, { timeline, stored }] of way.entries()) {
+    const following = way[index + 1]
+    const limit = following && segmentNumber(following.begin, segmentBytes) - 1n
+    if (limit !== undefined && limit < next) continue
+    const last = min(reachFrom(stored, next, segmentBytes), limit)
+    if (last !== undefined) {
+      legs.push({ timeline, first: next, last })
       next = last + 1n
     }
-    let missingFrom = stretch.timeline
-    if (switchSegment !== undefined && next === switchSegment) {
-      missingFrom = way[index + 1]!.timeline
-      const following = wal.find((entry) => entry.timeline === missingFrom)
-      if (reachFrom(following, next, segmentBytes) !== undefined) continue
-      // Nothing of the new timeline is archived yet: the old one's own copy of the segment leads up to the switch.
-      const isBegun = following !== undefined && following.ranges.length > 0
-      if (!isBegun && reach !== undefined && reach >= switchSegment) {
-        legs.push({ timeline: stretch.timeline, first: switchSegment, last: switchSegment })
-        return { legs, end: stretch.end!, gap: undefined }
-      }
+    if (limit !== undefined && next > limit) continue
+    // Where nothing of the new timelines is archived yet, an old one's own copy of the segment leads up to the switch.
+    for (let older = index - 1; older >= 0 && !hasLater(older + 1); older--) {
+      const { end, stored: copies, timeline: own } = way[older]!
+      if (end! <= segmentStart(next, segmentBytes)) break
+      if (reachFrom(copies, next, segmentBytes) === undefined) continue
+      legs.push({ timeline: own, first: next, last: next })
+      return { legs, end: end!, gap: undefined }
     }
-    const hasLater = way.slice(index).some((later) => {
-      const beyond = wal.find((entry) => entry.timeline === later.timeline)?.ranges.at(-1)
-      return (
-        beyond !== undefined &&
-        beyond.last.slice(8) > segmentName(later.timeline, next, segmentBytes).slice(8)
-      )
-    })
-    return {
-      legs,
-      end: segmentStart(next, segmentBytes),
-      gap: hasLater ? segmentName(missingFrom, next, segmentBytes) : undefined,
-    }
+    const gap = hasLater(index) ? segmentName(timeline, next, segmentBytes) : undefined
+    return { legs, end: segmentStart(next, segmentBytes), gap }
   }
   return { legs, end: segmentStart(next, segmentBytes), gap: undefined }
 }

@@ -2,6 +2,9 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 
+/** A thread looks at the stop mark between two frames; one of zstd:19 takes seconds on a busy machine. */
+const GRACE_MS = 15_000
+
 /**
  * Runs worker threads side by side until each has ended by itself. The first one that fails, or an abort, stops the
  * others and is thrown; when this returns or throws, no thread is left.
@@ -29,7 +32,7 @@ export async function runCrew(
     // A thread that waits for an answer will not look at the stop mark: it is ended when it had time to clean up.
     setTimeout(() => {
       for (const worker of workers) void worker.terminate()
-    }, 2000).unref()
+    }, GRACE_MS).unref()
   }
   const onAbort = () => fail(crew.signal.reason)
   crew.signal.addEventListener('abort', onAbort, { once: true })

@@ -90,6 +90,7 @@ describe.runIf(has('zstd'))('measureFrame', () => {
     small: PLAIN[1]!,
     large: PLAIN[2]!.subarray(0, 500_000),
     random: PLAIN[3]!,
+    zeros: Buffer.alloc(500_000),
   }
   const options = [
     '-1',

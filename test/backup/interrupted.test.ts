@@ -74,7 +74,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup that is interrupte
     await lab.cluster.sql(TERMINATE)
     const failure = await endOf(running)
     expect(failure).toMatchObject({ exitCode: 4, kind: 'connection' })
-    expect(failure.message).toContain('connection to the server was lost')
+    expect(failure.message).toContain('session on the server was lost')
     await expectNothingLeft()
   })
 

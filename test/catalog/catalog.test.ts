@@ -99,6 +99,12 @@ describe('catalog.json only makes it faster', () => {
     expect(catalog.wal[0]!.ranges[0]!.segments).toBe(25)
   })
 
+  test('outdated it does not show a backup whose removal has begun', async () => {
+    await saveCatalog(storage, await loadCatalog(storage, 'main'), NOW)
+    await storage.remove(recordKey(SECOND))
+    expect(await ids()).toEqual([FIRST, THIRD])
+  })
+
   test('it is valid JSON with a date, for people and their programs', async () => {
     await saveCatalog(storage, await loadCatalog(storage, 'main'), NOW)
     const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
@@ -166,6 +172,8 @@ test('a folder that does not bear the name of a backup is neither a backup nor d
 })
 
 test('a backup stops to exist with the first object that its removal takes', async () => {
+  // Its name sorts before the record's.
+  await storage.put(`main/backups/${FIRST}/16390.0001.tar.zst`, Buffer.alloc(1))
   const removed: string[] = []
   const dying = Object.assign(Object.create(storage) as Storage, {
     list: (prefix: string) => storage.list(prefix),

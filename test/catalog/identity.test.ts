@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { claimIdentity, markRepository, readIdentity } from '../../src/catalog/identity.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
-import { readObject } from '../../src/storage/storage.ts'
+import { readObject, type Storage } from '../../src/storage/storage.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { keysOf, MIB } from './stored.ts'
 
@@ -60,6 +60,19 @@ test('of two at the same moment one gets the folder, and the other is refused', 
     const winner = results[0].status === 'fulfilled' ? OURS : OTHER
     expect(await readIdentity(storage, cluster)).toEqual(winner)
   }
+})
+
+test('one that saw an unclaimed folder and comes too late is refused, and overwrites nothing', async () => {
+  const late = Object.assign(Object.create(storage) as Storage, {
+    location: storage.location,
+    get: (...args: Parameters<Storage['get']>) => storage.get(...args),
+    put: async (...args: Parameters<Storage['put']>) => {
+      if (args[0] === 'main/cluster.json') await claimIdentity(storage, 'main', OURS)
+      return storage.put(...args)
+    },
+  })
+  await expect(claimIdentity(late, 'main', OTHER)).rejects.toMatchObject({ kind: 'conflict' })
+  expect(await readIdentity(storage, 'main')).toEqual(OURS)
 })
 
 test('the repository is marked once, also by many at the same moment', async () => {

@@ -188,6 +188,30 @@ test('a record that cannot be read, as a crash of the store leaves it, is broken
   expect(await keysOf(storage)).toEqual(['main/locks/0000000002.json'])
 })
 
+test('a view of the locks that is outdated when it is acted upon gives no lock', async () => {
+  await put(FIRST, { ...(await newHolder('backup', NOW)), processStart: '1' })
+  await using stack = new AsyncDisposableStack()
+  let isOutdated = false
+  // Between its look and its write, another one breaks the dead lock and ends, and a third one begins anew.
+  const late = Object.assign(Object.create(storage) as Storage, {
+    location: storage.location,
+    get: (...args: Parameters<Storage['get']>) => storage.get(...args),
+    list: (...args: Parameters<Storage['list']>) => storage.list(...args),
+    remove: (key: string) => storage.remove(key),
+    put: async (...args: Parameters<Storage['put']>) => {
+      if (!isOutdated) {
+        isOutdated = true
+        await (await acquire())[Symbol.asyncDispose]()
+        stack.use(await acquire())
+        expect(await keysOf(storage)).toEqual([FIRST])
+      }
+      return storage.put(...args)
+    },
+  })
+  await expect(acquireLock(late, 'main', options())).rejects.toEqual(busy)
+  expect(await keysOf(storage)).toEqual([FIRST])
+})
+
 describe('of many at the same moment', () => {
   test.each(range(1, 30))('at most one gets the lock, and all leave nothing (seed %d)', async (seed) => {
     const random = randomFrom(seed)

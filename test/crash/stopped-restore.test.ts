@@ -35,13 +35,21 @@ class RestoreLab implements AsyncDisposable {
     return new RestoreLab(lab, await Stopper.create(lab, roots), target, space)
   }
 
-  /** All steps but those of the many ordinary files: of these the first and the last. */
+  /**
+   * The steps that a kill is tried at: of the many ordinary files only the first ones and the last; and not the removal of
+   * emptied folders in the repository, which depends on what killed runs have left there.
+   */
   async steps(args = this.args): Promise<Step[]> {
     const all = await this.stopper.record((env) => this.lab.pgrecall(args, { env }))
-    const chosen = distinct(all)
+    const chosen = distinct(all).filter(({ name }) => !name.startsWith('rmdir REPOSITORY'))
     const ordinary = chosen.filter(({ name }) => isOrdinary(name))
-    const few = [ordinary[0], ordinary[1], ordinary[2], ordinary.at(-1)]
+    const few = [...ordinary.slice(0, 3), ...ordinary.slice(-1)]
     return chosen.filter((step) => !ordinary.includes(step) || few.includes(step))
+  }
+
+  /** Those of them that change the target, and are no mere copying. */
+  async stepsAround(args = this.args): Promise<Step[]> {
+    return (await this.steps(args)).filter(({ name }) => /TARGET|SPACE/.test(name) && !isCopying(name))
   }
 
   stop(step: Step, args = this.args): Promise<void> {
@@ -61,10 +69,10 @@ class RestoreLab implements AsyncDisposable {
   }
 }
 
-function isOrdinary(name: string): boolean {
-  if (!name.startsWith('thread:')) return false
-  return /(TARGET|SPACE)\//.test(name) && !/pg_control|backup_label|PG_VERSION/.test(name)
-}
+const isCopying = (name: string) => name.startsWith('thread:') && /(?:TARGET|SPACE)\//.test(name)
+const isEmptying = (name: string) => /^rm (?:TARGET|SPACE)\//.test(name)
+const isOrdinary = (name: string) =>
+  (isCopying(name) || isEmptying(name)) && !/pg_control|backup_label|pg_tblspc|pgrecall\.restore/.test(name)
 
 const options = { timeout: 600_000 }
 
@@ -97,7 +105,7 @@ test(
       await restore.stop(late)
     }
     await stopLate()
-    const steps = (await restore.steps()).filter(({ name }) => !isOrdinary(name) && !name.includes('LAB'))
+    const steps = await restore.stepsAround()
     const failures = await failuresOf(steps, async (step) => {
       await stopLate()
       await restore.stop(step)
@@ -116,9 +124,8 @@ test(
     await using restore = await RestoreLab.create()
     const forced = [...restore.args, '--force']
     await succeed(restore.lab, restore.args)
-    const steps = (await restore.steps(forced)).filter(
-      ({ name }) => /TARGET|SPACE/.test(name) && !isOrdinary(name),
-    )
+    const steps = await restore.stepsAround(forced)
+    console.info(steps.length)
     const failures = await failuresOf(steps, async (step) => {
       await succeed(restore.lab, forced)
       await restore.stop(step, forced)

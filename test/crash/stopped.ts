@@ -1,4 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import { stripTypeScriptTypes } from 'node:module'
 import type { Lab } from '../lab/lab.ts'
 import type { RunResult } from '../lab/product.ts'
 
@@ -25,9 +26,9 @@ export class Stopper {
 
   /** @param roots folders, and what the names of steps call them; the longer of two that begin alike first */
   static async create(lab: Lab, roots: Record<string, string>): Promise<Stopper> {
-    const source = await readFile(new URL('./stop-hook.ts', import.meta.url))
-    // Named so that node needs no package.json beside it to know what it is.
-    const hook = await lab.scratch.file('stop-hook.mts', source)
+    const source = await readFile(new URL('./stop-hook.ts', import.meta.url), 'utf8')
+    // As JavaScript, since it is loaded hundreds of times.
+    const hook = await lab.scratch.file('stop-hook.mjs', stripTypeScriptTypes(source))
     const log = await lab.scratch.file('steps.log', '')
     return new Stopper(hook, log, { ...roots, [lab.scratch.path]: 'LAB' })
   }
@@ -46,9 +47,14 @@ export class Stopper {
   }
 
   /** @throws when the run does not come to the step */
-  async stop({ name, nth }: Step, run: Run): Promise<void> {
-    const { exitCode, signal, stderr } = await run(this.#environment({ stopAt: name, nth }))
+  async stop(step: Step, run: Run): Promise<void> {
+    const { exitCode, signal, stderr } = await run(this.environment(step))
     if (signal !== 'SIGKILL') throw new Error(`not stopped, it ended with ${signal ?? exitCode}: ${stderr}`)
+  }
+
+  /** What makes a run end at a step. */
+  environment({ name, nth }: Step): Record<string, string> {
+    return this.#environment({ stopAt: name, nth })
   }
 
   #environment(request: object): Record<string, string> {

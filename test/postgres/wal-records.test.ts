@@ -1,7 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import type { Lsn } from '../../src/postgres/lsn.ts'
-import { fromPostgresMicros, toPostgresMicros, type WalRecord } from '../../src/postgres/wal-record.ts'
-import { type Carry, readRecords } from '../../src/postgres/wal-records.ts'
+import {
+  type Carry,
+  fromPostgresMicros,
+  toPostgresMicros,
+  type WalRecord,
+} from '../../src/postgres/wal-record.ts'
+import { readRecords } from '../../src/postgres/wal-records.ts'
 import {
   MOMENT,
   OVERWRITES,

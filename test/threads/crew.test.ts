@@ -110,10 +110,11 @@ test('a thread that ends with a code, without an error, is a failure', async () 
 })
 
 test('data that cannot be handed to a thread is a failure that leaves no thread', async () => {
-  const { error } = await run(['wait', 'wait'], {
+  const { error, stops } = await run(['wait', 'wait'], {
     data: (index) => (index === 1 ? { does: () => {} } : {}),
   })
   expect(error).toMatchObject({ name: 'DataCloneError' })
+  expect(stops).toBe(1)
 })
 
 test('an abort stops the crew, and its reason is thrown', async () => {
