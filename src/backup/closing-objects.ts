@@ -3,7 +3,7 @@ import { lstat } from 'node:fs/promises'
 import { type Codec, codecSuffix, compressFrame } from '../archive/codec.ts'
 import { nameToBytes } from '../archive/file-name.ts'
 import { FRAME_BYTES, type ShardWriter } from '../archive/shard-writer.ts'
-import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
+import { type BackupObject, type BackupRecord, encodeBackupRecord } from '../catalog/backup-record.ts'
 import type { BackupStart, BackupStop } from '../postgres/low-level-backup.ts'
 import { type ManifestFile, writeManifest } from '../postgres/manifest.ts'
 import type { ServerFacts } from '../postgres/server.ts'
@@ -121,7 +121,7 @@ export async function storeRecord(
 ): Promise<BackupRecord> {
   const storedBytes = draft.objects.reduce((sum, object) => sum + object.bytes, 0)
   const record = { ...draft, storedBytes, finishedAt: finishedAt.toISOString() }
-  await storage.put(`${folder}backup.json`, Buffer.from(`${JSON.stringify(record, undefined, 1)}\n`))
+  await storage.put(`${folder}backup.json`, encodeBackupRecord(record))
   return record
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { PgrecallError } from '../errors.ts'
 import { parseLsn } from '../postgres/lsn.ts'
@@ -73,6 +74,26 @@ export type BackupObject = z.infer<typeof ObjectSchema>
 /** `backup.json`: the commit of a backup. */
 export type BackupRecord = z.infer<typeof BackupRecordSchema>
 
+/** What stands before the sum of all that is before it, on the last line. */
+const SUM_MARK = ',\n "sha256": "'
+
+/** The bytes of `backup.json`: JSON, with a sum of its own as the last key, as PostgreSQL's manifests have it. */
+export function encodeBackupRecord(record: BackupRecord): Buffer {
+  const text = JSON.stringify(record, undefined, 1).replace(/\n\}$/, '')
+  return Buffer.from(`${text}${SUM_MARK}${sumOf(Buffer.from(text))}"\n}\n`)
+}
+
+/** @throws Error when the bytes are not those that were written */
+function decodeBackupRecord(bytes: Buffer): BackupRecord {
+  const end = bytes.lastIndexOf(SUM_MARK)
+  const stated = bytes.toString('latin1', end + SUM_MARK.length)
+  if (end < 0 || stated !== `${sumOf(bytes.subarray(0, end))}"\n}\n`)
+    throw new Error('its own checksum does not fit')
+  return BackupRecordSchema.parse(JSON.parse(bytes.toString('utf8')))
+}
+
+const sumOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+
 /**
  * Reads `backup.json`.
  * @returns undefined when the backup does not exist, or is not complete
@@ -88,7 +109,7 @@ export async function readBackupRecord(
   const bytes = await readObject(storage, key)
   if (!bytes) return undefined
   try {
-    const record = BackupRecordSchema.parse(JSON.parse(bytes.toString('utf8')))
+    const record = decodeBackupRecord(bytes)
     if (record.id !== id) throw new Error(`it says that it is ${record.id}`)
     return record
   } catch (error) {

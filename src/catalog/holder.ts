@@ -79,7 +79,9 @@ async function processStart(pid: number): Promise<string | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
     // The command's name, in parentheses, may hold spaces; the start time is the 20th field after it.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // A zombie is dead: where nobody reaps orphans, as in a container without an init, it stays for ever.
+    return /^[ZX]$/.test(fields[0] ?? '') ? undefined : (fields[19] ?? '')
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') return ''
   }

@@ -14,6 +14,7 @@ export interface ClusterIdentity {
 
 /**
  * Makes sure that a cluster's folder belongs to this PostgreSQL cluster, and claims it when it belongs to none.
+ * @param options a hook may not make a repository, see `requireRepository`
  * @throws PgrecallError `conflict` when it belongs to another one, or the segments have another size: then the names
  *   of WAL files mean other positions than those that are stored
  */
@@ -21,10 +22,12 @@ export async function claimIdentity(
   storage: Storage,
   cluster: string,
   identity: ClusterIdentity,
+  options: { mayMakeRepository: boolean } = { mayMakeRepository: true },
 ): Promise<void> {
   let known = await readIdentity(storage, cluster)
   if (!known) {
-    await markRepository(storage)
+    if (options.mayMakeRepository) await markRepository(storage)
+    else await requireRepository(storage)
     const record = { format: FORMAT, ...identity }
     await storage.put(identityKey(cluster), Buffer.from(`${JSON.stringify(record, undefined, 2)}\n`), {
       ifAbsent: true,
@@ -49,6 +52,18 @@ export async function claimIdentity(
       },
     )
   }
+}
+
+/**
+ * Refuses a place that is no repository. A hook must not make one: a folder that is not mounted looks like a new one,
+ * and what is stored below it is hidden when it is mounted again.
+ * @throws PgrecallError `repository`
+ */
+export async function requireRepository(storage: Storage): Promise<void> {
+  if (await storage.stat(REPOSITORY_MARKER)) return
+  throw new PgrecallError('repository', `${storage.location} is not a repository`, {
+    hint: 'is it mounted, and is the path right? A new one is made by "pgrecall init", "check" or "backup"',
+  })
 }
 
 /** The identity that a cluster's folder has, or undefined while nothing was stored there. */

@@ -10,7 +10,6 @@ import {
   rename,
   rm,
   symlink,
-  writeFile,
 } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fsPath, nameFromBytes } from '../archive/file-name.ts'
@@ -150,9 +149,11 @@ export async function prepareTargets(
 ): Promise<void> {
   for (const { path } of targets) await makeFolder(path, owner)
   const marker = { backup: plan.backup.id, tablespaces: plan.tablespaces.map((space) => space.to) }
-  await writeFile(join(plan.dataDirectory, MARKER), `${JSON.stringify(marker)}\n`, { mode: 0o600 })
-  await rm(join(plan.dataDirectory, CONTROL), { force: true })
+  await writeFileFor(join(plan.dataDirectory, MARKER), `${JSON.stringify(marker)}\n`, owner)
   await syncFolder(plan.dataDirectory)
+  await rm(join(plan.dataDirectory, CONTROL), { force: true })
+  // A power cut must not bring pg_control back over files that are gone.
+  if (await exists(join(plan.dataDirectory, 'global'))) await syncFolder(join(plan.dataDirectory, 'global'))
   for (const { path, remove } of targets) {
     for (const name of remove) {
       if (name !== MARKER) await rm(fsPath(join(path, name)), { recursive: true, force: true })
@@ -252,8 +253,18 @@ async function namesIn(path: string): Promise<string[]> {
   }
 }
 
-/** Where the unfinished restore was putting tablespaces. */
+/**
+ * Where the unfinished restore was putting tablespaces: what its marker says, and what its links say, since the marker
+ * is written in place and removed before the end.
+ */
 async function placesIn(dataDirectory: string): Promise<string[]> {
+  const links = join(dataDirectory, 'pg_tblspc')
+  const names = await readdir(links).catch(() => [])
+  const linked = await Promise.all(names.map((name) => readlink(join(links, name)).catch(() => undefined)))
+  return [...(await markedPlaces(dataDirectory)), ...linked.filter((place) => place !== undefined)]
+}
+
+async function markedPlaces(dataDirectory: string): Promise<string[]> {
   try {
     const marker = JSON.parse(await readIfPresent(join(dataDirectory, MARKER))) as { tablespaces?: unknown }
     return Array.isArray(marker.tablespaces)

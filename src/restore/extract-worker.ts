@@ -104,6 +104,8 @@ async function unpack(
     reader.finish()
   } catch (error) {
     if (error instanceof PgrecallError) throw error
+    if (systemCode(error) === 'EEXIST')
+      throw damaged(job, 'it holds a file that another shard, or it itself, holds too')
     if (systemCode(error)?.startsWith('E') && 'syscall' in (error as object)) throw cannotWrite(job, error)
     throw damaged(job, reasonOf(error), error)
   }

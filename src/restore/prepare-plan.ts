@@ -77,7 +77,7 @@ async function prepareFrom(
   if (!backup)
     throw new PgrecallError('absent', `backup ${summary.id} was removed while the restore was planned`)
   return makePlan({
-    question,
+    question: { ...question, timeline: timelineSetting(catalog, question) },
     repository: repository.name,
     backup,
     path,
@@ -90,6 +90,12 @@ async function prepareFrom(
 
 function requireBackups(catalog: Catalog, repository: Repository): void {
   if (catalog.backups.length > 0) return
+  const [damaged] = catalog.damaged
+  if (damaged) {
+    throw new PgrecallError('damaged', damaged.reason, {
+      hint: 'restore from another repository; this one has no other backup',
+    })
+  }
   throw new PgrecallError(
     'absent',
     `cluster "${catalog.cluster}" has no backup in ${repository.storage.location}`,
@@ -107,21 +113,48 @@ async function pathTo(
   { signal }: PrepareContext,
 ): Promise<TimelineHistory> {
   const asked = catalog.backups.find((candidate) => candidate.id === backup) ?? catalog.backups.at(-1)!
-  const newest = Math.max(
-    ...catalog.backups.map((candidate) => candidate.timeline),
-    ...catalog.wal.map((wal) => wal.timeline),
-  )
-  const goal = timeline === 'latest' ? newest : timeline === 'current' ? asked.timeline : timeline
+  const goal =
+    timeline === 'latest' ? newestTimeline(catalog) : timeline === 'current' ? asked.timeline : timeline
+  requireOwnWal(catalog, goal)
   const bytes =
     goal === 1 ? undefined : await readArchivedFile(repository, catalog.cluster, historyName(goal), signal)
   if (!bytes) {
     const isKnown = goal === 1 || catalog.backups.some((candidate) => candidate.timeline === goal)
     if (isKnown) return [{ timeline: goal, begin: 0n, end: undefined }]
     throw new PgrecallError('unreachable', `the archive has no history of timeline ${goal}`, {
-      hint: `the newest timeline is ${newest}; "pgrecall list" shows them all`,
+      hint: `the newest timeline is ${newestTimeline(catalog)}; "pgrecall list" shows them all`,
     })
   }
   return parseHistory(bytes.toString('utf8'), goal)
+}
+
+/** The newest timeline of which there is more than a history. */
+function newestTimeline({ backups, wal }: Catalog): number {
+  const withWal = wal.filter(({ ranges }) => ranges.length > 0)
+  return Math.max(...[...backups, ...withWal].map((entry) => entry.timeline))
+}
+
+/**
+ * Of a timeline that has a history but no segment yet, PostgreSQL would read its parent's WAL, past the point where the
+ * two parted.
+ */
+function requireOwnWal(catalog: Catalog, timeline: number): void {
+  const own = catalog.wal.find((entry) => entry.timeline === timeline)
+  const hasBackup = catalog.backups.some((backup) => backup.timeline === timeline)
+  if (hasBackup || !own || own.ranges.length > 0) return
+  throw new PgrecallError('unreachable', `of timeline ${timeline} only the history is archived, and no WAL`, {
+    hint: `the newest timeline with WAL is ${newestTimeline(catalog)}`,
+  })
+}
+
+/** What the server is told: it must not choose a newer timeline than the plan, which has no WAL. */
+function timelineSetting(
+  catalog: Catalog,
+  { timeline, standby }: RestoreQuestion,
+): RestoreQuestion['timeline'] {
+  const newest = newestTimeline(catalog)
+  const hasEmpty = catalog.wal.some((entry) => entry.timeline > newest)
+  return timeline === 'latest' && hasEmpty && !standby ? newest : timeline
 }
 
 /**

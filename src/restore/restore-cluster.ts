@@ -5,7 +5,7 @@ import { nameFromBytes } from '../archive/file-name.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import { pinBackup } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { PgrecallError, reasonOf } from '../errors.ts'
+import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { type ManifestEntry, readManifest } from '../postgres/manifest.ts'
 import { withoutRecoverySettings } from '../postgres/recovery-settings.ts'
@@ -61,6 +61,16 @@ export async function restoreCluster(
   await using _pin = await pinWhileReading(plan, context)
   const manifest = await fetchManifest(plan, context)
   const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, context.isRoot)
+  return await sayWhere(plan, () => fill(plan, targets, manifest, owner, context))
+}
+
+async function fill(
+  plan: RestorePlan,
+  targets: readonly TargetFolder[],
+  manifest: Awaited<ReturnType<typeof fetchManifest>>,
+  owner: Awaited<ReturnType<typeof ownerFor>>,
+  context: RestoreContext,
+): Promise<RestoreResult> {
   await prepareTargets(plan, targets, owner)
   const extracted = await extractShards(plan, { ...context, storage: context.repository.storage, owner })
   context.events.emit('step', {
@@ -73,6 +83,19 @@ export async function restoreCluster(
   context.signal.throwIfAborted()
   await finishTarget(plan.dataDirectory)
   return { files: extracted.files.size, bytes: plan.backup.dataBytes }
+}
+
+/** A failed system call is about the target, and no bug. */
+async function sayWhere<T>(plan: RestorePlan, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof PgrecallError || systemCode(error) === undefined) throw error
+    throw new PgrecallError('failed', `cannot write below ${plan.dataDirectory}: ${reasonOf(error)}`, {
+      hint: 'mend this and run the same restore again',
+      cause: error,
+    })
+  }
 }
 
 /** Keeps retention away from what is being read; a repository that can only be read has no retention either. */

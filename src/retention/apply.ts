@@ -1,9 +1,10 @@
 import { debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
-import { walNameOf, walPrefix } from '../catalog/layout.ts'
-import { acquireLock } from '../catalog/lock.ts'
+import { catalogKey, walNameOf, walPrefix } from '../catalog/layout.ts'
+import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { PgrecallError, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { numberOf, parseWalFile } from '../postgres/wal-file.ts'
 import { planRetention, type RetentionPlan, type RetentionRules } from './plan.ts'
@@ -47,12 +48,7 @@ export async function applyRetention(
 ): Promise<RetentionResult> {
   const { repository, events, now } = context
   const { storage } = repository
-  await using lock = await acquireLock(storage, cluster, {
-    purpose: 'retention',
-    now,
-    signal: context.signal,
-    onWarning: (text) => events.emit('warning', { text }),
-  })
+  await using lock = await lockEvenIfFull(cluster, context)
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
   await sweepPins(storage, cluster, now())
@@ -72,6 +68,23 @@ export async function applyRetention(
   await pruneWal(cluster, context, signal, result)
   await saveCatalog(storage, await loadCatalog(storage, cluster), now())
   return result
+}
+
+/** On a full disk there is no room for the lock of the very command that makes room: the catalog is derived, and goes. */
+async function lockEvenIfFull(
+  cluster: string,
+  { repository: { storage }, events, now, signal }: RetentionContext,
+): Promise<Lock> {
+  const onWarning = (text: string) => events.emit('warning', { text })
+  const acquire = () => acquireLock(storage, cluster, { purpose: 'retention', now, signal, onWarning })
+  try {
+    return await acquire()
+  } catch (error) {
+    if (!(error instanceof PgrecallError) || systemCode(error.cause) !== 'ENOSPC') throw error
+    await storage.sweep()
+    await storage.remove(catalogKey(cluster))
+    return acquire()
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readlinkSync, type Stats } from 'node:fs'
+import { readFileSync, readlinkSync, type Stats } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -45,9 +45,19 @@ function isAbandoned(name: string, facts: Stats): boolean {
   if (table !== processTable() || Number(pid) === process.pid) return false
   try {
     process.kill(Number(pid), 0)
-    return false
+    return isZombie(Number(pid))
   } catch (error) {
     return systemCode(error) === 'ESRCH'
+  }
+}
+
+/** Killed, but not yet reaped by its parent; where nobody reaps orphans that is for ever. */
+function isZombie(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return /^[ZX] /.test(stat.slice(stat.lastIndexOf(')') + 2))
+  } catch {
+    return false
   }
 }
 

@@ -122,9 +122,10 @@ export class LocalStorage implements Storage {
       try {
         await unlink(path)
       } catch (error) {
-        if (isAbsent(error) || systemCode(error) === 'EISDIR') return
-        throw error
+        if (systemCode(error) === 'EISDIR') return
+        if (!isAbsent(error)) throw error
       }
+      // Also when it was gone before: whoever removed it may have been killed before it came to the folders.
       await syncFolder(dirname(path))
       await this.#folders.removeEmpty(dirname(path))
     })

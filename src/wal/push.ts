@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { type ClusterIdentity, claimIdentity } from '../catalog/identity.ts'
+import { type ClusterIdentity, claimIdentity, requireRepository } from '../catalog/identity.ts'
 import { walKey } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
@@ -42,7 +42,9 @@ export async function pushWalFile(request: PushRequest): Promise<PushResult> {
 
   const outcomes = await Promise.allSettled(
     request.repositories.map(async (repository) => {
-      if (identity) await claimIdentity(repository.storage, request.cluster, identity)
+      const options = { mayMakeRepository: false }
+      if (identity) await claimIdentity(repository.storage, request.cluster, identity, options)
+      else await requireRepository(repository.storage)
       return { name: repository.name, result: await store(repository, request, file, object, sha256) }
     }),
   )

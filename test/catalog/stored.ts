@@ -1,4 +1,4 @@
-import type { BackupRecord, BackupSummary } from '../../src/catalog/backup-record.ts'
+import { type BackupRecord, type BackupSummary, encodeBackupRecord } from '../../src/catalog/backup-record.ts'
 import { backupRecordKey, walKey } from '../../src/catalog/layout.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
@@ -62,7 +62,7 @@ export function record(id: string, facts: Parameters<typeof summary>[1] = {}): B
 export async function storeBackup(storage: Storage, backup: BackupRecord): Promise<void> {
   const key = backupRecordKey(backup.cluster, backup.id)
   await storage.put(key.replace('backup.json', 'base.0001.tar.zst'), Buffer.alloc(100))
-  await storage.put(key, Buffer.from(JSON.stringify(backup)))
+  await storage.put(key, encodeBackupRecord(backup))
 }
 
 /** Stores WAL segments by their numbers; only their names and sizes count. */

@@ -65,12 +65,14 @@ export class Stopper {
   }
 }
 
-/** Of steps with one name the first and the last; all of them where PGRECALL_CRASH_STEPS is `all`. */
+/**
+ * Of steps with one name the first and the last, and of a write only its middle, since before it there is just an empty
+ * file; all of them where PGRECALL_CRASH_STEPS is `all`.
+ */
 export function distinct(steps: readonly Step[]): Step[] {
   if (process.env.PGRECALL_CRASH_STEPS === 'all') return [...steps]
-  return steps.filter(
-    ({ name, nth }, at) => nth === 1 || !steps.slice(at + 1).some((step) => step.name === name),
-  )
+  const last = new Map(steps.map(({ name, nth }) => [name, nth]))
+  return steps.filter(({ name, nth }) => (nth === 1 || nth === last.get(name)) && !last.has(`${name}, half`))
 }
 
 /** Tries all steps, so that one failure does not hide the others. @returns what failed, with the steps' names */

@@ -1,6 +1,7 @@
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { type BackupRecord, encodeBackupRecord } from '../../src/catalog/backup-record.ts'
 import type { Lab } from '../lab/lab.ts'
 import { giveToLabUser } from '../lab/user.ts'
 import { backupFolder, idsOf, readRecord, type StoredRecord, sha256 } from './repository.ts'
@@ -71,12 +72,12 @@ export class StoredBackup {
     const stored = zstdCompressSync(manifestWith(text, members))
     await this.write(shard, forged)
     await this.write(manifest, stored)
-    const record = structuredClone(this.record)
+    const { sha256: _sum, ...record } = structuredClone(this.record) as StoredRecord & { sha256?: string }
     for (const object of record.objects) {
       const bytes = { [shard]: forged, [manifest]: stored }[object.name]
       if (bytes) Object.assign(object, { bytes: bytes.length, sha256: sha256(bytes) })
     }
-    await this.write('backup.json', Buffer.from(JSON.stringify(record)))
+    await this.write('backup.json', encodeBackupRecord(record as unknown as BackupRecord))
   }
 }
 

@@ -1,8 +1,12 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import { markRepository } from '../../src/catalog/identity.ts'
+import { LocalStorage } from '../../src/storage/local.ts'
 import { type AdoptOptions, Cluster, type ClusterOptions } from './cluster.ts'
 import { type Product, product, type RunOptions, type RunResult, resultOf, startPgrecall } from './product.ts'
 import { Scratch } from './scratch.ts'
+import { labUser } from './user.ts'
 
 /** The shape of pgrecall's configuration file, as far as the lab fills it. */
 export interface LabConfiguration {
@@ -23,7 +27,7 @@ export class Lab implements AsyncDisposable {
   readonly scratch: Scratch
   readonly cluster: Cluster
   readonly product: Product
-  /** Folder of the repository `local`; the first write makes it. */
+  /** Folder of the repository `local`. */
   readonly repository: string
   readonly configFile: string
   #owned: AsyncDisposableStack
@@ -69,6 +73,7 @@ export class Lab implements AsyncDisposable {
       clusters: { main: { dataDirectory, connection: { host, port, user }, repositories: ['local'] } },
     }
     configure?.(configuration)
+    for (const { path } of Object.values(configuration.repositories)) await makeRepository(String(path))
     await this.scratch.file('pgrecall.yaml', stringify(configuration))
   }
 
@@ -113,6 +118,14 @@ export class Lab implements AsyncDisposable {
     await Promise.allSettled(this.#children)
     await this.#owned.disposeAsync()
   }
+}
+
+/** As `pgrecall init` does, so that the server can archive from its first segment on. What is there stays. */
+async function makeRepository(path: string): Promise<void> {
+  if (existsSync(path)) return
+  const storage = new LocalStorage(path)
+  await storage.create(labUser)
+  await markRepository(storage)
 }
 
 function configFileIn(scratch: Scratch): string {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { lstat, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, lstat, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { MARKER } from '../../src/restore/data-directory.ts'
@@ -101,6 +101,24 @@ describe.skipIf(!findPrograms() && !process.env.CI)('the place of a restore', ()
     await server.start()
     await server.waitForPromotion()
     expect(await server.sql('SHOW work_mem')).toEqual([{ work_mem: '12MB' }])
+  })
+
+  test('starts with a recovery target of its own, whatever postgresql.conf still holds', async () => {
+    const { cluster } = lab
+    await cluster.sql('SELECT pg_create_restore_point($$here$$), pg_switch_wal()')
+    await cluster.archiveWal()
+    for (const [name, args] of [
+      ['with a target', ['--name', 'here', '--target-action', 'promote']],
+      ['to the end', []],
+    ] as const) {
+      const directory = await restoreTo(lab, name, [...args])
+      const leftover = "\nrecovery_target_xid = '4'\nrecovery_target_inclusive = off\nprimary_conninfo = ''\n"
+      await appendFile(join(directory, 'postgresql.conf'), leftover)
+      const server = await lab.adopt(directory, { settings: { archive_mode: 'off' } })
+      await server.start()
+      await server.waitForPromotion()
+      await server.stop()
+    }
   })
 
   test.each(['SIGINT', 'SIGKILL'] as const)(

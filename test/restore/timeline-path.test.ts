@@ -170,7 +170,6 @@ describe('over a switch', () => {
     })
   })
 
-  // To be mended in src/restore/timeline-path.ts; then `fails` goes.
   test('two in the same segment are followed, also when the one between archived nothing', () => {
     const path = parseHistory(`1\t${lsnText(at(20, 0x100))}\tx\n2\t${lsnText(at(20, 0x200))}\tx\n`, 3)
     expect(reach(path, at(10), { 1: [[5, 19]], 3: [[20, 22]] })).toMatchObject({

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, rmdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -161,13 +161,15 @@ describe.skipIf(!findPrograms() && !process.env.CI)('wal-push', () => {
       configuration.clusters.main!.repositories = ['second', 'local']
     })
     try {
-      // A file where the folder must be: what an unmounted disk is, in short.
-      await writeFile(second, '')
-      expect(await refusal(path)).toMatchObject({ exitCode: 7, kind: 'repository' })
-      expect(existsSync(objectOf(lab, segment))).toBe(true)
-      await rm(second)
+      // An empty folder where the disk is to be mounted: what would be stored there would be hidden by the mount.
+      await rename(second, `${second}.unmounted`)
       await mkdir(second)
       await giveToLabUser(second)
+      expect(await refusal(path)).toMatchObject({ exitCode: 7, kind: 'repository' })
+      expect(await readdir(second)).toEqual([])
+      expect(existsSync(objectOf(lab, segment))).toBe(true)
+      await rmdir(second)
+      await rename(`${second}.unmounted`, second)
       expect((await push(path)).exitCode).toBe(0)
       expect(existsSync(objectOf(lab, segment, second))).toBe(true)
     } finally {
