@@ -133,9 +133,9 @@ describe.skipIf(!findPrograms() && !process.env.CI)('wal-fetch', () => {
       const original = await readFile(join(lab.cluster.dataDirectory, 'pg_wal', segments[1]!))
       expect((await readFile(join(recovery, 'RECOVERYXLOG'))).equals(original)).toBe(true)
     } finally {
-      await lab.writeConfiguration()
       const aside = `${lab.repository}.aside`
       if (existsSync(aside)) await rename(aside, lab.repository)
+      await lab.writeConfiguration()
       await rm(second, { recursive: true })
       await rm(join(recovery, 'RECOVERYXLOG'), { force: true })
     }
