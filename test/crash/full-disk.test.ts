@@ -1,7 +1,7 @@
-import { mkdir, readdir, readFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, type TestContext, test } from 'vitest'
-import type { Lab } from '../lab/lab.ts'
+import { type Lab, makeRepository } from '../lab/lab.ts'
 import { requireServer } from '../lab/programs.ts'
 import { giveToLabUser } from '../lab/user.ts'
 import { succeed } from './killed.ts'
@@ -110,8 +110,11 @@ function labOf(context: TestContext): Promise<Lab> {
   return createSmallLab({ archive: false, settings: { wal_keep_size: '256MB' } })
 }
 
-function repositoryOnDisk(context: TestContext, lab: Lab, mebibytes: number): Promise<SmallDisk> {
-  return diskAt(context, lab.repository, mebibytes)
+async function repositoryOnDisk(context: TestContext, lab: Lab, mebibytes: number): Promise<SmallDisk> {
+  await rm(lab.repository, { recursive: true })
+  const disk = await diskAt(context, lab.repository, mebibytes)
+  await makeRepository(lab.repository)
+  return disk
 }
 
 async function diskAt(context: TestContext, path: string, mebibytes: number): Promise<SmallDisk> {

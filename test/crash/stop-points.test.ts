@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { expect, test } from 'vitest'
 import type { Lab } from '../lab/lab.ts'
+import { makeRepository } from '../lab/lab.ts'
 import { requireServer } from '../lab/programs.ts'
 import { succeed } from './killed.ts'
 import { debrisIn, idsOf, inspect, lastingDebrisIn, readSegment } from './repository.ts'
@@ -78,6 +79,7 @@ test('the first wal-push of all can be stopped at any of its steps', {
 
   const failures = await failuresOf(steps, async (step) => {
     await rm(lab.repository, { recursive: true, force: true })
+    await makeRepository(lab.repository)
     await stopper.stop(step, push)
     // Either it is not there, or it is whole.
     const stored = await readSegment(lab.repository, name).catch(() => undefined)

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
 import { markRepository } from '../../src/catalog/identity.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
@@ -73,7 +73,9 @@ export class Lab implements AsyncDisposable {
       clusters: { main: { dataDirectory, connection: { host, port, user }, repositories: ['local'] } },
     }
     configure?.(configuration)
-    for (const { path } of Object.values(configuration.repositories)) await makeRepository(String(path))
+    for (const { path } of Object.values(configuration.repositories)) {
+      if (!existsSync(String(path)) && existsSync(dirname(String(path)))) await makeRepository(String(path))
+    }
     await this.scratch.file('pgrecall.yaml', stringify(configuration))
   }
 
@@ -120,9 +122,8 @@ export class Lab implements AsyncDisposable {
   }
 }
 
-/** As `pgrecall init` does, so that the server can archive from its first segment on. What is there stays. */
-async function makeRepository(path: string): Promise<void> {
-  if (existsSync(path)) return
+/** As `pgrecall init` does, so that the server can archive from its first segment on. */
+export async function makeRepository(path: string): Promise<void> {
   const storage = new LocalStorage(path)
   await storage.create(labUser)
   await markRepository(storage)
