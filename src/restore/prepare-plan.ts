@@ -68,10 +68,14 @@ async function prepareFrom(
 ): Promise<RestorePlan> {
   const { cluster, question } = request
   const catalog = await loadCatalog(repository.storage, cluster)
-  requireBackups(catalog, repository)
+  requireBackups(catalog, repository, question.backup)
   const path = await pathTo(repository, catalog, question, context)
   const location = await locate(repository, catalog, path, question, context)
   const summary = chooseBackup(question, catalog.backups, path, location)
+  for (const { id, reason } of catalog.damaged) {
+    if (id > summary.id)
+      context.events.emit('warning', { text: `the newer backup ${id} is passed over: ${reason}` })
+  }
   const evidence = await gather(repository, catalog, path, summary, question, location, context)
   const backup = await readBackupRecord(repository.storage, cluster, summary.id)
   if (!backup)
@@ -88,20 +92,19 @@ async function prepareFrom(
   })
 }
 
-function requireBackups(catalog: Catalog, repository: Repository): void {
-  if (catalog.backups.length > 0) return
-  const [damaged] = catalog.damaged
-  if (damaged) {
+/** A backup whose record is damaged is not passed over in silence: it may be the one that was wanted. */
+function requireBackups(catalog: Catalog, repository: Repository, asked: string | undefined): void {
+  const damaged = catalog.damaged.find(({ id }) => asked === undefined || id === asked)
+  if (damaged && (damaged.id === asked || catalog.backups.length === 0)) {
     throw new PgrecallError('damaged', damaged.reason, {
-      hint: 'restore from another repository; this one has no other backup',
+      hint: 'restore from another repository, or from another backup: "pgrecall list" shows them',
     })
   }
+  if (catalog.backups.length > 0) return
   throw new PgrecallError(
     'absent',
     `cluster "${catalog.cluster}" has no backup in ${repository.storage.location}`,
-    {
-      hint: 'see --cluster, --repository and --config; "pgrecall list" shows what there is',
-    },
+    { hint: 'see --cluster, --repository and --config; "pgrecall list" shows what there is' },
   )
 }
 

@@ -156,4 +156,19 @@ describe.skipIf(!findPrograms() && !process.env.CI)('the place of a restore', ()
     }
     await rm(folder, { recursive: true })
   })
+
+  test('says so when a newer backup has a damaged record, and never takes one that was asked for for absent', async () => {
+    const older = await backUp(lab)
+    const record = await backUp(lab)
+    await writeFile(join(lab.repository, 'main/backups', record.id, 'backup.json'), '{')
+    await rm(join(lab.repository, 'main/catalog.json'))
+    const { exitCode, stderr } = await lab.pgrecall(['restore', '--dry-run', '-D', place('unmade')])
+    expect(exitCode).toBe(0)
+    expect(stderr).toContain(record.id)
+    const failure = await failureOf(lab, ['restore', record.id, '-D', place('unmade')])
+    expect(failure).toMatchObject({ exitCode: 9, kind: 'damaged' })
+    expect(
+      (await answerOf<RestoreAnswer>(lab, ['restore', '--dry-run', '-D', place('unmade')])).plan.backup.id,
+    ).toBe(older.id)
+  })
 })

@@ -1,4 +1,5 @@
 import { rename } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { answerOf, backUp, failureOf, recover, restoreTo } from '../backup/commands.ts'
 import type { Cluster } from '../lab/cluster.ts'
@@ -82,6 +83,28 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a recovery after a recovery
       expect(failure.message).toContain(firstOfTimeline2)
     } finally {
       await rename(`${object}.aside`, object)
+    }
+  })
+
+  test('stays where there is WAL, when only the history of a newer timeline is archived', async () => {
+    // PostgreSQL would take the old timeline's WAL for the new one's, past the point where they parted.
+    const segments = join(lab.repository, 'main/wal/00000002/00000000')
+    const aside = join(lab.scratch.path, 'aside')
+    await rename(segments, aside)
+    try {
+      const failure = await failureOf(lab, [
+        'restore',
+        '--target-timeline',
+        '2',
+        '-D',
+        join(lab.scratch.path, 'never'),
+      ])
+      expect(failure).toMatchObject({ exitCode: 10, kind: 'unreachable' })
+      const server = await recover(lab, 'only-history')
+      await server.waitForPromotion()
+      expect(await notesIn(server)).toEqual(['common', 'lost', 'lost too'])
+    } finally {
+      await rename(aside, segments)
     }
   })
 
