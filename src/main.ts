@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { CommanderError } from 'commander'
 import { buildProgram, type CommandName, type Invocation } from './cli/program.ts'
@@ -6,7 +7,7 @@ import { decideColor, Terminal } from './cli/terminal.ts'
 import type { CommandContext, Outcome, Run } from './commands/context.ts'
 import { chooseCluster, chooseRepositories } from './config/choose.ts'
 import type { LoadedConfig } from './config/load.ts'
-import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
+import { EXIT_CODES, exitCodeOf, PgrecallError, systemCode } from './errors.ts'
 import { Events } from './events.ts'
 import type { ConnectionOptions } from './postgres/server.ts'
 import { openStorage } from './storage/open.ts'
@@ -115,9 +116,12 @@ async function print(outcome: Outcome, options: Record<string, unknown>): Promis
       ? ''
       : outcome.text
   if (text === '') return
-  await new Promise<void>((resolve) => {
+  await new Promise<void>((resolve, reject) => {
     // A reader that went away, as "head" does, is no error.
-    process.stdout.once('error', () => resolve())
+    process.stdout.once('error', (error) => {
+      if (systemCode(error) === 'EPIPE') resolve()
+      else reject(new PgrecallError('failed', `cannot write the result: ${error.message}`))
+    })
     process.stdout.write(text.endsWith('\n') ? text : `${text}\n`, () => resolve())
   })
 }
@@ -223,6 +227,11 @@ async function buildContext(
           storage: openStorage({ type: 'local', path }),
         }),
       ),
+    makeIfNew: async ({ storage }) => {
+      const { markRepository, requireRepository } = await import('./catalog/identity.ts')
+      if (existsSync(storage.location)) await requireRepository(storage)
+      else await markRepository(storage)
+    },
     makeLocalRepository: async (path, owner) => {
       const { LocalStorage } = await import('./storage/local.ts')
       const storage = new LocalStorage(path)

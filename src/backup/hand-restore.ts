@@ -15,6 +15,7 @@ export function handRestoreText(record: BackupDraft): string {
     )
   const manifest = record.objects.find((object) => object.kind === 'manifest')!
   const hasRecoveryConf = record.postgres.version < 120_000
+  const settingsFile = hasRecoveryConf ? 'recovery.conf' : 'postgresql.auto.conf'
 
   const lines = [
     `# How to restore this backup by hand, without pgrecall.`,
@@ -68,12 +69,17 @@ export function handRestoreText(record: BackupDraft): string {
     ``,
     `# ${record.tablespaces.length > 0 ? 5 : 4}. Recovery: the server replays the archived WAL up to its end. To stop earlier, add for example`,
     `#      recovery_target_time = '2026-11-20 17:29:00+00'`,
+    `#    and, for a copy beside the living server, archive_mode = off, so that it does not archive into the same place,`,
     `#    to the same file before the server starts. Keep backup_label: without it the copy is not consistent.`,
     `#    The command answers 1 where there is no such WAL, which ends the recovery. 200 stops it: a folder that is not`,
     `#    mounted or a damaged file must not look like the end.`,
-    `cat >> "$DATA/${hasRecoveryConf ? 'recovery.conf' : 'postgresql.auto.conf'}" <<EOF`,
+    ...(record.standalone
+      ? [`# There may be no archive: then the WAL in the backup is all.`, `if [ -d "$WAL" ]; then`]
+      : []),
+    `cat >> "$DATA/${settingsFile}" <<EOF`,
     `restore_command = 'f=\\$(find "$WAL/" -name "%f.zst") || exit 200; [ -n "\\$f" ] || exit 1; zstd -dcq "\\$f" > "%p" || exit 200'`,
     `EOF`,
+    ...(record.standalone ? [`else echo "restore_command = 'exit 1'" >> "$DATA/${settingsFile}"; fi`] : []),
     ...(hasRecoveryConf ? [] : [`touch "$DATA/recovery.signal"`]),
     ``,
     `# ${record.tablespaces.length > 0 ? 6 : 5}. Start it: pg_ctl -D "$DATA" start`,

@@ -114,7 +114,14 @@ function checkArchiving(facts: ServerFacts): string[] {
   if (facts.archiveCommand === '' && facts.archiveLibrary === '') throw refuse('archive_command is empty')
   return facts.archiveCommand.includes('wal-push')
     ? []
-    : [`archive_command does not run "pgrecall wal-push": ${facts.archiveLibrary || facts.archiveCommand}`]
+    : [
+        `archiving is not by "pgrecall wal-push" but by ${facts.archiveLibrary || programOf(facts.archiveCommand)}`,
+      ]
+}
+
+/** The command's first word that is no assignment: the whole may hold a secret. */
+function programOf(command: string): string {
+  return command.split(/\s+/).find((word) => word !== '' && !word.includes('=')) ?? 'another command'
 }
 
 /** A standalone backup keeps its WAL by a temporary replication slot. */

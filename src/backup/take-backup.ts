@@ -1,7 +1,8 @@
+import { join } from 'node:path'
 import { type BackupRecord, summaryOf } from '../catalog/backup-record.ts'
 import { type Catalog, debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
 import { claimIdentity } from '../catalog/identity.ts'
-import { backupId, backupPrefix, backupRecordKey } from '../catalog/layout.ts'
+import { backupId, backupPrefix, backupRecordKey, momentOfBackupId, walKey } from '../catalog/layout.ts'
 import { acquireLock } from '../catalog/lock.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
@@ -15,6 +16,8 @@ import {
   stopBackup,
 } from '../postgres/low-level-backup.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
+import { historyName } from '../postgres/wal-file.ts'
+import { pushWalFile } from '../wal/push.ts'
 import {
   storeControlShard,
   storeIndex,
@@ -74,17 +77,18 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
     request.codec.method !== 'none',
   )
 
-  const id = await newBackupId(request.cluster, context)
+  const id = await newBackupId(catalog, context)
   const folder = backupPrefix(request.cluster, id)
   const startedAt = now()
   try {
     const start = await begin(request, { ...context, signal }, known, id)
     // Asked again: a tablespace that was made before the start is in no WAL that the restore will replay.
     const facts = await server.facts()
+    await keepHistory(request, context, facts, start)
     const found = await scan(facts)
     const copied = await copyCluster(request, { ...context, signal }, folder, found)
     events.emit('step', { text: 'Ending the backup on the server' })
-    const stop = await stopBackup(server, facts.version)
+    const stop = await stopBackup(server, facts.version, facts.walSegmentBytes)
     requireOneTimeline(start, stop)
     const shards = [
       ...copied,
@@ -107,6 +111,7 @@ export async function takeBackup(request: BackupRequest, context: BackupContext)
     const record = await storeRestoreText(storage, folder, draft)
     if (!request.standalone) await arrivalOfWal(request, { ...context, signal }, facts, start, stop)
     signal.throwIfAborted()
+    await lock.confirm()
     const committed = await storeRecord(storage, folder, record, now())
     for (const text of record.warnings) events.emit('warning', { text })
     await refreshCatalog(committed, context)
@@ -130,11 +135,44 @@ async function sweep(cluster: string, { repository, events }: BackupContext): Pr
   return loadCatalog(storage, cluster)
 }
 
-async function newBackupId(cluster: string, { repository, now }: BackupContext): Promise<string> {
-  for (let moment = now(); ; moment = new Date(moment.getTime() + 1000)) {
-    const id = backupId(moment, 'full')
-    if (!(await repository.storage.stat(backupRecordKey(cluster, id)))) return id
+/** Ids sort by time, and the newest counts most: a clock that was set back must not make a new backup the oldest. */
+async function newBackupId(catalog: Catalog, { repository, events, now }: BackupContext): Promise<string> {
+  const last = catalog.backups.at(-1)?.id
+  let moment = now()
+  if (last !== undefined && backupId(moment, 'full') <= last) {
+    const after = momentOfBackupId(last).getTime() + 1000
+    if (after - moment.getTime() > 60_000) {
+      events.emit('warning', {
+        text: `this host's clock is behind the last backup, ${last}; the new one is named to follow it`,
+      })
+    }
+    moment = new Date(after)
   }
+  for (; ; moment = new Date(moment.getTime() + 1000)) {
+    const id = backupId(moment, 'full')
+    if (!(await repository.storage.stat(backupRecordKey(catalog.cluster, id)))) return id
+  }
+}
+
+/**
+ * A server that was promoted before pgrecall was set up has archived its timeline's history elsewhere, or nowhere; without
+ * it no recovery on that timeline begins.
+ */
+async function keepHistory(
+  request: BackupRequest,
+  { repository, signal }: BackupContext,
+  facts: ServerFacts,
+  { timeline }: BackupStart,
+): Promise<void> {
+  const name = historyName(timeline)
+  if (timeline === 1 || (await repository.storage.stat(walKey(request.cluster, name)))) return
+  await pushWalFile({
+    path: join(facts.dataDirectory, 'pg_wal', name),
+    cluster: request.cluster,
+    repositories: [repository],
+    level: 1,
+    signal,
+  })
 }
 
 function scan(facts: ServerFacts): Promise<Scan> {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { type BackupSummary, BackupSummarySchema, readBackupRecord, summaryOf } from './backup-record.ts'
-import { FORMAT, readIdentity } from './identity.ts'
+import { FORMAT, readIdentity, requireRepository } from './identity.ts'
 import { backupRecordKey, backupsPrefix, catalogKey, isBackupId, walPrefix } from './layout.ts'
 import { type TimelineWal, walTimelines } from './wal-ranges.ts'
 
@@ -54,12 +54,15 @@ export async function loadCatalog(
     }
   }
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
+  const wal = await walTimelines(storage.list(walPrefix(cluster)), segmentBytes)
+  // A folder that is not mounted must not look like an empty repository.
+  if (!identity && backups.length + damaged.length + wal.length === 0) await requireRepository(storage)
   return {
     cluster,
     systemIdentifier: identity?.systemIdentifier,
     walSegmentBytes: segmentBytes,
     backups,
-    wal: await walTimelines(storage.list(walPrefix(cluster)), segmentBytes),
+    wal,
     damaged,
   }
 }

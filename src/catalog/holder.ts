@@ -10,8 +10,8 @@ export interface Holder {
   host: string
   pid: number
   /**
-   * Which table of processes `pid` is of, where the system has several: containers can share a host's name without
-   * seeing each other's processes.
+   * Which table of processes `pid` is of: containers, and hosts that were cloned, can share a name without seeing each
+   * other's processes. The kernel's boot id and the number of the namespace.
    */
   pidNamespace: string
   /** When the process began, in the kernel's ticks: a process id alone may be given to another process. */
@@ -71,7 +71,11 @@ export function parseHolder(bytes: Buffer | undefined): Holder | undefined {
 
 /** Empty where the system has no such thing. */
 async function pidNamespace(): Promise<string> {
-  return readlink('/proc/self/ns/pid').catch(() => '')
+  const [boot, table] = await Promise.all([
+    readFile('/proc/sys/kernel/random/boot_id', 'latin1').catch(() => ''),
+    readlink('/proc/self/ns/pid').catch(() => ''),
+  ])
+  return `${boot.trim()} ${table}`
 }
 
 /** Undefined when there is no such process; empty where the system does not tell when it began. */

@@ -44,6 +44,12 @@ export function isBackupId(name: string): boolean {
   return BACKUP_ID.test(name)
 }
 
+/** When a backup began, by its id; whole seconds. */
+export function momentOfBackupId(id: string): Date {
+  const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z/.exec(id) ?? []
+  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
+}
+
 /** The id of a backup that begins now. @param second the moment, whole seconds count */
 export function backupId(second: Date, type: string): string {
   return `${second.toISOString().replace(/[-:]|\.\d+/g, '')}-${type}`

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { PgrecallError } from '../errors.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { describeHolder, type Holder, newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
 import { locksPrefix } from './layout.ts'
@@ -12,6 +12,8 @@ import { locksPrefix } from './layout.ts'
 export interface Lock extends AsyncDisposable {
   /** Aborts when the lock is no longer ours: the work that it covers must stop. */
   readonly lost: AbortSignal
+  /** Looks once more, for just before a commit. @throws PgrecallError `busy` when the lock is no longer ours */
+  confirm(): Promise<void>
 }
 
 export interface LockOptions {
@@ -113,6 +115,7 @@ class HeldLock implements Lock {
   readonly #holder: Holder
   readonly #lost = new AbortController()
   readonly #timer: NodeJS.Timeout
+  readonly #onWarning: LockOptions['onWarning']
   #renewal: Promise<void> = Promise.resolve()
 
   constructor(storage: Storage, cluster: string, key: string, holder: Holder, options: LockOptions) {
@@ -120,6 +123,7 @@ class HeldLock implements Lock {
     this.#cluster = cluster
     this.#key = key
     this.#holder = holder
+    this.#onWarning = options.onWarning
     this.#timer = setInterval(() => {
       this.#renewal = this.#renewal
         .then(() => this.#renew(options.now()))
@@ -130,6 +134,10 @@ class HeldLock implements Lock {
     this.#timer.unref()
   }
 
+  async confirm(): Promise<void> {
+    if (!(await this.#isOurs())) throw lockWasBroken(this.#cluster)
+  }
+
   get lost(): AbortSignal {
     return this.#lost.signal
   }
@@ -137,11 +145,7 @@ class HeldLock implements Lock {
   async #renew(now: Date): Promise<void> {
     const locks = await readLocks(this.#storage, this.#cluster)
     if (!(await this.#isOurs()) || locks.some((entry) => entry.key > this.#key)) {
-      this.#lost.abort(
-        new PgrecallError('busy', `another host broke our lock of cluster "${this.#cluster}" and took it`, {
-          hint: 'this host could not renew the lock for minutes; run this again when the other one has ended',
-        }),
-      )
+      this.#lost.abort(lockWasBroken(this.#cluster))
       return
     }
     await this.#storage.put(this.#key, encode({ ...this.#holder, renewedAt: now.toISOString() }))
@@ -155,12 +159,21 @@ class HeldLock implements Lock {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     await this.#renewal
-    if (await this.#isOurs()) await this.#storage.remove(this.#key)
+    // One that stays behind is broken by the next; it must not hide how the work itself ended.
+    await this.#isOurs()
+      .then((isOurs) => (isOurs ? this.#storage.remove(this.#key) : undefined))
+      .catch((error) => this.#onWarning?.(`could not release the lock: ${reasonOf(error)}`))
   }
 }
 
 function pause(ms: number, { signal, pause: given }: LockOptions): Promise<unknown> {
   return given ? given(ms, signal) : wait(ms, undefined, signal && { signal })
+}
+
+function lockWasBroken(cluster: string): PgrecallError {
+  return new PgrecallError('busy', `another host broke our lock of cluster "${cluster}" and took it`, {
+    hint: 'this host could not renew the lock for minutes; run this again when the other one has ended',
+  })
 }
 
 const numberIn = (key: string) => Number.parseInt(key.slice(key.lastIndexOf('/') + 1), 10)

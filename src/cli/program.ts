@@ -99,7 +99,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('-j, --jobs <number>', 'how many workers copy side by side', wholeNumber(1, 64))
     .option('--compression <codec>', 'zstd:N, gzip:N or none')
 
-  add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".backups[].id"'])
+  add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".[].backups[].id"'])
 
   add('show', 'Show one backup with everything that is recorded of it', ['pgrecall show latest']).addArgument(
     new Argument('[id]', 'the backup').default('latest'),

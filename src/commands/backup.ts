@@ -9,6 +9,7 @@ export const run: Run = async ({ options }, context) => {
   const codec = parseCodec((options.compression as string | undefined) ?? config.backup.compression)
   if (typeof codec === 'string') throw new PgrecallError('usage', `--compression: ${codec}`)
   const repository = context.repositories()[0]!
+  await context.makeIfNew(repository)
   const begun = context.now()
   await using server = await context.connect()
   const record = await takeBackup(

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { checkServer } from '../backup/preflight.ts'
-import { claimIdentity, markRepository } from '../catalog/identity.ts'
+import { claimIdentity } from '../catalog/identity.ts'
 import { walKey } from '../catalog/layout.ts'
 import { paint } from '../cli/terminal.ts'
 import { EXIT_CODES, PgrecallError, reasonOf } from '../errors.ts'
@@ -39,7 +39,8 @@ export const run: Run = async ({ options }, context) => {
   if (configured) {
     for (const { name, storage } of context.repositories()) {
       await attempt(`repository "${name}"`, async () => {
-        await markRepository(storage)
+        await context.makeIfNew({ name, storage })
+        await storage.sweep()
         return { text: `${storage.location} can be written`, value: true }
       })
     }

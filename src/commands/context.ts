@@ -29,6 +29,11 @@ export interface CommandContext {
   cluster(): { name: string; config: ClusterConfig }
   /** The cluster's repositories, or the one that `--repository` names. @throws PgrecallError `config` */
   repositories(): Repository[]
+  /**
+   * Makes a repository whose folder does not exist yet; one that exists must be a repository already, since it may be
+   * where a disk is not mounted. @throws PgrecallError `repository`
+   */
+  makeIfNew(repository: Repository): Promise<void>
   /** Makes a folder that is to be a repository; as root, it is given to `owner`. */
   makeLocalRepository(path: string, owner: { uid: number; gid: number } | undefined): Promise<Storage>
   /** How to reach the cluster's server. @throws PgrecallError `config` or `connection` */

@@ -1,7 +1,8 @@
-import { access, chown, mkdir, rename, stat, writeFile } from 'node:fs/promises'
+import { access, chown, mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { stringify } from 'yaml'
 import { claimIdentity, markRepository } from '../catalog/identity.ts'
+import { REPOSITORY_MARKER } from '../catalog/layout.ts'
 import { parseConfig } from '../config/load.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { quoteForRestoreCommand } from '../postgres/recovery-settings.ts'
@@ -17,6 +18,7 @@ export const run: Run = async ({ options }, context) => {
   const owner = facts ? await stat(facts.dataDirectory) : undefined
   const path = resolve(context.cwd, (options.path as string | undefined) ?? defaultPath(context))
 
+  await requireUsable(path)
   const storage = await context.makeLocalRepository(path, owner && { uid: owner.uid, gid: owner.gid })
   const { created } = await markRepository(storage)
   if (facts) await claimIdentity(storage, 'main', facts)
@@ -66,6 +68,15 @@ async function requireFree(file: string, force: boolean): Promise<void> {
   if (!exists || force) return
   throw new PgrecallError('refused', `${file} exists already`, {
     hint: 'edit it, write elsewhere with --output, or replace it with --force',
+  })
+}
+
+/** A folder that holds other things is not turned into a repository. */
+async function requireUsable(path: string): Promise<void> {
+  const names: string[] = await readdir(path).catch(() => [])
+  if (names.length === 0 || names.includes(REPOSITORY_MARKER)) return
+  throw new PgrecallError('refused', `${path} is not empty, and no repository`, {
+    hint: 'choose another folder with --path; it is made if it does not exist',
   })
 }
 

@@ -22,6 +22,8 @@ export function connectionFor(
   return {
     database: env.PGDATABASE || 'postgres',
     user: connection.user ?? (env.PGUSER || ownName()),
+    ...(env.PGHOST && { host: env.PGHOST }),
+    ...(env.PGPORT && { port: portOf(env.PGPORT) }),
     ...place,
     ...withoutUndefined({ ...connection, password }),
   }
@@ -52,6 +54,14 @@ function localPlace(
   }
   const [server] = servers
   return server ? { host: server.host, port: server.port } : { host: 'localhost' }
+}
+
+function portOf(text: string): number {
+  const port = Number(text)
+  if (/^\d{1,5}$/.test(text) && port > 0 && port < 65_536) return port
+  throw new PgrecallError('config', `PGPORT is "${text}", which is no port`, {
+    hint: 'set it to a number such as 5432',
+  })
 }
 
 function readPassword(file: string): string {

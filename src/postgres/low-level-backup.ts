@@ -1,5 +1,6 @@
 import { type Lsn, lsn } from './lsn.ts'
 import type { Server } from './server.ts'
+import { lastSegmentNumber, segmentName } from './wal-file.ts'
 
 /** Where a backup begins. */
 export interface BackupStart {
@@ -52,7 +53,7 @@ export async function startBackup(
 /**
  * Ends the backup. It does not wait for the archiver: whether the WAL is in the repository is for us to see.
  */
-export async function stopBackup(server: Server, version: number): Promise<BackupStop> {
+export async function stopBackup(server: Server, version: number, segmentBytes: number): Promise<BackupStop> {
   const call = version >= 150_000 ? 'pg_backup_stop(false)' : 'pg_stop_backup(false, false)'
   const row = await server.one<{ position: string; labelfile: string }>(
     `SELECT lsn::text AS position, labelfile FROM ${call}`,
@@ -65,9 +66,12 @@ export async function stopBackup(server: Server, version: number): Promise<Backu
     `SELECT pg_walfile_name($1) AS file, ${ISO_NOW} AS time, ${snapshot}::text AS xmin`,
     [row.position],
   )
+  // From 17 on, a position on a boundary belongs to the next segment there, which is not needed and does not come.
+  const timeline = Number.parseInt(after.file.slice(0, 8), 16)
+  const walFile = segmentName(timeline, lastSegmentNumber(lsn(row.position), segmentBytes), segmentBytes)
   return {
     lsn: lsn(row.position),
-    walFile: after.file,
+    walFile,
     time: after.time,
     xmin: after.xmin,
     backupLabel: row.labelfile,

@@ -40,7 +40,7 @@ export function segmentNumber(position: Lsn, segmentBytes: number): bigint {
 
 /**
  * The number of the last segment that is needed to replay up to `position`: a position exactly on a boundary
- * belongs to the segment before it, as in `pg_walfile_name`.
+ * belongs to the segment before it, as in `pg_walfile_name` up to 16.
  */
 export function lastSegmentNumber(position: Lsn, segmentBytes: number): bigint {
   return position === 0n ? 0n : (position - 1n) / BigInt(segmentBytes)

@@ -81,7 +81,10 @@ async function inspectDataDirectory(
   // Without pg_control nothing of a cluster's life can be in there: it is what an interrupted restore left.
   const isUnfinished = names.includes(MARKER) || (await exists(join(path, CONTROL_ASIDE)))
   if (isUnfinished && !(await exists(join(path, CONTROL)))) {
-    return { folder: { path, remove: names }, unfinished: await placesIn(path) }
+    return {
+      folder: { path, remove: names.filter((name) => name !== 'lost+found') },
+      unfinished: await placesIn(path),
+    }
   }
   const others = names.filter((name) => name !== 'lost+found')
   if (others.length === 0) return { folder: { path, remove: [] }, unfinished: [] }
@@ -151,9 +154,7 @@ export async function prepareTargets(
   const marker = { backup: plan.backup.id, tablespaces: plan.tablespaces.map((space) => space.to) }
   await writeFileFor(join(plan.dataDirectory, MARKER), `${JSON.stringify(marker)}\n`, owner)
   await syncFolder(plan.dataDirectory)
-  await rm(join(plan.dataDirectory, CONTROL), { force: true })
-  // A power cut must not bring pg_control back over files that are gone.
-  if (await exists(join(plan.dataDirectory, 'global'))) await syncFolder(join(plan.dataDirectory, 'global'))
+  await removeControlFile(plan.dataDirectory)
   for (const { path, remove } of targets) {
     for (const name of remove) {
       if (name !== MARKER) await rm(fsPath(join(path, name)), { recursive: true, force: true })
@@ -164,6 +165,14 @@ export async function prepareTargets(
   for (const { oid, to } of plan.tablespaces) await symlink(to, join(plan.dataDirectory, 'pg_tblspc', oid))
 }
 
+/** Synced, so that a power cut does not bring it back over files that are gone. A link in its folder's place is no folder. */
+async function removeControlFile(dataDirectory: string): Promise<void> {
+  const folder = join(dataDirectory, 'global')
+  if (!(await lstat(folder).catch(() => undefined))?.isDirectory()) return
+  await rm(join(dataDirectory, CONTROL), { force: true })
+  await syncFolder(folder)
+}
+
 /** Puts `pg_control` in its place, as the very last: from here on the server can start. */
 export async function finishTarget(dataDirectory: string): Promise<void> {
   await rm(join(dataDirectory, MARKER), { force: true })
@@ -172,9 +181,10 @@ export async function finishTarget(dataDirectory: string): Promise<void> {
   await syncFolder(join(dataDirectory, 'global'))
 }
 
-/** Writes a small file durably, for the server to read. */
+/** Writes a small file durably, for the server to read: a new one, never through what lies there under its name. */
 export async function writeFileFor(path: string, content: string | Buffer, owner: Owner): Promise<void> {
-  const handle = await open(path, 'w', 0o600)
+  await rm(path, { force: true })
+  const handle = await open(path, 'wx', 0o600)
   try {
     if (owner) await handle.chown(owner.uid, owner.gid)
     await handle.writeFile(content)

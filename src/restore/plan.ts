@@ -1,7 +1,11 @@
 import type { BackupRecord, BackupSummary } from '../catalog/backup-record.ts'
 import { PgrecallError } from '../errors.ts'
 import { formatLsn, type Lsn, lsn } from '../postgres/lsn.ts'
-import { type RecoverySettings, recoverySettings } from '../postgres/recovery-settings.ts'
+import {
+  type RecoverySettings,
+  type RecoveryTarget,
+  recoverySettings,
+} from '../postgres/recovery-settings.ts'
 import type { TimelineHistory } from '../postgres/timeline-history.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { describeTarget, formatMoment, momentOf, recoveryTargetOf, type Target } from './target.ts'
@@ -175,8 +179,8 @@ export function makePlan(input: {
     settings: recoverySettings({
       majorVersion: Math.floor(backup.postgres.version / 10_000),
       restoreCommand: input.restoreCommand,
-      target: recoveryTargetOf(target),
-      exclusive: question.exclusive,
+      target: placedTarget(target, evidence),
+      exclusive: question.exclusive && target.kind !== 'name',
       action: question.action,
       timeline: question.timeline,
       standby: question.standby,
@@ -249,6 +253,16 @@ function recoversTo(target: Target, backup: BackupRecord, evidence: Evidence): s
   if (target.kind === 'immediate') return formatMoment(momentOf(backup.stop.time))
   if (target.kind === 'end') return formatMoment(evidence.lastMoment ?? momentOf(backup.stop.time))
   return undefined
+}
+
+/**
+ * A restore point's name can occur more than once, and the server stops at the first: it is told the place of the one
+ * that the plan is about.
+ */
+function placedTarget(target: Target, { found }: Evidence): RecoveryTarget {
+  return target.kind === 'name' && found !== undefined
+    ? { kind: 'lsn', lsn: formatLsn(found) }
+    : recoveryTargetOf(target)
 }
 
 /** Each tablespace's new place: what `--tablespace OLD=NEW` says, by location, name or oid. */

@@ -81,7 +81,7 @@ async function prepareFrom(
   if (!backup)
     throw new PgrecallError('absent', `backup ${summary.id} was removed while the restore was planned`)
   return makePlan({
-    question: { ...question, timeline: timelineSetting(catalog, question) },
+    question: { ...question, timeline: timelineSetting(path, question) },
     repository: repository.name,
     backup,
     path,
@@ -150,14 +150,12 @@ function requireOwnWal(catalog: Catalog, timeline: number): void {
   })
 }
 
-/** What the server is told: it must not choose a newer timeline than the plan, which has no WAL. */
+/** What the server is told: just the timeline that the plan is about, unless it is to follow as a standby. */
 function timelineSetting(
-  catalog: Catalog,
+  path: TimelineHistory,
   { timeline, standby }: RestoreQuestion,
 ): RestoreQuestion['timeline'] {
-  const newest = newestTimeline(catalog)
-  const hasEmpty = catalog.wal.some((entry) => entry.timeline > newest)
-  return timeline === 'latest' && hasEmpty && !standby ? newest : timeline
+  return standby && timeline === 'latest' ? 'latest' : path.at(-1)!.timeline
 }
 
 /**

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { decode, methodOf } from '../archive/codec.ts'
 import { nameFromBytes } from '../archive/file-name.ts'
-import { backupPrefix } from '../catalog/layout.ts'
+import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { pinBackup } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
@@ -59,6 +59,7 @@ export async function restoreCluster(
   context: RestoreContext,
 ): Promise<RestoreResult> {
   await using _pin = await pinWhileReading(plan, context)
+  await requireObjects(plan, context)
   const manifest = await fetchManifest(plan, context)
   const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, context.isRoot)
   return await sayWhere(plan, () => fill(plan, targets, manifest, owner, context))
@@ -108,6 +109,25 @@ async function pinWhileReading(plan: RestorePlan, context: RestoreContext): Prom
       text: `the backup could not be pinned, so a retention that runs now may remove it: ${reasonOf(error)}`,
     })
     return { async [Symbol.asyncDispose]() {} }
+  }
+}
+
+/** Nothing that is there is given up before it is seen that everything that replaces it is stored. */
+async function requireObjects(
+  { backup }: RestorePlan,
+  { repository: { storage } }: RestoreContext,
+): Promise<void> {
+  const record = await storage.stat(backupRecordKey(backup.cluster, backup.id))
+  if (!record)
+    throw new PgrecallError('absent', `backup ${backup.id} was removed while the restore was planned`)
+  for (const { name, bytes } of backup.objects) {
+    const key = backupPrefix(backup.cluster, backup.id) + name
+    const stored = await storage.stat(key)
+    if (stored?.bytes === bytes || name === 'RESTORE.txt' || name.startsWith('index.jsonl')) continue
+    const what = stored ? `has ${stored.bytes} bytes instead of ${bytes}` : 'is missing from the repository'
+    throw new PgrecallError('damaged', `object ${key} of the backup is damaged: it ${what}`, {
+      hint: 'restore from another repository or from another backup; nothing was written',
+    })
   }
 }
 

@@ -61,10 +61,11 @@ function isZombie(pid: number): boolean {
   }
 }
 
-/** Containers can share a host's name without seeing each other's processes; the namespace tells them apart. */
+/** Containers, and cloned hosts, can share a name without seeing each other's processes; kernel and namespace tell. */
 function processTable(): string {
   try {
-    return `${hostname()}+${readlinkSync('/proc/self/ns/pid').replace(/\D/g, '')}`
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
+    return `${hostname()}+${boot}+${readlinkSync('/proc/self/ns/pid').replace(/\D/g, '')}`
   } catch {
     return hostname()
   }

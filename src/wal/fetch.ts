@@ -2,7 +2,7 @@ import { open, rename, rm } from 'node:fs/promises'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
-import { readArchivedFile } from './read.ts'
+import { ArchiveHole, readArchivedFile } from './read.ts'
 
 export interface FetchRequest {
   /** PostgreSQL's `%f`. */
@@ -11,6 +11,8 @@ export interface FetchRequest {
   destination: string
   cluster: string
   repositories: readonly Repository[]
+  /** Whether a hole in the archive at this segment is no harm, since the server has the segment itself. */
+  isHoleFilled: boolean
   /** How long to wait before each further try when no repository gives an answer. */
   retryDelaysMs: readonly number[]
   signal?: AbortSignal
@@ -48,7 +50,7 @@ async function fetchOnce(request: FetchRequest): Promise<string | undefined> {
       await place(plain, request.destination)
       return repository.name
     } catch (error) {
-      failure ??= error
+      if (!(request.isHoleFilled && error instanceof ArchiveHole)) failure ??= error
     }
   }
   if (failure) throw failure

@@ -15,6 +15,13 @@ import { describeSegmentMismatch } from '../postgres/wal-page.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { decodeWalFile } from './stored-file.ts'
 
+/** Later WAL of a timeline is stored, and this segment is not. */
+export class ArchiveHole extends PgrecallError {
+  constructor(message: string, options: { hint: string }) {
+    super('damaged', message, options)
+  }
+}
+
 /**
  * One file out of the archive, checked: its SHA-256, and that a segment is the one that its name says.
  * @returns undefined when it is certain that the repository does not have it
@@ -77,8 +84,7 @@ async function requireCertainAbsence(
     )
   }
   if (file.kind === 'history' && (await hasSegments(storage, cluster, file))) {
-    throw new PgrecallError(
-      'damaged',
+    throw new ArchiveHole(
       `the archive in repository "${repositoryName}" has WAL of timeline ${file.timeline}, but ${file.name} is missing`,
       { hint: 'take the file from another repository or from the pg_wal of a server on that timeline' },
     )
@@ -115,7 +121,8 @@ async function isInHole(
   const first = await firstKey(storage, prefix, isSegment)
   if (first !== undefined && first < key) return true
   const history = await readObject(storage, walKey(cluster, historyName(file.timeline)))
-  if (!history) return false
+  // The first timeline began before anything that can be asked for: retention removed it, or it never arrived.
+  if (!history) return true
   const stretch = parseHistory(decodeWalFile(history).toString('utf8'), file.timeline).at(-1)!
   return numberOf(file, segmentBytes) >= segmentNumber(stretch.begin, segmentBytes)
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type BackupRecord, encodeBackupRecord, readBackupRecord } from '../../src/catalog/backup-record.ts'
 import { debrisOf, loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
-import { claimIdentity } from '../../src/catalog/identity.ts'
+import { claimIdentity, markRepository } from '../../src/catalog/identity.ts'
 import { removeBackup } from '../../src/catalog/remove-backup.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject, type Storage } from '../../src/storage/storage.ts'
@@ -49,7 +49,9 @@ test('shows the backups, oldest first, and the WAL', async () => {
   expect(catalog.backups[0]).not.toHaveProperty('objects')
 })
 
-test('is empty where nothing was stored', async () => {
+test('is empty where nothing was stored, and an error where no repository is: the folder may not be mounted', async () => {
+  await expect(loadCatalog(storage, 'other')).rejects.toMatchObject({ kind: 'repository' })
+  await markRepository(storage)
   expect(await loadCatalog(storage, 'other')).toEqual({
     cluster: 'other',
     systemIdentifier: undefined,

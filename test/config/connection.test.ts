@@ -32,10 +32,12 @@ describe('the connection', () => {
     const env = { PGHOST: 'other', PGPORT: '1', PGUSER: 'other', PGDATABASE: 'other' }
     expect(connectionFor(configured, env, () => expect.fail('not asked'))).toEqual(configured)
     expect(connectionFor({}, env, () => expect.fail('not asked'))).toMatchObject({
+      host: 'other',
+      port: 1,
       user: 'other',
       database: 'other',
     })
-    expect(connectionFor({}, env, () => [])).not.toHaveProperty('host')
+    expect(() => connectionFor({}, { PGPORT: 'abc' }, () => [])).toThrow('PGPORT is "abc", which is no port')
   })
 
   test('is a URI as it is', () => {
