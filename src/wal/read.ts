@@ -84,14 +84,14 @@ async function requireCertainAbsence(
     )
   }
   if (file.kind === 'history' && (await hasSegments(storage, cluster, file))) {
-    throw new ArchiveHole(
+    throw new PgrecallError(
+      'damaged',
       `the archive in repository "${repositoryName}" has WAL of timeline ${file.timeline}, but ${file.name} is missing`,
       { hint: 'take the file from another repository or from the pg_wal of a server on that timeline' },
     )
   }
   if (file.kind === 'segment' && (await isInHole(storage, cluster, file, identity.walSegmentBytes))) {
-    throw new PgrecallError(
-      'damaged',
+    throw new ArchiveHole(
       `the archive in repository "${repositoryName}" has a hole: ${file.name} is missing, later segments of its timeline are there`,
       { hint: 'take the segment from another repository, or restore to a moment before it' },
     )

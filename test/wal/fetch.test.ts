@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { copyFile, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Lab } from '../lab/lab.ts'
@@ -79,6 +79,22 @@ describe.skipIf(!findPrograms() && !process.env.CI)('wal-fetch', () => {
     await rename(`${a}.aside`, b)
     expect(await codesFor(segments[0]!)).toMatchObject({ recovery: 200, standby: 1 })
     expect(await codesFor(segments[1]!)).toMatchObject({ recovery: 200, standby: 1 })
+  })
+
+  test('does not take WAL that was removed from the beginning for the end, unless the server has it itself', async () => {
+    await rm(objectOf(lab, segments[0]!))
+    expect(await codesFor(segments[0]!)).toMatchObject({ recovery: 200, standby: 1 })
+    const own = await lab.scratch.folder(`own-${segments[0]}`)
+    await mkdir(join(own, 'pg_wal'), { recursive: true })
+    const original = join(lab.cluster.dataDirectory, 'pg_wal', segments[0]!)
+    const ask = async () =>
+      (await lab.pgrecall(['wal-fetch', segments[0]!, 'pg_wal/RECOVERYXLOG'], { cwd: own, user: 'self' }))
+        .exitCode
+    expect(await ask()).toBe(200)
+    await copyFile(original, join(own, 'pg_wal', segments[0]!))
+    expect(await ask()).toBe(1)
+    await truncate(join(own, 'pg_wal', segments[0]!), 100)
+    expect(await ask()).toBe(200)
   })
 
   test("knows a hole at a timeline's beginning, and a missing history, from the WAL before it", async () => {
