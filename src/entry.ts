@@ -4,7 +4,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * The first file that Node reads. It turns the compile cache on, then loads the rest, which is a third faster with it.
+ * The first file that Node reads. It turns the compile cache on, then loads the rest, which is faster with it.
  * The cache lies in a folder that is ours alone: what is in it is executed.
  */
 function useCompileCache(): void {
@@ -15,7 +15,7 @@ function useCompileCache(): void {
     const isOurs = facts.isDirectory() && facts.uid === process.getuid?.() && (facts.mode & 0o022) === 0
     if (isOurs) enableCompileCache(folder)
   } catch {
-    // Without a home, or with a read-only one, starting takes some milliseconds more.
+    // Without a home, or with a read-only one, starting takes a little longer.
   }
 }
 

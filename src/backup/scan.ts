@@ -27,7 +27,7 @@ export interface Scan {
   warnings: string[]
 }
 
-/** Written by us, last and whole; see control-shard.ts. */
+/** Written by us, last and whole; see closing-objects.ts. */
 export const CONTROL_FILE = 'global/pg_control'
 
 /** A symbolic link here would hide part of the cluster from the copy; elsewhere one is skipped, as PostgreSQL does. */

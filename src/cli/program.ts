@@ -123,7 +123,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--xid <id>', 'recover to the end of a transaction')
     .option('--name <name>', 'recover to a restore point')
     .option('--immediate', 'recover only until the backup is consistent')
-    .option('--exclusive', 'stop just before the target instead of just after it')
+    .option('--exclusive', 'stop just before the --time, --lsn or --xid instead of just after it')
     .addOption(
       new Option('--target-action <action>', 'what the server does at the target')
         .choices(['pause', 'promote', 'shutdown'])

@@ -61,6 +61,16 @@ function questionOf(id: string | undefined, options: Record<string, unknown>): R
       hint: 'give one of --time, --lsn, --xid, --name and --immediate',
     })
   }
+  const target: Target = targets[0] ?? { kind: 'end' }
+  if (options.exclusive && !['time', 'lsn', 'xid'].includes(target.kind)) {
+    throw new PgrecallError(
+      'usage',
+      '--exclusive stops just before a target, and this restore has none that it can stop before',
+      {
+        hint: 'give it with --time, --lsn or --xid, or leave it out',
+      },
+    )
+  }
   const timeline = options.targetTimeline as string
   if (!/^(?:latest|current|[1-9]\d{0,8})$/.test(timeline)) {
     throw new PgrecallError('usage', `--target-timeline "${timeline}" is no timeline`, {
@@ -69,7 +79,7 @@ function questionOf(id: string | undefined, options: Record<string, unknown>): R
   }
   return {
     backup: id === undefined || id === 'latest' ? undefined : id,
-    target: targets[0] ?? { kind: 'end' },
+    target,
     exclusive: options.exclusive === true,
     action: options.targetAction as 'pause' | 'promote' | 'shutdown',
     timeline: timeline === 'latest' || timeline === 'current' ? timeline : Number(timeline),

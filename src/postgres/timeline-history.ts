@@ -46,20 +46,6 @@ export function parseHistory(text: string, timeline: number): TimelineHistory {
 }
 
 /**
- * Whether a position of a timeline lies on a history: everything in the WAL before it is on the way to the history's
- * own timeline. The position of a switch lies on both timelines, as nothing of the old one comes after it.
- * @param position where a backup ended, for instance
- */
-export function timelineContains(history: TimelineHistory, timeline: number, position: Lsn): boolean {
-  const stretch = history.find((entry) => entry.timeline === timeline)
-  return (
-    stretch !== undefined &&
-    stretch.begin <= position &&
-    (stretch.end === undefined || position <= stretch.end)
-  )
-}
-
-/**
  * A recovery along timeline 2 that stops before 2 began makes a timeline 3 whose file says: left 1 at 0/5000000, left
  * 2 at 0/4000000. That is no fault. The way leads over 1 to 0/4000000, and the stretch of 2 is empty.
  */

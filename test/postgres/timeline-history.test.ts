@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { lsn } from '../../src/postgres/lsn.ts'
-import { parseHistory, timelineContains } from '../../src/postgres/timeline-history.ts'
+import { parseHistory } from '../../src/postgres/timeline-history.ts'
 
 const FILE = `1\t0/5000028\tno recovery target specified
 
@@ -53,17 +53,4 @@ test.each([
       message: expect.stringContaining(`0000000${timeline}.history`),
     }),
   )
-})
-
-test.each([
-  [1, '0/1', true],
-  [1, '0/5000028', true],
-  [1, '0/5000029', false],
-  [2, '0/6000000', false],
-  [3, '0/5000027', false],
-  [3, '0/5000028', true],
-  [3, '0/9000000', true],
-  [4, 'FFFF/FFFFFFFF', true],
-])('a position of timeline %i at %s is on the way: %s', (timeline, position, isOnTheWay) => {
-  expect(timelineContains(parseHistory(FILE, 4), timeline, lsn(position))).toBe(isOnTheWay)
 })

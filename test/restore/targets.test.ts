@@ -147,6 +147,15 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a recovery to a target', ()
       expect(existsSync(directory)).toBe(false)
     })
 
+    test('when it is to stop before something that it does not name', async () => {
+      for (const args of [[], ['--immediate'], ['--name', 'after three']]) {
+        expect(await failureOf(lab, ['restore', ...args, '--exclusive'])).toMatchObject({
+          exitCode: 2,
+          kind: 'usage',
+        })
+      }
+    })
+
     test('when it is after the last commit, with a hint that leads to that commit', async () => {
       const failure = await failureOf(lab, ['restore', '--time', '2100-01-01 00:00:00+00'])
       const [, lsn] = /--lsn ([0-9A-F]+\/[0-9A-F]+)/.exec(failure.hint ?? '') ?? []
