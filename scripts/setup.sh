@@ -99,7 +99,15 @@ find_server() {
 
 missing=
 find_server || missing=postgresql
-if [ "$purpose" = test ] && ! command -v zstd >/dev/null 2>&1; then missing="${missing:+$missing }zstd"; fi
+# Debian's package of each program that tests run. Only root can mount the file systems that two of them make.
+needs() { command -v "$1" >/dev/null 2>&1 || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 || missing="${missing:+$missing }$2"; }
+if [ "$purpose" = test ]; then
+  needs zstd zstd
+  if [ "$(id -u)" = 0 ]; then
+    needs mkfs.btrfs btrfs-progs
+    needs mkfs.xfs xfsprogs
+  fi
+fi
 [ -n "$missing" ] || exit 0
 
 # Debian makes and starts a "main" cluster with the first server package, unless this setting says otherwise.

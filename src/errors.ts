@@ -21,6 +21,7 @@ export const EXIT_CODES = {
     meaning: 'the operation began and did not complete; what it left is invisible and swept',
   },
   problems: { code: 12, meaning: 'a check found problems' },
+  pages: { code: 13, meaning: 'pages of the cluster do not fit their checksums' },
   internal: { code: 70, meaning: 'a bug in pgrecall' },
   interrupted: { code: 130, meaning: 'stopped by a signal' },
   stopRecovery: {

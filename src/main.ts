@@ -238,6 +238,25 @@ async function buildContext(
       await storage.create(owner)
       return storage
     },
+    snapshots: async () => {
+      const { openSnapshots } = await import('./snapshot/open.ts')
+      const { programRunner } = await import('./snapshot/run.ts')
+      const { isEmptiedFolder } = await import('./postgres/data-directory.ts')
+      const { name, config } = cluster()
+      if (!config.backup.snapshot) {
+        throw new PgrecallError(
+          'config',
+          `it is not configured how snapshots of cluster "${name}" are made`,
+          {
+            hint: 'set clusters.<name>.backup.snapshot.provider: btrfs, zfs, lvm, reflink or commands; see docs/snapshots.md',
+          },
+        )
+      }
+      return openSnapshots(config.backup.snapshot, {
+        run: programRunner(env.PATH),
+        isEmptied: isEmptiedFolder,
+      })
+    },
     connection,
     connect: async () => (await import('./postgres/server.ts')).Server.connect(await connection()),
   }

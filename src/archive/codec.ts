@@ -7,12 +7,17 @@ import {
   zstdCompressSync,
   zstdDecompressSync,
 } from 'node:zlib'
+import { PendingBytes } from './pending-bytes.ts'
 
 /** How objects are compressed: a method with its level, or not at all. */
 export type Codec = { method: 'zstd' | 'gzip'; level: number } | { method: 'none' }
 
 /** The largest decoded frame that is believed; ours hold 4 to 16 MiB, so more is damage or malice. */
 const MAX_FRAME_BYTES = 64 * 1024 * 1024
+/** What is expected of a frame that does not tell its size. */
+const USUAL_FRAME_BYTES = 4 * 1024 * 1024
+/** The largest memory that Node's buffers share between them (`Buffer.poolSize`), and more. */
+const SHARED_BYTES = 256 * 1024
 
 const LEVELS = { zstd: { min: 1, max: 19, usual: 1 }, gzip: { min: 1, max: 9, usual: 6 } }
 
@@ -76,19 +81,41 @@ export function compressFrame(codec: Codec, plain: Buffer): Buffer {
   }
 }
 
-/** Decodes exactly one zstd frame. @throws when it is damaged or larger than 64 MiB */
+/**
+ * Decodes exactly one zstd frame. Where the frame tells its content's size, as ours do, its memory is taken once.
+ * @throws when it is damaged or larger than 64 MiB
+ */
 export function decompressFrame(frame: Buffer): Buffer {
-  return zstdDecompressSync(frame, { chunkSize: 4 * 1024 * 1024, maxOutputLength: MAX_FRAME_BYTES })
+  return zstdDecompressSync(frame, {
+    // A little more than the content: zlib takes a second piece of memory as soon as the first is full.
+    chunkSize: Math.min(contentBytes(frame) ?? USUAL_FRAME_BYTES, MAX_FRAME_BYTES) + 64,
+    maxOutputLength: MAX_FRAME_BYTES,
+  })
 }
 
 /**
- * Decodes a stored stream as it arrives.
+ * Gives back the memory of a frame, compressed or decoded here, that nobody reads any more. Left to the garbage
+ * collector, megabytes would pile up that it does not see, and each frame would need fresh pages of the kernel.
+ */
+export function releaseMemory(bytes: Buffer): void {
+  // Small buffers share their memory with others.
+  if (bytes.buffer.byteLength > SHARED_BYTES && bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0)
+}
+
+/**
+ * Decodes a stored stream as it arrives. A piece is valid until the next one is asked for: then its memory is reused.
  * @throws Error when the bytes are damaged or end in the middle
  */
 export async function* decode(method: Codec['method'], stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
   if (method === 'none') yield* stored
   else if (method === 'gzip') yield* gunzip(stored)
-  else for await (const frame of splitFrames(stored)) yield decompressFrame(frame)
+  else {
+    for await (const frame of splitFrames(stored)) {
+      const plain = decompressFrame(frame)
+      yield plain
+      releaseMemory(plain)
+    }
+  }
 }
 
 async function* gunzip(stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
@@ -103,31 +130,30 @@ async function* gunzip(stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
 
 /**
  * Cuts a stream of zstd frames into the frames, without the skippable ones. A frame is valid until the next one is
- * asked for: all of them pass through one buffer, which only grows.
+ * asked for: all of them pass through one buffer, which only grows. As a chunk is copied there at once, the next one is
+ * on its way while the frames of this one are decoded.
  */
 async function* splitFrames(stored: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
-  let buffer = Buffer.alloc(0)
-  let used = 0
-  for await (const chunk of stored) {
-    if (used + chunk.length > buffer.length) {
-      const larger = Buffer.allocUnsafe(Math.max(2 * buffer.length, used + chunk.length))
-      buffer.copy(larger, 0, 0, used)
-      buffer = larger
+  const chunks = stored[Symbol.asyncIterator]()
+  const pending = new PendingBytes()
+  try {
+    for (let next = await chunks.next(); !next.done; ) {
+      pending.append(next.value)
+      const coming = chunks.next()
+      // It is awaited below, unless something fails before.
+      coming.catch(() => {})
+      for (let frame = measureFrame(pending.bytes); frame; frame = measureFrame(pending.bytes)) {
+        if (!frame.skippable) yield pending.bytes.subarray(0, frame.bytes)
+        pending.remove(frame.bytes)
+      }
+      if (pending.bytes.length > MAX_FRAME_BYTES + MAX_FRAME_BYTES / 64)
+        throw new Error('a compressed frame is larger than any that pgrecall writes')
+      next = await coming
     }
-    used += chunk.copy(buffer, used)
-    let at = 0
-    for (;;) {
-      const frame = measureFrame(buffer.subarray(at, used))
-      if (!frame) break
-      if (!frame.skippable) yield buffer.subarray(at, at + frame.bytes)
-      at += frame.bytes
-    }
-    buffer.copyWithin(0, at, used)
-    used -= at
-    if (used > 2 * MAX_FRAME_BYTES)
-      throw new Error('a compressed frame is larger than any that pgrecall writes')
+    if (pending.bytes.length > 0) throw new Error('the compressed data ends in the middle of a frame')
+  } finally {
+    await chunks.return?.()
   }
-  if (used > 0) throw new Error('the compressed data ends in the middle of a frame')
 }
 
 /**
@@ -143,10 +169,8 @@ export function measureFrame(bytes: Buffer): { bytes: number; skippable: boolean
     return bytes.length >= length ? { bytes: length, skippable: true } : undefined
   }
   if (magic !== 0xfd2fb528) throw new Error('the bytes are no zstd data')
-  const descriptor = bytes[4]!
-  const singleSegment = (descriptor & 0x20) !== 0
-  const contentSizeBytes = [singleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6]!
-  let at = 5 + (singleSegment ? 0 : 1) + [0, 1, 2, 4][descriptor & 3]! + contentSizeBytes
+  const { headerBytes, checksumBytes } = readFrameHeader(bytes)
+  let at = headerBytes
   for (let last = false; !last; ) {
     if (at + 3 > bytes.length) return undefined
     const header = bytes.readUIntLE(at, 3)
@@ -154,6 +178,23 @@ export function measureFrame(bytes: Buffer): { bytes: number; skippable: boolean
     last = (header & 1) === 1
     at += 3 + (isRle ? 1 : header >> 3)
   }
-  if ((descriptor & 4) !== 0) at += 4
+  at += checksumBytes
   return bytes.length >= at ? { bytes: at, skippable: false } : undefined
+}
+
+/** @see https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1 */
+function readFrameHeader(bytes: Buffer) {
+  const descriptor = bytes[4]!
+  const isSingleSegment = (descriptor & 0x20) !== 0
+  const sizeAt = 5 + (isSingleSegment ? 0 : 1) + [0, 1, 2, 4][descriptor & 3]!
+  const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6]!
+  return { sizeAt, sizeBytes, headerBytes: sizeAt + sizeBytes, checksumBytes: (descriptor & 4) !== 0 ? 4 : 0 }
+}
+
+/** The size of the content, when the frame tells it. */
+function contentBytes(frame: Buffer): number | undefined {
+  const { sizeAt, sizeBytes } = readFrameHeader(frame)
+  if (sizeBytes === 0 || frame.length < sizeAt + sizeBytes) return undefined
+  if (sizeBytes === 8) return Number(frame.readBigUInt64LE(sizeAt))
+  return frame.readUIntLE(sizeAt, sizeBytes) + (sizeBytes === 2 ? 256 : 0)
 }

@@ -1,45 +1,40 @@
 import { createHash } from 'node:crypto'
-import { lstat } from 'node:fs/promises'
 import { type Codec, codecSuffix, compressFrame } from '../archive/codec.ts'
 import { nameToBytes } from '../archive/file-name.ts'
-import { FRAME_BYTES, type ShardWriter } from '../archive/shard-writer.ts'
+import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import { type BackupObject, type BackupRecord, encodeBackupRecord } from '../catalog/backup-record.ts'
-import type { BackupStart, BackupStop } from '../postgres/low-level-backup.ts'
+import { PgrecallError } from '../errors.ts'
 import { type ManifestFile, writeManifest } from '../postgres/manifest.ts'
-import type { ServerFacts } from '../postgres/server.ts'
 import type { Storage } from '../storage/storage.ts'
-import { shardName } from './copy-pool.ts'
 import type { BackupDraft } from './draft-record.ts'
 import { handRestoreText } from './hand-restore.ts'
-import { readStableControlFile } from './preflight.ts'
+import type { BackupRun, Taken } from './method.ts'
 import { CONTROL_FILE } from './scan.ts'
-import { type CopiedFile, type StoredShard, storeShard } from './shard.ts'
+import { type OpenShard, pathInCluster, type StoredShard, shardName, storeShard } from './shard.ts'
+import { readShardIndex } from './shard-index.ts'
 
 /**
  * The last shard of the data directory: `backup_label`, which only exists once the backup is over, and `pg_control`,
  * which is written in place and so is read whole, and put back last in a restore.
+ * @param label undefined for a cluster that was shut down: it needs none
+ * @param earlier the number of the last shard of the data directory so far
  */
-export async function storeControlShard(
-  storage: Storage,
-  folder: string,
-  codec: Codec,
-  facts: ServerFacts,
-  backupLabel: string,
-  earlier: readonly StoredShard[],
+export function storeControlShard(
+  { repository, folder, request: { codec } }: BackupRun,
+  content: { label: string | undefined; control: Buffer; owner: { uid: number; gid: number } },
+  earlier: number,
 ): Promise<StoredShard> {
-  const { bytes } = await readStableControlFile(facts.dataDirectory)
-  const owner = await lstat(facts.dataDirectory)
-  const number = earlier.filter((shard) => shard.group === 'base').length + 1
-  const fill = function* (writer: ShardWriter, files: CopiedFile[]) {
-    yield* addContent(writer, files, 'backup_label', Buffer.from(backupLabel), owner)
-    yield* addContent(writer, files, CONTROL_FILE, bytes, owner)
+  const { label, control, owner } = content
+  const fill = function* (shard: OpenShard) {
+    if (label !== undefined) yield* addContent(shard, 'backup_label', Buffer.from(label), owner)
+    yield* addContent(shard, CONTROL_FILE, control, owner)
   }
-  return storeShard(storage, folder, { name: shardName('base', number, codec), group: 'base', codec }, fill)
+  const name = shardName('base', earlier + 1, codec)
+  return storeShard(repository.storage, folder, { name, group: 'base', codec }, fill)
 }
 
 function* addContent(
-  writer: ShardWriter,
-  files: CopiedFile[],
+  { writer, add }: OpenShard,
   path: string,
   content: Buffer,
   owner: { uid: number; gid: number },
@@ -53,52 +48,41 @@ function* addContent(
     return copied
   }
   const offset = yield* writer.member({ ...member, uid: owner.uid, gid: owner.gid }, fill)
-  const sha256 = createHash('sha256').update(content).digest('hex')
-  files.push({ path, size: content.length, modifiedMs, sha256, offset })
+  add({
+    path,
+    size: content.length,
+    modifiedMs,
+    sha256: createHash('sha256').update(content).digest('hex'),
+    offset,
+  })
 }
 
-/** `backup_manifest`, in PostgreSQL's format. */
+/** `backup_manifest`, in PostgreSQL's format: all files of all shards, as their indexes have them. */
 export function storeManifest(
-  storage: Storage,
-  folder: string,
-  codec: Codec,
-  facts: ServerFacts,
-  shards: readonly StoredShard[],
-  range: { start: BackupStart; stop: BackupStop },
+  { repository, folder, request }: BackupRun,
+  taken: Taken,
 ): Promise<BackupObject> {
-  const files = function* (): Iterable<ManifestFile> {
-    for (const shard of shards) {
-      if (shard.group === 'wal') continue
-      for (const file of shard.files) yield { ...file, path: pathInCluster(shard.group, file.path) }
+  const { codec } = request
+  const files = async function* (): AsyncIterable<ManifestFile> {
+    for (const { group, index } of taken.shards) {
+      if (group === 'wal') continue
+      const stored = await readShardIndex(repository.storage, folder + index.name)
+      if (!stored) throw new PgrecallError('damaged', `${folder}${index.name} is gone again`)
+      for await (const file of stored.files) yield { ...file, path: pathInCluster(group, file.path) }
     }
   }
-  const ranges = [{ timeline: range.start.timeline, start: range.start.lsn, end: range.stop.lsn }]
-  const text = writeManifest(facts, files(), ranges, nameToBytes)
-  return storeFrames(storage, folder, `backup_manifest${codecSuffix(codec)}`, 'manifest', codec, text)
-}
-
-/**
- * `index.jsonl`: where each file lies. A line for each shard with the offsets of its frames in the object, followed by
- * a line for each of its files with the offset of the content in the tar stream. It only saves reading.
- */
-export function storeIndex(
-  storage: Storage,
-  folder: string,
-  codec: Codec,
-  shards: readonly StoredShard[],
-): Promise<BackupObject> {
-  const lines = function* () {
-    for (const { name, group, frameOffsets, files } of shards) {
-      yield Buffer.from(
-        `${JSON.stringify({ shard: name, group, frameBytes: FRAME_BYTES, frames: frameOffsets })}\n`,
-      )
-      for (const { path, size, offset, sha256 } of files) {
-        const name = path.isWellFormed() ? { path } : { encodedPath: nameToBytes(path).toString('hex') }
-        yield Buffer.from(`${JSON.stringify({ ...name, size, offset, sha256 })}\n`)
-      }
-    }
-  }
-  return storeFrames(storage, folder, `index.jsonl${codecSuffix(codec)}`, 'index', codec, lines())
+  const { timeline, start, stop } = taken.ends
+  // A cluster that was shut down replays nothing.
+  const ranges = taken.ends.label === undefined ? [] : [{ timeline, start: start.lsn, end: stop.lsn }]
+  const text = writeManifest(taken.facts, files(), ranges, nameToBytes)
+  return storeFrames(
+    repository.storage,
+    folder,
+    `backup_manifest${codecSuffix(codec)}`,
+    'manifest',
+    codec,
+    text,
+  )
 }
 
 /** `RESTORE.txt`; gives the record with it among the objects. */
@@ -125,23 +109,18 @@ export async function storeRecord(
   return record
 }
 
-/** A file's path in the data directory. */
-function pathInCluster(group: string, path: string): string {
-  return group === 'base' ? path : `pg_tblspc/${group}/${path}`
-}
-
 async function storeFrames(
   storage: Storage,
   folder: string,
   name: string,
   kind: BackupObject['kind'],
   codec: Codec,
-  pieces: Iterable<Buffer>,
+  pieces: Iterable<Buffer> | AsyncIterable<Buffer>,
 ): Promise<BackupObject> {
   const sum = createHash('sha256')
   let bytes = 0
-  const frames = function* () {
-    for (const plain of gather(pieces)) {
+  const frames = async function* () {
+    for await (const plain of gather(pieces)) {
       const frame = compressFrame(codec, plain)
       sum.update(frame)
       bytes += frame.length
@@ -153,10 +132,10 @@ async function storeFrames(
 }
 
 /** Small pieces gathered into frames. */
-function* gather(pieces: Iterable<Buffer>): Generator<Buffer> {
+async function* gather(pieces: Iterable<Buffer> | AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let gathered: Buffer[] = []
   let bytes = 0
-  for (const piece of pieces) {
+  for await (const piece of pieces) {
     gathered.push(piece)
     bytes += piece.length
     if (bytes < FRAME_BYTES) continue

@@ -1,25 +1,31 @@
 import type { Codec } from '../archive/codec.ts'
-import { codecSuffix } from '../archive/codec.ts'
 import type { Events } from '../events.ts'
 import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
-import { COUNTER, type CopyAnswer, type CopyMessage, type CopyWorkerData } from './copy-worker.ts'
-import type { SourceGroup, SourceItem } from './scan.ts'
-import type { StoredShard } from './shard.ts'
+import { COUNTER, COUNTERS, type CopyAnswer, type CopyMessage, type CopyWorkerData } from './copy-worker.ts'
+import type { PageRules, PageTrouble } from './page-check.ts'
+import type { SourceGroup } from './scan.ts'
+import { pathInCluster, type StoredShard, shardBytesFor, shardName } from './shard.ts'
+import type { SourceItem } from './source-list.ts'
 
-/** Plain bytes after which a shard is closed: many shards keep many readers and writers busy. */
-const SHARD_BYTES = 1024 * 1024 * 1024
 /** A worker takes one large file, or small ones up to this many bytes and files, at a time. */
 const BATCH_BYTES = 16 * 1024 * 1024
 const BATCH_ITEMS = 500
-
 export interface CopyOptions {
   storage: Storage
   folder: string
   codec: Codec
   jobs: number
   task: string
+  /** Plain bytes after which a shard is closed; chosen by the size of the whole when left out. */
+  shardBytes?: number
+  /** Numbers of shards of the same group that are taken already. */
+  numbersTaken?: ReadonlyMap<string, number>
+  /** Plain bytes a second; no limit when left out. */
+  maxRate?: number
+  /** How the pages of relations are checked; left out where they have no checksums. */
+  pages?: PageRules
   events: Events
   signal: AbortSignal
 }
@@ -28,14 +34,20 @@ export interface CopyResult {
   shards: StoredShard[]
   /** Files that were dropped between the listing and the copy. */
   vanished: string[]
+  /** Pages whose checksum is wrong, by file. */
+  troubles: PageTrouble[]
 }
 
 /** Copies groups of files into shards, with `jobs` threads that each fill one shard at a time. */
 export async function copyGroups(groups: readonly SourceGroup[], options: CopyOptions): Promise<CopyResult> {
-  const queues = groups.map((group) => new Queue(group))
-  const result: CopyResult = { shards: [], vanished: [] }
-  const counters = new BigInt64Array(new SharedArrayBuffer(3 * 8))
-  const total = groups.reduce((sum, group) => sum + group.bytes, 0)
+  const result: CopyResult = { shards: [], vanished: [], troubles: [] }
+  const counters = new BigInt64Array(new SharedArrayBuffer(COUNTERS * 8))
+  const total = groups.reduce((sum, { items }) => sum + items.bytes, 0)
+  const shardBytes = options.shardBytes ?? shardBytesFor(total)
+  const batchBytes = Math.min(BATCH_BYTES, shardBytes)
+  const queues = groups.map(
+    (group) => new Queue(group, batchBytes, options.numbersTaken?.get(group.name) ?? 0),
+  )
   const largestFirst = () =>
     queues.filter((queue) => queue.hasMore).sort((a, b) => b.bytesLeft - a.bytesLeft)[0]
 
@@ -57,7 +69,9 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
         address: options.storage.address,
         folder: options.folder,
         codec: options.codec,
-        shardBytes: SHARD_BYTES,
+        shardBytes,
+        maxRate: options.maxRate,
+        pages: options.pages,
         counters,
       }),
       onMessage: (message: CopyMessage, worker, fail) => {
@@ -65,6 +79,7 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
         else if (message.kind === 'stored') {
           result.shards.push(message.shard)
           result.vanished.push(...message.vanished)
+          result.troubles.push(...message.troubles.map((trouble) => inCluster(message.shard.group, trouble)))
         } else worker.postMessage(answer(message))
       },
       onStop: () => Atomics.store(counters, COUNTER.stop, 1n),
@@ -79,20 +94,30 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
   return result
 }
 
+function inCluster(group: string, trouble: PageTrouble): PageTrouble {
+  return { ...trouble, path: pathInCluster(group, trouble.path) }
+}
+
 /** What is left to copy of one group. */
 class Queue {
   readonly group: SourceGroup
   bytesLeft: number
-  #at = 0
-  #shards = 0
+  readonly #batchBytes: number
+  readonly #items: Iterator<SourceItem>
+  #ahead: SourceItem | undefined
+  #shards: number
 
-  constructor(group: SourceGroup) {
+  constructor(group: SourceGroup, batchBytes: number, shards: number) {
     this.group = group
-    this.bytesLeft = group.bytes
+    this.#batchBytes = batchBytes
+    this.bytesLeft = group.items.bytes
+    this.#items = group.items[Symbol.iterator]()
+    this.#ahead = this.#items.next().value
+    this.#shards = shards
   }
 
   get hasMore(): boolean {
-    return this.#at < this.group.items.length
+    return this.#ahead !== undefined
   }
 
   openShard(codec: Codec): CopyAnswer {
@@ -102,18 +127,13 @@ class Queue {
 
   next(): CopyAnswer {
     const items: SourceItem[] = []
-    for (let bytes = 0; this.hasMore && items.length < BATCH_ITEMS && bytes < BATCH_BYTES; this.#at++) {
-      const item = this.group.items[this.#at]!
-      if (items.length > 0 && bytes + item.size > BATCH_BYTES) break
-      items.push(item)
-      bytes += item.size
-      this.bytesLeft -= item.size
+    for (let bytes = 0; this.#ahead && items.length < BATCH_ITEMS; this.#ahead = this.#items.next().value) {
+      if (items.length > 0 && bytes + this.#ahead.size > this.#batchBytes) break
+      items.push(this.#ahead)
+      bytes += this.#ahead.size
+      this.bytesLeft -= this.#ahead.size
     }
-    return items.length > 0 ? { name: '', group: this.group.name, root: this.group.root, items } : undefined
+    const { name: group, root, liveRoot } = this.group
+    return items.length > 0 ? { name: '', group, root, liveRoot, items } : undefined
   }
-}
-
-/** `base.0001.tar.zst` */
-export function shardName(group: string, number: number, codec: Codec): string {
-  return `${group}.${String(number).padStart(4, '0')}.tar${codecSuffix(codec)}`
 }

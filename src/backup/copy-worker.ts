@@ -1,17 +1,19 @@
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs'
-import { join } from 'node:path'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { Codec } from '../archive/codec.ts'
 import { fsPath } from '../archive/file-name.ts'
-import { FRAME_BYTES, type ShardWriter } from '../archive/shard-writer.ts'
+import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import type { TarMember } from '../archive/tar.ts'
 import { systemCode } from '../errors.ts'
 import { openStorage } from '../storage/open.ts'
 import type { StorageAddress } from '../storage/storage.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
-import { type SourceItem, unreadable } from './scan.ts'
-import { type CopiedFile, type StoredShard, storeShard } from './shard.ts'
+import { PageInspector, type PageRules, type PageTrouble } from './page-check.ts'
+import { unreadable } from './scan.ts'
+import { type OpenShard, type StoredShard, storeShard } from './shard.ts'
+import type { SourceItem } from './source-list.ts'
+import { Throttle } from './throttle.ts'
 
 /** What a copying thread is started with. */
 export interface CopyWorkerData {
@@ -21,94 +23,141 @@ export interface CopyWorkerData {
   codec: Codec
   /** A shard is closed when its plain bytes reach this. */
   shardBytes: number
-  /** Shared counters: bytes read, files done, and whether to stop. */
+  /** Plain bytes a second that all threads read together. */
+  maxRate: number | undefined
+  pages: PageRules | undefined
+  /** Shared: see COUNTER. */
   counters: BigInt64Array<SharedArrayBuffer>
 }
 
-export const COUNTER = { bytes: 0, files: 1, stop: 2 } as const
+/** Bytes read, files done, whether to stop, and when the next read is due. */
+export const COUNTER = { bytes: 0, files: 1, stop: 2, due: 3 } as const
+export const COUNTERS = 4
 
 /** A worker asks, the main thread answers: for a new shard, or for more items of the open one's group. */
 export type CopyRequest = { kind: 'shard' } | { kind: 'items'; group: string }
-export type CopyAnswer = { name: string; group: string; root: string; items: SourceItem[] } | undefined
+export type CopyAnswer =
+  | { name: string; group: string; root: string; liveRoot: string | undefined; items: SourceItem[] }
+  | undefined
 export type CopyMessage =
   | CopyRequest
-  | { kind: 'stored'; shard: StoredShard; vanished: string[] }
+  | { kind: 'stored'; shard: StoredShard; vanished: string[]; troubles: PageTrouble[] }
   | { kind: 'failed'; error: Carried }
 
-/** Fills shards until there is nothing left to copy. */
+/** A shard is closed when it has as many files, so that neither its index nor the loss of it is large. */
+const SHARD_FILES = 50_000
+
+/** Fills shards until there is nothing left to copy. While one is on its way to the disk, the next is filled. */
 async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
   const storage = openStorage(data.address)
-  const buffer = Buffer.allocUnsafeSlow(FRAME_BYTES)
+  const copier = new Copier(data)
   const ask = (request: CopyRequest) =>
     new Promise<CopyAnswer>((resolve) => {
       port.once('message', resolve)
       port.postMessage(request)
     })
 
+  let closing: Promise<void> | undefined
   for (let job = await ask({ kind: 'shard' }); job; job = await ask({ kind: 'shard' })) {
-    const { name, group, root } = job
-    const vanished: string[] = []
-    const fill = async function* (writer: ShardWriter, files: CopiedFile[]) {
-      for (let items: SourceItem[] | undefined = job!.items; items; ) {
-        for (const item of items) yield* copyItem(writer, root, item, files, vanished, data.counters)
-        items = writer.plainBytes < data.shardBytes ? (await ask({ kind: 'items', group }))?.items : undefined
+    const { name, group, root, liveRoot, items: first } = job
+    const found = copier.begin()
+    const fill = async function* (shard: OpenShard) {
+      for (let items: SourceItem[] | undefined = first; items; ) {
+        for (const item of items) yield* copier.copy(shard, item, root, liveRoot)
+        const isFull = shard.writer.plainBytes >= data.shardBytes || shard.files >= SHARD_FILES
+        items = isFull ? undefined : (await ask({ kind: 'items', group }))?.items
       }
     }
-    const shard = await storeShard(storage, data.folder, { name, group, codec: data.codec }, fill, { buffer })
-    port.postMessage({ kind: 'stored', shard, vanished } satisfies CopyMessage)
+    const drained = Promise.withResolvers<void>()
+    const stored = storeShard(storage, data.folder, { name, group, codec: data.codec }, fill, {
+      buffer: copier.buffer,
+      onDrained: drained.resolve,
+    }).then((shard) => port.postMessage({ kind: 'stored', shard, ...found } satisfies CopyMessage))
+    await Promise.race([drained.promise, stored])
+    await closing
+    closing = stored
+    // Awaited in the next round; a failure until then is no unhandled one.
+    closing.catch(() => {})
   }
+  await closing
 }
 
-function* copyItem(
-  writer: ShardWriter,
-  root: string,
-  item: SourceItem,
-  files: CopiedFile[],
-  vanished: string[],
-  counters: BigInt64Array,
-): Generator<Buffer> {
-  const path = join(root, item.path)
-  if (item.directory) {
-    // A database or a tablespace may be dropped between the listing and the copy.
-    const facts = lstatSync(fsPath(path), { throwIfNoEntry: false })
-    if (facts) yield* writer.member(memberOf(item.path, facts, true))
-    else vanished.push(item.path)
-    return
+/** Copies files into the open shard: read into the frame buffer, hashed and checked there. */
+class Copier {
+  readonly buffer: Buffer
+  readonly #data: CopyWorkerData
+  readonly #pages: PageInspector | undefined
+  readonly #throttle: Throttle | undefined
+  #found: { vanished: string[]; troubles: PageTrouble[] } = { vanished: [], troubles: [] }
+
+  constructor(data: CopyWorkerData) {
+    this.#data = data
+    this.#pages = data.pages && new PageInspector(data.pages, FRAME_BYTES)
+    this.buffer = this.#pages?.buffer ?? Buffer.allocUnsafeSlow(FRAME_BYTES)
+    this.#throttle =
+      data.maxRate === undefined ? undefined : new Throttle(data.maxRate, data.counters, COUNTER.due)
   }
-  const file = openIfPresent(path)
-  if (file === undefined) {
-    vanished.push(item.path)
-    return
+
+  /** What is found out about the files from now on. */
+  begin() {
+    this.#found = { vanished: [], troubles: [] }
+    return this.#found
   }
-  try {
-    const facts = fstatSync(file)
-    const sum = createHash('sha256')
-    let position = 0
-    const fill = (room: Buffer) => {
-      if (Atomics.load(counters, COUNTER.stop) !== 0n) throw new Error('the copy was stopped')
-      let read = readSync(file, room, 0, room.length, position)
-      if (read === 0) {
-        // Truncated while it was read. Its end becomes zeros, as in PostgreSQL's own base backup; replay repeats
-        // the truncation.
-        room.fill(0)
-        read = room.length
-      }
-      sum.update(room.subarray(0, read))
-      position += read
-      Atomics.add(counters, COUNTER.bytes, BigInt(read))
-      return read
+
+  *copy({ writer, add }: OpenShard, item: SourceItem, root: string, liveRoot?: string): Generator<Buffer> {
+    const path = `${root}/${item.path}`
+    if (item.directory) {
+      // A database or a tablespace may be dropped between the listing and the copy.
+      const facts = lstatSync(fsPath(path), { throwIfNoEntry: false })
+      if (facts) yield* writer.member(memberOf(item.path, facts, true))
+      else this.#found.vanished.push(item.path)
+      return
     }
-    const offset = yield* writer.member(memberOf(item.path, facts, false), fill)
-    files.push({
-      path: item.path,
-      size: facts.size,
-      modifiedMs: facts.mtimeMs,
-      sha256: sum.digest('hex'),
-      offset,
-    })
-    Atomics.add(counters, COUNTER.files, 1n)
-  } finally {
-    closeSync(file)
+    const file = openIfPresent(path)
+    if (file === undefined) {
+      this.#found.vanished.push(item.path)
+      return
+    }
+    try {
+      const facts = fstatSync(file)
+      const sum = createHash('sha256')
+      const pages = this.#pages?.begin(item.path, file, liveRoot && `${liveRoot}/${item.path}`)
+      const { counters } = this.#data
+      let position = 0
+      const fill = (room: Buffer) => {
+        if (Atomics.load(counters, COUNTER.stop) !== 0n) throw new Error('the copy was stopped')
+        this.#throttle?.wait(room.length)
+        let read = readSync(file, room, 0, room.length, position)
+        if (read === 0) {
+          // Truncated while it was read. Its end becomes zeros, as in PostgreSQL's own base backup; replay repeats
+          // the truncation.
+          room.fill(0)
+          read = room.length
+        }
+        const bytes = room.subarray(0, read)
+        // First of all: a page that was torn is read again into its place.
+        pages?.take(bytes, position)
+        sum.update(bytes)
+        position += read
+        Atomics.add(counters, COUNTER.bytes, BigInt(read))
+        return read
+      }
+      const offset = yield* writer.member(memberOf(item.path, facts, false), fill)
+      const seen = pages?.end()
+      if (seen?.trouble) this.#found.troubles.push(seen.trouble)
+      const copied = {
+        path: item.path,
+        size: facts.size,
+        modifiedMs: facts.mtimeMs,
+        sha256: sum.digest('hex'),
+        offset,
+        ...(seen?.lastLsn && { lastLsn: seen.lastLsn }),
+      }
+      add(copied, seen?.trouble === undefined)
+      Atomics.add(counters, COUNTER.files, 1n)
+    } finally {
+      closeSync(file)
+    }
   }
 }
 

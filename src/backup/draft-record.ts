@@ -1,77 +1,75 @@
-import { stat } from 'node:fs/promises'
-import { type Codec, formatCodec } from '../archive/codec.ts'
+import { formatCodec } from '../archive/codec.ts'
 import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
 import { FORMAT } from '../catalog/identity.ts'
-import type { BackupStart, BackupStop } from '../postgres/low-level-backup.ts'
 import { formatLsn } from '../postgres/lsn.ts'
-import type { ServerFacts } from '../postgres/server.ts'
+import type { BackupRun, Taken } from './method.ts'
 import type { StoredShard } from './shard.ts'
 
 /** `backup.json` before the last object is stored and the end is known. */
 export type BackupDraft = Omit<BackupRecord, 'storedBytes' | 'finishedAt'>
 
-/** What of the request is recorded. */
-export interface Asked {
-  cluster: string
-  label: string
-  standalone: boolean
-  codec: Codec
-  tool: { name: string; version: string }
-}
-
 /** Puts together all that is recorded of a backup. */
-export async function draftRecord(
-  request: Asked,
-  facts: ServerFacts,
-  { id, startedAt, start, stop }: { id: string; startedAt: Date; start: BackupStart; stop: BackupStop },
-  stored: { shards: readonly StoredShard[]; objects: BackupObject[]; warnings: string[] },
-): Promise<BackupDraft> {
-  const dataShards = stored.shards.filter((shard) => shard.group !== 'wal')
-  const { uid, gid } = await stat(facts.dataDirectory)
+export function draftRecord(
+  { id, request, kept }: BackupRun,
+  method: BackupRecord['method'],
+  startedAt: Date,
+  { facts, owner, ends, shards, damaged, warnings }: Taken,
+  closing: readonly BackupObject[],
+): BackupDraft {
+  const dataShards = shards.filter((shard) => shard.group !== 'wal')
+  const { start, stop } = ends
   return {
     format: FORMAT,
     id,
     cluster: request.cluster,
     type: 'full',
-    method: 'files',
+    method,
     label: request.label,
     systemIdentifier: facts.systemIdentifier,
     postgres: { version: facts.version, text: facts.versionText },
-    timeline: start.timeline,
-    start: { lsn: formatLsn(start.lsn), walFile: start.walFile, time: start.time },
-    stop: { lsn: formatLsn(stop.lsn), walFile: stop.walFile, time: stop.time },
-    xminAtStop: stop.xmin,
+    timeline: ends.timeline,
+    start: { ...start, lsn: formatLsn(start.lsn) },
+    stop: { ...stop, lsn: formatLsn(stop.lsn) },
+    xminAtStop: ends.xmin,
     standalone: request.standalone,
+    fromStandby: ends.fromStandby,
     dataChecksums: facts.dataChecksums,
+    ...(damaged && { damagedPages: damaged.reduce((sum, { pages }) => sum + pages, 0) }),
     walSegmentBytes: facts.walSegmentBytes,
     dataDirectory: facts.dataDirectory,
-    owner: { uid, gid },
+    owner,
     outsideFiles: facts.outsideFiles,
     tablespaces: facts.tablespaces.map((space) => ({ ...space, bytes: bytesOf(dataShards, space.oid) })),
     codec: formatCodec(request.codec),
-    files: dataShards.reduce((sum, shard) => sum + shard.files.length, 0),
+    files: dataShards.reduce((sum, shard) => sum + shard.files, 0),
     dataBytes: bytesOf(dataShards),
+    resumedBytes: kept.bytes,
     startedAt: startedAt.toISOString(),
     tool: request.tool,
-    warnings: stored.warnings,
-    objects: stored.objects,
+    warnings,
+    damaged: damaged ?? [],
+    objects: [...shards.flatMap(objectsOfShard), ...closing],
   }
 }
 
-/** A shard as the record lists it. */
-export function objectOfShard({
+/** A shard and its index as the record lists them. */
+function objectsOfShard({
   name,
   group,
   bytes,
   sha256,
   plainBytes,
   members,
-}: StoredShard): BackupObject {
-  return { name, kind: 'shard', bytes, sha256, group, members, plainBytes }
+  index,
+}: StoredShard): BackupObject[] {
+  return [
+    { name, kind: 'shard', bytes, sha256, group, members, plainBytes },
+    { ...index, kind: 'index', group },
+  ]
 }
 
 function bytesOf(shards: readonly StoredShard[], group?: string): number {
   return shards
     .filter((shard) => group === undefined || shard.group === group)
-    .reduce((sum, shard) => sum + shard.files.reduce((bytes, file) => bytes + file.size, 0), 0)
+    .reduce((sum, shard) => sum + shard.fileBytes, 0)
 }

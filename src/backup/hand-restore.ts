@@ -1,5 +1,4 @@
 import { decodeCommand, methodOf } from '../archive/codec.ts'
-import type { BackupRecord } from '../catalog/backup-record.ts'
 import type { BackupDraft } from './draft-record.ts'
 
 /**
@@ -14,9 +13,6 @@ export function handRestoreText(record: BackupDraft): string {
       ({ name }) => `${decodeCommand(methodOf(name))} "$BACKUP/${name}" | tar -xpf - -C "${into}"`,
     )
   const manifest = record.objects.find((object) => object.kind === 'manifest')!
-  const hasRecoveryConf = record.postgres.version < 120_000
-  const settingsFile = hasRecoveryConf ? 'recovery.conf' : 'postgresql.auto.conf'
-
   const lines = [
     `# How to restore this backup by hand, without pgrecall.`,
     `#`,
@@ -24,7 +20,7 @@ export function handRestoreText(record: BackupDraft): string {
     `#   PostgreSQL  ${comment(record.postgres.text)}`,
     `#   consistent  at ${record.stop.lsn}, ${record.stop.time} (timeline ${record.timeline})`,
     `#`,
-    `# You need: tar, find, ${tools(record)}, and the same major version of PostgreSQL.`,
+    `# You need: ${tools(record)}, and the same major version of PostgreSQL.`,
     `# Follow the steps, or run this text as a shell script, as the user who will run the server:`,
     `#`,
     `#   DATA=/new/data/directory sh RESTORE.txt`,
@@ -63,11 +59,25 @@ export function handRestoreText(record: BackupDraft): string {
     }
     lines.push('')
   }
+  const step = record.tablespaces.length > 0 ? 4 : 3
   lines.push(
-    `# ${record.tablespaces.length > 0 ? 4 : 3}. The manifest. pg_verifybackup checks the directory against it${record.standalone ? '' : ' (with -n: WAL comes from the archive)'}.`,
+    `# ${step}. The manifest. pg_verifybackup checks the directory against it${record.standalone ? '' : ' (with -n: WAL comes from the archive)'}.`,
     `${decodeCommand(methodOf(manifest.name))} "$BACKUP/${manifest.name}" > "$DATA/backup_manifest"`,
     ``,
-    `# ${record.tablespaces.length > 0 ? 5 : 4}. Recovery: the server replays the archived WAL up to its end. To stop earlier, add for example`,
+    ...(record.method === 'cold' ? [] : recoveryLines(record, step + 1)),
+    `# ${record.method === 'cold' ? step + 1 : step + 2}. Start it: pg_ctl -D "$DATA" start`,
+  )
+  for (const file of record.outsideFiles) {
+    lines.push(`#    ${comment(file)} was outside the data directory and is not in this backup.`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function recoveryLines(record: BackupDraft, step: number): string[] {
+  const hasRecoveryConf = record.postgres.version < 120_000
+  const settingsFile = hasRecoveryConf ? 'recovery.conf' : 'postgresql.auto.conf'
+  return [
+    `# ${step}. Recovery: the server replays the archived WAL up to its end. To stop earlier, add for example`,
     `#      recovery_target_time = '2026-11-20 17:29:00+00'`,
     `#    and, for a copy beside the living server, archive_mode = off, so that it does not archive into the same place,`,
     `#    to the same file before the server starts. Keep backup_label: without it the copy is not consistent.`,
@@ -82,17 +92,15 @@ export function handRestoreText(record: BackupDraft): string {
     ...(record.standalone ? [`else echo "restore_command = 'exit 1'" >> "$DATA/${settingsFile}"; fi`] : []),
     ...(hasRecoveryConf ? [] : [`touch "$DATA/recovery.signal"`]),
     ``,
-    `# ${record.tablespaces.length > 0 ? 6 : 5}. Start it: pg_ctl -D "$DATA" start`,
-  )
-  for (const file of record.outsideFiles) {
-    lines.push(`#    ${comment(file)} was outside the data directory and is not in this backup.`)
-  }
-  return `${lines.join('\n')}\n`
+  ]
 }
 
-function tools(record: Pick<BackupRecord, 'objects'>): string {
-  const methods = new Set(record.objects.map((object) => methodOf(object.name)))
-  return methods.has('gzip') ? 'gzip and zstd' : 'zstd'
+/** The programs that read the objects, and zstd for the archived WAL. */
+function tools(record: BackupDraft): string {
+  const methods = new Set<string>(record.objects.map((object) => methodOf(object.name)))
+  methods.delete('none')
+  if (record.method !== 'cold') methods.add('zstd')
+  return ['tar', 'find', ...[...methods].sort()].join(', ')
 }
 
 /** Text from the server inside a comment: one line, whatever it holds. */

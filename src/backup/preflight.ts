@@ -24,18 +24,35 @@ export async function checkServer(
 ): Promise<{ facts: ServerFacts; warnings: string[] }> {
   const { server } = request
   const facts = await server.facts()
-  if (facts.inRecovery) {
-    throw new PgrecallError(
-      'refused',
-      'the server is a standby; a backup of its files is taken from the primary',
-      {
-        hint: "point the cluster's connection to the primary, and run pgrecall on its host",
-      },
-    )
-  }
   await requireBackupRights(server, facts)
   await requireSameHost(facts, request.expectedDataDirectory)
-  return { facts, warnings: request.standalone ? await checkOwnWal(server, facts) : checkArchiving(facts) }
+  if (request.standalone) return { facts, warnings: await checkOwnWal(server, facts) }
+  // What a standby's settings say of archiving says nothing about its primary, which does it.
+  return { facts, warnings: facts.inRecovery ? [] : checkArchiving(facts) }
+}
+
+/** Everything that would make a `stream` backup fail later, as far as SQL tells. */
+export async function checkStreaming(
+  server: Server,
+  standalone: boolean,
+): Promise<{ facts: ServerFacts; warnings: string[]; bytes: number }> {
+  const facts = await server.facts()
+  if (facts.walLevel === 'minimal') {
+    throw new PgrecallError('refused', 'a base backup needs wal_level = replica, the server has minimal', {
+      hint: 'set wal_level = replica and restart the server',
+    })
+  }
+  const { allowed } = await server.one<{ allowed: boolean }>(
+    'SELECT rolsuper OR rolreplication AS allowed FROM pg_roles WHERE rolname = current_user',
+  )
+  if (!allowed) {
+    const role = quoteIdentifier(server.user)
+    throw new PgrecallError('refused', `the role ${role} may not take base backups`, {
+      hint: `as a superuser: ALTER ROLE ${role} REPLICATION`,
+    })
+  }
+  const warnings = standalone || facts.inRecovery ? [] : checkArchiving(facts)
+  return { facts, warnings, bytes: (await server.dataBytes()) ?? 0 }
 }
 
 async function requireBackupRights(server: Server, facts: ServerFacts): Promise<void> {

@@ -1,21 +1,10 @@
 import { createHash } from 'node:crypto'
-import type { Codec } from '../archive/codec.ts'
-import { ShardWriter } from '../archive/shard-writer.ts'
+import { type Codec, codecSuffix, formatCodec } from '../archive/codec.ts'
+import { FRAME_BYTES, ShardWriter } from '../archive/shard-writer.ts'
 import type { Storage } from '../storage/storage.ts'
+import { type CopiedFile, indexName, ShardIndex } from './shard-index.ts'
 
-/** A file as it is in a shard. */
-export interface CopiedFile {
-  /** Relative to its group's root. */
-  path: string
-  size: number
-  modifiedMs: number
-  /** SHA-256 of the content, hexadecimal. */
-  sha256: string
-  /** Where the content begins in the shard's tar stream. */
-  offset: number
-}
-
-/** A shard that is durable in the repository. */
+/** A shard that is durable in the repository, with its index. */
 export interface StoredShard {
   /** The object's name in the backup's folder. */
   name: string
@@ -25,52 +14,105 @@ export interface StoredShard {
   sha256: string
   plainBytes: number
   members: number
-  frameOffsets: number[]
-  files: CopiedFile[]
+  files: number
+  /** Plain bytes of the files' contents. */
+  fileBytes: number
+  index: { name: string; bytes: number; sha256: string }
 }
 
-/** What fills a shard: it writes members and hands on the frames, and lists the files that it wrote. */
-export type ShardFiller = (
-  writer: ShardWriter,
-  files: CopiedFile[],
-) => AsyncIterable<Buffer> | Iterable<Buffer>
+/** What a filler is given: it writes members, hands on the frames, and tells of the files that it wrote. */
+export interface OpenShard {
+  writer: ShardWriter
+  /** How many files it has so far. */
+  readonly files: number
+  /** @param isSound false for a file that an interrupted backup must copy again */
+  add(file: CopiedFile, isSound?: boolean): void
+}
+
+export type ShardFiller = (shard: OpenShard) => AsyncIterable<Buffer> | Iterable<Buffer>
+
+const LARGEST_SHARD = 1024 * 1024 * 1024
+const SMALLEST_SHARD = 64 * 1024 * 1024
+const SHARDS_WANTED = 32
+/** A file's time says nothing about changes in the same moment; after this it does. */
+const SETTLED_MS = 2000
 
 /**
- * Stores one shard, in one pass: frames go out as they fill, sums are taken on the way.
- * @param buffer reused between shards, one frame long
+ * Stores one shard, in one pass: frames go out as they fill, sums are taken on the way. Then its index.
+ * @param options `buffer` is reused between shards, one frame long; `onDrained` is called when it may be reused,
+ *   while what was written is still on its way to the disk
  */
 export async function storeShard(
   storage: Storage,
   folder: string,
   shard: { name: string; group: string; codec: Codec },
   fill: ShardFiller,
-  options: { buffer?: Buffer; signal?: AbortSignal } = {},
+  options: { buffer?: Buffer; signal?: AbortSignal; onDrained?: () => void } = {},
 ): Promise<StoredShard> {
-  const writer = new ShardWriter(shard.codec, options.buffer)
-  const files: CopiedFile[] = []
+  const { name, group, codec } = shard
+  const writer = new ShardWriter(codec, options.buffer)
+  const index = new ShardIndex(codec)
   const sum = createHash('sha256')
   let bytes = 0
+  let unsettled = 0
+  const open: OpenShard = {
+    writer,
+    get files() {
+      return index.files
+    },
+    add: (file, isSound = true) => {
+      index.add(file)
+      if (!isSound || Date.now() - file.modifiedMs < SETTLED_MS) unsettled++
+    },
+  }
+  const frames = async function* () {
+    yield* fill(open)
+    yield* writer.finish()
+  }
   const observed = async function* () {
-    for await (const frame of fill(writer, files)) {
+    for await (const frame of frames()) {
       sum.update(frame)
       bytes += frame.length
       yield frame
     }
-    for (const frame of writer.finish()) {
-      sum.update(frame)
-      bytes += frame.length
-      yield frame
-    }
+    options.onDrained?.()
   }
-  await storage.put(folder + shard.name, observed(), options.signal ? { signal: options.signal } : {})
-  return {
-    name: shard.name,
-    group: shard.group,
-    bytes,
-    sha256: sum.digest('hex'),
-    plainBytes: writer.plainBytes,
-    members: writer.members,
-    frameOffsets: writer.frameOffsets,
-    files,
+  const putOptions = options.signal ? { signal: options.signal } : {}
+  await storage.put(folder + name, observed(), putOptions)
+  const { files, fileBytes } = index
+  const { plainBytes, members } = writer
+  const facts = { bytes, sha256: sum.digest('hex'), plainBytes, members, files, fileBytes }
+  const head = {
+    shard: name,
+    group,
+    codec: formatCodec(codec),
+    ...facts,
+    frameBytes: FRAME_BYTES,
+    frames: writer.frameOffsets,
+    unsettled,
   }
+  const lines = Buffer.concat(index.finish(head))
+  const indexKey = indexName(name, codec)
+  await storage.put(folder + indexKey, lines, putOptions)
+  const indexSum = createHash('sha256').update(lines).digest('hex')
+  return { name, group, ...facts, index: { name: indexKey, bytes: lines.length, sha256: indexSum } }
+}
+
+/** `base.0001.tar.zst` */
+export function shardName(group: string, number: number, codec: Codec): string {
+  return `${group}.${String(number).padStart(4, '0')}.tar${codecSuffix(codec)}`
+}
+
+/** A file's path in the data directory, by its group: those of a tablespace lie below its link. */
+export function pathInCluster(group: string, path: string): string {
+  return /^\d+$/.test(group) ? `pg_tblspc/${group}/${path}` : path
+}
+
+/**
+ * Plain bytes after which a shard is closed: those of a small cluster are smaller, so that a restore can share them out
+ * evenly.
+ * @param total plain bytes of the whole backup
+ */
+export function shardBytesFor(total: number): number {
+  return Math.min(LARGEST_SHARD, Math.max(SMALLEST_SHARD, Math.ceil(total / SHARDS_WANTED)))
 }

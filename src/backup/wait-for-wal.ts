@@ -16,6 +16,8 @@ export interface WaitRequest {
   timeline: number
   segmentBytes: number
   timeoutMs: number
+  /** A standby cannot end a segment: its primary has to, and archives it. */
+  fromStandby: boolean
 }
 
 /**
@@ -58,7 +60,9 @@ async function notArrived(name: string, request: WaitRequest, server: Server): P
     'failed',
     `WAL segment ${name} did not arrive in repository "${request.repository.name}" within ${Math.round(request.timeoutMs / 1000)} s${failing}`,
     {
-      hint: 'run "pgrecall check" and look into the server\'s log for messages of archive_command; a backup without its WAL cannot be restored, so it was not kept',
+      hint: request.fromStandby
+        ? 'the primary has to end the segment and archive it: set archive_timeout there, call pg_switch_wal() after the backup, or take it with --standalone'
+        : 'run "pgrecall check" and look into the server\'s log for messages of archive_command; a backup without its WAL does not count; what was copied is kept for the next run',
     },
   )
 }

@@ -13,13 +13,13 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 /** A name inside a backup's folder: never a path. */
 const objectName = z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/)
 
-/** What `catalog.json` keeps of each backup: all but the list of its objects. */
+/** What `catalog.json` keeps of each backup: all but its lists. */
 export const BackupSummarySchema = z.object({
   format: z.literal(FORMAT),
   id: z.string().refine(isBackupId, 'not a backup id'),
   cluster: z.string(),
   type: z.enum(['full']),
-  method: z.enum(['files']),
+  method: z.enum(['files', 'stream', 'snapshot', 'cold']),
   label: z.string(),
   systemIdentifier: z.string(),
   /** `version` as in server_version_num: 150018 for 15.18. */
@@ -32,7 +32,10 @@ export const BackupSummarySchema = z.object({
   xminAtStop: z.string().regex(/^\d+$/),
   /** Whether the WAL from start to stop is inside the backup. */
   standalone: z.boolean(),
+  fromStandby: z.boolean().default(false),
   dataChecksums: z.boolean(),
+  /** Pages whose checksum was wrong; absent where no pages were checked. */
+  damagedPages: count.optional(),
   walSegmentBytes: count,
   dataDirectory: z.string(),
   /** Whose the data directory was. */
@@ -46,6 +49,8 @@ export const BackupSummarySchema = z.object({
   files: count,
   dataBytes: count,
   storedBytes: count,
+  /** Of the data, what an interrupted backup had stored already. */
+  resumedBytes: count.default(0),
   startedAt: z.string(),
   finishedAt: z.string(),
   tool: z.object({ name: z.string(), version: z.string() }),
@@ -67,9 +72,22 @@ const ObjectSchema = z.object({
   plainBytes: count.optional(),
 })
 
-export const BackupRecordSchema = BackupSummarySchema.extend({ objects: z.array(ObjectSchema) })
+/** Pages of one file whose checksum was wrong when they were copied. */
+const DamagedFileSchema = z.object({
+  /** In the data directory; of a tablespace below `pg_tblspc/<oid>/`. */
+  path: z.string(),
+  pages: count,
+  /** Runs of blocks, numbered within the relation, first and last; of a file with many only the first ones. */
+  blocks: z.array(z.tuple([count, count])),
+})
+
+export const BackupRecordSchema = BackupSummarySchema.extend({
+  damaged: z.array(DamagedFileSchema).default([]),
+  objects: z.array(ObjectSchema),
+})
 
 export type BackupSummary = z.infer<typeof BackupSummarySchema>
+export type DamagedFile = z.infer<typeof DamagedFileSchema>
 export type BackupObject = z.infer<typeof ObjectSchema>
 /** `backup.json`: the commit of a backup. */
 export type BackupRecord = z.infer<typeof BackupRecordSchema>
@@ -122,8 +140,8 @@ export async function readBackupRecord(
   }
 }
 
-/** A backup without the list of its objects. */
+/** A backup without its lists. */
 export function summaryOf(record: BackupRecord): BackupSummary {
-  const { objects: _objects, ...summary } = record
+  const { objects: _objects, damaged: _damaged, ...summary } = record
   return summary
 }

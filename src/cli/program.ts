@@ -83,11 +83,19 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     ['pgrecall check && echo "ready for tonight"'],
   ).option('--timeout <seconds>', 'how long to wait for the segment', wholeNumber(1), 60)
 
-  add('backup', 'Take a full backup of a running cluster', [
+  add('backup', 'Take a full backup of a cluster', [
     'pgrecall backup',
     'pgrecall backup --label "before the upgrade" --checkpoint spread',
     'pgrecall backup --standalone          # carries its own WAL, needs no archive',
+    'pgrecall backup --method stream       # from another host, over the replication protocol',
+    'pgrecall backup --max-rate 50MB       # gently, beside the daily work',
   ])
+    .addOption(
+      new Option(
+        '--method <method>',
+        'files: copy the data directory on this host; stream: over the replication protocol; snapshot: from a snapshot of the volume; cold: a server that is shut down',
+      ).choices(['files', 'stream', 'snapshot', 'cold']),
+    )
     .option('--label <text>', 'a note that list shows', '')
     .addOption(
       new Option('--checkpoint <mode>', 'start at once (fast) or spread the load (spread)').choices([
@@ -97,7 +105,15 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     )
     .option('--standalone', 'put the WAL that the backup needs into it')
     .option('-j, --jobs <number>', 'how many workers copy side by side', wholeNumber(1, 64))
-    .option('--compression <codec>', 'zstd:N, gzip:N or none')
+    .option('--compression <codec>', 'zstd:N, lz4:N, gzip:N or none')
+    .option('--max-rate <size>', 'read at most so much a second, such as 50MB')
+    .addOption(
+      new Option(
+        '--checksum-failures <what>',
+        'damaged pages: complete the backup and exit with 13 (warn), or keep no backup (fail)',
+      ).choices(['warn', 'fail']),
+    )
+    .option('--no-resume', 'begin anew, also where an interrupted backup could be gone on with')
 
   add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".[].backups[].id"'])
 

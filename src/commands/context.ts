@@ -3,6 +3,7 @@ import type { LoadedConfig } from '../config/load.ts'
 import type { ClusterConfig } from '../config/schema.ts'
 import type { Events } from '../events.ts'
 import type { ConnectionOptions, Server } from '../postgres/server.ts'
+import type { Snapshots } from '../snapshot/snapshots.ts'
 import type { Storage } from '../storage/storage.ts'
 
 /** What main.ts builds and hands to a command. */
@@ -36,6 +37,8 @@ export interface CommandContext {
   makeIfNew(repository: Repository): Promise<void>
   /** Makes a folder that is to be a repository; as root, it is given to `owner`. */
   makeLocalRepository(path: string, owner: { uid: number; gid: number } | undefined): Promise<Storage>
+  /** Snapshots of this host's volumes. @throws PgrecallError `config` when none are configured */
+  snapshots(): Promise<Snapshots>
   /** How to reach the cluster's server. @throws PgrecallError `config` or `connection` */
   connection(): Promise<ConnectionOptions>
   connect(): Promise<Server>

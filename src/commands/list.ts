@@ -42,23 +42,28 @@ function catalogText(catalog: Catalog, { view }: CommandContext): string {
 
 function backupTable(catalog: Catalog, view: CommandContext['view']): string {
   if (catalog.backups.length === 0) return 'No backups yet; "pgrecall backup" takes one.'
+  const hasDamage = catalog.backups.some((backup) => backup.damagedPages)
   return renderTable(
     [
       { title: 'Backup', style: 'bold' },
+      { title: 'Method' },
       { title: 'Restorable from' },
       { title: 'Timeline', align: 'right' },
       { title: 'Data', align: 'right' },
       { title: 'Stored', align: 'right' },
       { title: 'WAL' },
+      ...(hasDamage ? [{ title: 'Damaged pages', align: 'right' as const }] : []),
       { title: 'Label' },
     ],
     catalog.backups.map((backup) => [
       backup.id,
+      backup.method,
       backup.stop.time.replace(/\.\d+Z$/, 'Z'),
       String(backup.timeline),
       formatBytes(backup.dataBytes),
       formatBytes(backup.storedBytes),
       backup.standalone ? 'included' : 'archive',
+      ...(hasDamage ? [backup.damagedPages ? String(backup.damagedPages) : '-'] : []),
       backup.label,
     ]),
     view,

@@ -3,8 +3,9 @@ import type { Repository } from '../catalog/repository.ts'
 import { formatBytes, formatDuration } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import { quoteForRestoreCommand } from '../postgres/recovery-settings.ts'
-import type { RestorePlan, RestoreQuestion } from '../restore/plan.ts'
+import type { RestorePlan } from '../restore/plan.ts'
 import { prepareRestore } from '../restore/prepare-plan.ts'
+import type { RestoreQuestion } from '../restore/question.ts'
 import { inspectRestore, restoreCluster } from '../restore/restore-cluster.ts'
 import { parseMoment, parseTargetLsn, parseTargetXid, type Target } from '../restore/target.ts'
 import type { CommandContext, Run } from './context.ts'
@@ -127,7 +128,9 @@ function planText(plan: RestorePlan, removed: readonly string[]): string {
         `          tablespace ${name} ${from === to ? `at ${to}` : `from ${from} to ${to}`}`,
     ),
     `Target    ${target.text}${target.exclusive ? ', exclusive' : ''}${plan.recoversTo && plan.recoversTo !== target.text ? ` (${plan.recoversTo})` : ''}, timeline ${plan.timeline}`,
-    `WAL       ${wal.segments} segments${wal.legs.map(({ timeline, first, last }) => `, timeline ${timeline}: ${first} to ${last}`).join('')}`,
+    plan.recovers
+      ? `WAL       ${wal.segments} segments${wal.legs.map(({ timeline, first, last }) => `, timeline ${timeline}: ${first} to ${last}`).join('')}`
+      : 'WAL       none: the cluster was shut down',
     `Then      ${afterwards(plan)}`,
     `Settings  ${plan.settings.signalFile ? `${plan.settings.signalFile} and ` : ''}${plan.settings.file}:`,
     ...[...plan.settings.lines, ...plan.settings.serverLines]
@@ -139,7 +142,8 @@ function planText(plan: RestorePlan, removed: readonly string[]): string {
   return `Restore plan\n${lines.map((line) => `  ${line}`).join('\n')}`
 }
 
-function afterwards({ standby, target }: RestorePlan): string {
+function afterwards({ standby, target, recovers }: RestorePlan): string {
+  if (!recovers) return 'the server opens as it was shut down'
   if (standby) return 'the server goes on as a standby'
   if (target.kind === 'end') return 'the server opens for reading and writing'
   return {
@@ -150,5 +154,7 @@ function afterwards({ standby, target }: RestorePlan): string {
 }
 
 function nextSteps(plan: RestorePlan): string {
-  return `Next: start the server (pg_ctl -D ${plan.dataDirectory} start). It replays ${plan.wal.segments} WAL segments up to ${plan.target.text}; then ${afterwards(plan)}.`
+  const start = `Next: start the server (pg_ctl -D ${plan.dataDirectory} start).`
+  if (!plan.recovers) return `${start} It opens as it was shut down.`
+  return `${start} It replays ${plan.wal.segments} WAL segments up to ${plan.target.text}; then ${afterwards(plan)}.`
 }

@@ -5,6 +5,14 @@ import { renderTable } from '../cli/table.ts'
 import { formatBytes } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import type { CommandContext, Run } from './context.ts'
+import { blocksText } from './damage-text.ts'
+
+/** What the copy found out about the cluster's pages. */
+function pagesText({ dataChecksums, damagedPages }: BackupRecord): string {
+  if (!dataChecksums) return 'off, so nothing was checked'
+  if (damagedPages === undefined) return 'on, not checked'
+  return damagedPages === 0 ? 'on, all pages were right' : `on, ${damagedPages} pages were wrong`
+}
 
 export const run: Run = async ({ args }, context) => {
   const { name } = context.cluster()
@@ -44,11 +52,14 @@ function recordText(
     ['Started', `${record.start.time}  LSN ${record.start.lsn}  WAL ${record.start.walFile}`],
     ['Consistent', `${record.stop.time}  LSN ${record.stop.lsn}  WAL ${record.stop.walFile}`],
     ['Timeline', String(record.timeline)],
+    ...(record.fromStandby ? [['Taken from', 'a standby'] satisfies [string, string]] : []),
     ['WAL', record.standalone ? 'included (standalone)' : 'in the archive'],
-    [
-      'Data',
-      `${formatBytes(record.dataBytes)} in ${record.files} files; checksums ${record.dataChecksums ? 'on' : 'off'}`,
-    ],
+    ['Data', `${formatBytes(record.dataBytes)} in ${record.files} files`],
+    ['Page checksums', pagesText(record)],
+    ...record.damaged.map(({ path, pages, blocks }): [string, string] => [
+      'Damaged',
+      `${path}: ${blocksText(blocks, pages)}`,
+    ]),
     ['Stored', `${formatBytes(record.storedBytes)} in ${record.objects.length} objects`],
     ['By hand', `${folder}RESTORE.txt`],
     ...record.tablespaces.map(({ name, oid, location, bytes }): [string, string] => [

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { parseCodec } from '../archive/codec.ts'
 import { CLUSTER_NAME } from '../catalog/layout.ts'
+import { parseByteSize } from './byte-size.ts'
 
 /** The configuration file's shape. `config.example.yaml` shows every key with its meaning. */
 const absolutePath = z.string().refine((path) => path.startsWith('/'), 'must be an absolute path')
@@ -10,6 +11,15 @@ const codec = z.string().superRefine((text, context) => {
   const parsed = parseCodec(text)
   if (typeof parsed === 'string') context.addIssue({ code: 'custom', message: parsed })
 })
+
+/** A size with PostgreSQL's units, or a plain number of bytes. */
+const byteSize = (least: number, leastText: string) =>
+  z.union([z.string(), z.number()]).transform((value, context) => {
+    const bytes = parseByteSize(String(value))
+    if (bytes !== undefined && bytes >= least) return bytes
+    context.addIssue({ code: 'custom', message: `must be a size such as "64MB", at least ${leastText}` })
+    return z.NEVER
+  })
 
 const RepositorySchema = z.strictObject({
   type: z.literal('local', { error: 'must be "local"' }).default('local'),
@@ -29,13 +39,64 @@ const ConnectionSchema = z.union([
   }),
 ])
 
+const asRoot = z.array(z.string().min(1)).default([])
+const argv = z.array(z.string().min(1)).min(1, 'must have at least the program')
+
+/** How snapshots are made; the same as SnapshotOptions. */
+const SnapshotSchema = z.discriminatedUnion('provider', [
+  z.strictObject({ provider: z.literal('btrfs'), asRoot, snapshotFolder: absolutePath.optional() }),
+  z.strictObject({ provider: z.literal('zfs'), asRoot }),
+  z.strictObject({
+    provider: z.literal('lvm'),
+    asRoot,
+    size: z
+      .string()
+      .regex(
+        /^\d+(\.\d+)?[bskmgtpe]?$|^\d+%(ORIGIN|FREE|VG|PVS)$/i,
+        'must be a size as lvcreate takes it, such as "10G" or "20%ORIGIN"',
+      )
+      .default('20%ORIGIN'),
+    mountFolder: absolutePath.optional(),
+  }),
+  z.strictObject({ provider: z.literal('reflink'), snapshotFolder: absolutePath.optional() }),
+  z
+    .strictObject({
+      provider: z.literal('commands'),
+      create: argv,
+      mount: argv.optional(),
+      unmount: argv.optional(),
+      remove: argv,
+      list: argv.optional(),
+      path: z.string().min(1),
+      mountFolder: absolutePath.optional(),
+    })
+    .refine(
+      ({ mount, unmount }) => !mount === !unmount,
+      'must have both of "mount" and "unmount", or neither',
+    )
+    .refine(
+      (options) => options.mount !== undefined || !JSON.stringify(options).includes('{mountpoint}'),
+      'uses {mountpoint}, and so needs "mount" and "unmount"',
+    ),
+])
+
+/** How a cluster's files are taken. */
+export const BACKUP_METHODS = ['files', 'stream', 'snapshot', 'cold'] as const
+
 const BackupSchema = z.strictObject({
-  method: z.literal('files', { error: 'must be "files"' }).default('files'),
+  method: z.enum(BACKUP_METHODS).default('files'),
   jobs: jobs.default(2),
   compression: codec.default('zstd:1'),
   checkpoint: z.enum(['fast', 'spread']).default('fast'),
   /** How long a backup waits for its WAL to arrive in the repository, in seconds. */
   archiveTimeout: z.int().min(1).default(60),
+  /** Plain bytes a second that all workers read together. */
+  maxRate: byteSize(32 * 1024, '32kB').optional(),
+  /** Plain bytes after which a shard is closed; chosen by the size of the cluster when left out. */
+  shardSize: byteSize(1024 * 1024, '1MB').optional(),
+  checksumFailures: z.enum(['warn', 'fail']).default('warn'),
+  /** For the method "snapshot". */
+  snapshot: SnapshotSchema.optional(),
 })
 
 const ClusterSchema = z.strictObject({

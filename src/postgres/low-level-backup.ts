@@ -1,30 +1,33 @@
+import { type ErrorKind, PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { parseBackupLabel } from './backup-label.ts'
 import { type Lsn, lsn } from './lsn.ts'
 import type { Server } from './server.ts'
 import { lastSegmentNumber, segmentName } from './wal-file.ts'
 
-/** Where a backup begins. */
-export interface BackupStart {
-  lsn: Lsn
-  /** The first segment that its recovery needs. */
-  walFile: string
+/** Where a backup's recovery begins and where it is consistent. Times are the server's clock, ISO 8601. */
+export interface BackupEnds {
   timeline: number
-  /** The server's clock, ISO 8601 with microseconds. */
-  time: string
-}
-
-/** Where a backup is consistent, and the files that `pg_backup_stop` hands out for it. */
-export interface BackupStop {
-  lsn: Lsn
-  walFile: string
-  time: string
+  /** `walFile` is the first segment that the recovery needs. */
+  start: { lsn: Lsn; walFile: string; time: string }
+  /** `walFile` is the last segment that it needs. */
+  stop: { lsn: Lsn; walFile: string; time: string }
   /** Every transaction with a lower id (64 bits, decimal) had ended when the backup was over. */
   xmin: string
-  backupLabel: string
+  fromStandby: boolean
+  /** The text that goes into the copy as `backup_label`; undefined for a copy of a cluster that was shut down. */
+  label: string | undefined
+}
+
+/** A backup that has begun. */
+export interface BackupStart {
+  lsn: Lsn
+  time: string
 }
 
 /**
  * The low-level backup API in its non-exclusive form, under both of its spellings: `pg_start_backup` up to 14,
  * `pg_backup_start` from 15. The session that starts must live until it stops: if it dies, the backup is void.
+ * @throws PgrecallError `refused` with the server's own reason
  * @see https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-LOWLEVEL-BASE-BACKUP
  */
 export async function startBackup(
@@ -33,49 +36,73 @@ export async function startBackup(
   options: { label: string; fast: boolean },
 ): Promise<BackupStart> {
   const call = version >= 150_000 ? 'pg_backup_start($1, $2)' : 'pg_start_backup($1, $2, false)'
-  const { position } = await server.one<{ position: string }>(`SELECT ${call}::text AS position`, [
-    options.label,
-    options.fast,
-  ])
-  const row = await server.one<{ file: string; time: string }>(
-    `SELECT pg_walfile_name($1) AS file, ${ISO_NOW} AS time`,
-    [position],
-  )
-  // The timeline is in the name; pg_control_checkpoint() could still tell of an older one.
-  return {
-    lsn: lsn(position),
-    walFile: row.file,
-    timeline: Number.parseInt(row.file.slice(0, 8), 16),
-    time: row.time,
-  }
+  const row = await server
+    .one<{ position: string }>(`SELECT ${call}::text AS position`, [options.label, options.fast])
+    .catch((error) => {
+      throw serversReason('refused', 'the server does not start a backup', error)
+    })
+  const { time } = await server.one<{ time: string }>(`SELECT ${ISO_NOW} AS time`)
+  return { lsn: lsn(row.position), time }
 }
 
 /**
  * Ends the backup. It does not wait for the archiver: whether the WAL is in the repository is for us to see.
+ * @throws PgrecallError `failed` when the server says that the backup is void, as after the promotion of a standby
  */
-export async function stopBackup(server: Server, version: number, segmentBytes: number): Promise<BackupStop> {
+export async function stopBackup(
+  server: Server,
+  version: number,
+  segmentBytes: number,
+  started: BackupStart,
+): Promise<BackupEnds> {
   const call = version >= 150_000 ? 'pg_backup_stop(false)' : 'pg_stop_backup(false, false)'
-  const row = await server.one<{ position: string; labelfile: string }>(
-    `SELECT lsn::text AS position, labelfile FROM ${call}`,
-  )
+  const row = await server
+    .one<{ position: string; labelfile: string }>(`SELECT lsn::text AS position, labelfile FROM ${call}`)
+    .catch((error) => {
+      throw serversReason('failed', 'the backup is void', error)
+    })
+  const after = await serversMoment(server, version)
+  const { timeline, walFile, fromStandby } = parseBackupLabel(row.labelfile)
+  if (fromStandby) await requireSameTimeline(server, timeline)
+  const stop = lsn(row.position)
+  // From 17 on, a position on a boundary belongs to the next segment there, which is not needed and does not come.
+  const last = segmentName(timeline, lastSegmentNumber(stop, segmentBytes), segmentBytes)
+  return {
+    timeline,
+    start: { ...started, walFile },
+    stop: { lsn: stop, walFile: last, time: after.time },
+    xmin: after.xmin,
+    fromStandby,
+    label: row.labelfile,
+  }
+}
+
+/** The server's clock, and the oldest transaction that may still be running. */
+export function serversMoment(server: Server, version: number): Promise<{ time: string; xmin: string }> {
   const snapshot =
     version >= 130_000
       ? 'pg_snapshot_xmin(pg_current_snapshot())'
       : 'txid_snapshot_xmin(txid_current_snapshot())'
-  const after = await server.one<{ file: string; time: string; xmin: string }>(
-    `SELECT pg_walfile_name($1) AS file, ${ISO_NOW} AS time, ${snapshot}::text AS xmin`,
-    [row.position],
+  return server.one(`SELECT ${ISO_NOW} AS time, ${snapshot}::text AS xmin`)
+}
+
+/** A standby that follows its primary's promotion lives on, but its backup would need WAL of two timelines. */
+async function requireSameTimeline(server: Server, timeline: number): Promise<void> {
+  const { current } = await server.one<{ current: number }>(
+    'SELECT min_recovery_end_timeline AS current FROM pg_control_recovery()',
   )
-  // From 17 on, a position on a boundary belongs to the next segment there, which is not needed and does not come.
-  const timeline = Number.parseInt(after.file.slice(0, 8), 16)
-  const walFile = segmentName(timeline, lastSegmentNumber(lsn(row.position), segmentBytes), segmentBytes)
-  return {
-    lsn: lsn(row.position),
-    walFile,
-    time: after.time,
-    xmin: after.xmin,
-    backupLabel: row.labelfile,
-  }
+  if (current === 0 || current === timeline) return
+  throw new PgrecallError(
+    'failed',
+    `the standby went from timeline ${timeline} to ${current} during the backup, which voids it`,
+    { hint: 'take the backup again' },
+  )
+}
+
+function serversReason(kind: ErrorKind, what: string, error: unknown): unknown {
+  if (error instanceof PgrecallError || systemCode(error) === undefined) return error
+  const { hint } = error as { hint?: string }
+  return new PgrecallError(kind, `${what}: ${reasonOf(error)}`, { ...(hint && { hint }), cause: error })
 }
 
 /**

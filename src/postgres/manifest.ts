@@ -33,12 +33,12 @@ const BATCH = 1000
  * The text of a manifest, in pieces.
  * @param nameToBytes gives a path's bytes: a path that is not valid UTF-8 is written as `Encoded-Path`
  */
-export function* writeManifest(
+export async function* writeManifest(
   head: ManifestHead,
-  files: Iterable<ManifestFile>,
+  files: Iterable<ManifestFile> | AsyncIterable<ManifestFile>,
   ranges: readonly WalRange[],
   nameToBytes: (path: string) => Buffer,
-): Generator<Buffer> {
+): AsyncGenerator<Buffer> {
   const sum = createHash('sha256')
   const emit = (text: string) => {
     const bytes = Buffer.from(text)
@@ -49,7 +49,7 @@ export function* writeManifest(
   const identity = version === 2 ? `"System-Identifier": ${head.systemIdentifier},\n` : ''
   let text = `{ "PostgreSQL-Backup-Manifest-Version": ${version},\n${identity}"Files": [`
   let count = 0
-  for (const file of files) {
+  for await (const file of files) {
     text += `${count === 0 ? '' : ','}\n${fileLine(file, nameToBytes)}`
     if (++count % BATCH === 0) {
       yield emit(text)

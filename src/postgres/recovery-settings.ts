@@ -67,6 +67,12 @@ export function recoverySettings(options: RecoveryOptions): RecoverySettings {
   }
 }
 
+/** The settings of a server that starts without a recovery. */
+export function plainStartSettings(archiveMode: RecoveryOptions['archiveMode']): RecoverySettings {
+  const serverLines = archiveMode === 'off' ? [settingLine('archive_mode', 'off')] : []
+  return { file: 'postgresql.auto.conf', lines: [], serverLines, signalFile: undefined }
+}
+
 type Setting = [name: string, value: string]
 
 const TARGET_SETTINGS = [

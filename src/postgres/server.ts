@@ -11,7 +11,8 @@ export interface ConnectionOptions {
   password?: string
 }
 
-export interface ServerFacts {
+/** What a backup records of its cluster. */
+export interface ClusterFacts {
   /** `150018` for 15.18. */
   version: number
   majorVersion: number
@@ -20,17 +21,22 @@ export interface ServerFacts {
   /** Part of the name of the server's folder in a tablespace: `PG_15_202209061`. */
   catalogVersion: number
   dataDirectory: string
-  inRecovery: boolean
   walSegmentBytes: number
   blockBytes: number
+  /** Blocks of a relation in one file; the next ones are in `<name>.1`. */
+  relationSegmentBlocks: number
   dataChecksums: boolean
+  /** Configuration files that lie outside the data directory and are not part of a copy of it. */
+  outsideFiles: string[]
+  tablespaces: { oid: string; name: string; location: string }[]
+}
+
+export interface ServerFacts extends ClusterFacts {
+  inRecovery: boolean
   walLevel: string
   archiveMode: string
   archiveCommand: string
   archiveLibrary: string
-  /** Configuration files that lie outside the data directory and are not part of a copy of it. */
-  outsideFiles: string[]
-  tablespaces: { oid: string; name: string; location: string }[]
 }
 
 /** A connection to a running server. Close it, or hold it with `await using`. */
@@ -152,6 +158,7 @@ export class Server implements AsyncDisposable {
       // From 11 in bytes; before that in blocks of 8 KiB.
       walSegmentBytes: Number(settings.get('wal_segment_size')) * (version >= 110_000 ? 1 : 8192),
       blockBytes: Number(settings.get('block_size')),
+      relationSegmentBlocks: Number(settings.get('segment_size')),
       dataChecksums: settings.get('data_checksums') === 'on',
       walLevel: settings.get('wal_level') ?? '',
       archiveMode: settings.get('archive_mode') ?? 'off',
@@ -164,6 +171,18 @@ export class Server implements AsyncDisposable {
         `SELECT oid::text AS oid, spcname AS name, pg_tablespace_location(oid) AS location FROM pg_tablespace
           WHERE pg_tablespace_location(oid) LIKE '/%' ORDER BY oid`,
       ),
+    }
+  }
+
+  /** What the databases and their tablespaces take up, in bytes; undefined where the role may not ask. */
+  async dataBytes(): Promise<number | undefined> {
+    try {
+      const row = await this.one<{ bytes: string }>(
+        'SELECT sum(pg_tablespace_size(oid))::text AS bytes FROM pg_tablespace',
+      )
+      return Number(row.bytes)
+    } catch {
+      return undefined
     }
   }
 

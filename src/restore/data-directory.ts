@@ -182,7 +182,11 @@ export async function finishTarget(dataDirectory: string): Promise<void> {
 }
 
 /** Writes a small file durably, for the server to read: a new one, never through what lies there under its name. */
-export async function writeFileFor(path: string, content: string | Buffer, owner: Owner): Promise<void> {
+export async function writeFileFor(
+  path: string,
+  content: string | AsyncIterable<Buffer>,
+  owner: Owner,
+): Promise<void> {
   await rm(path, { force: true })
   const handle = await open(path, 'wx', 0o600)
   try {

@@ -1,20 +1,17 @@
 import { join } from 'node:path'
-import type { BackupRecord } from '../catalog/backup-record.ts'
+import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
-import { CONTROL_ASIDE } from './data-directory.ts'
-import {
-  COUNTER,
-  type ExtractedFile,
-  type ExtractJob,
-  type ExtractMessage,
-  type ExtractWorkerData,
-} from './extract-worker.ts'
+import { CONTROL_ASIDE, syncFolder } from './data-directory.ts'
+import type { ExtractedShard, ExtractJob } from './extract-shard.ts'
+import { COUNTER, type ExtractMessage, type ExtractWorkerData } from './extract-worker.ts'
+import { FileSet } from './file-set.ts'
 import type { RestorePlan } from './plan.ts'
+import { FilesystemSync } from './sync-filesystem.ts'
 
 export interface ExtractOptions {
   storage: Storage
@@ -24,36 +21,55 @@ export interface ExtractOptions {
   signal: AbortSignal
 }
 
+/** What was written. It may still be on its way to the disk: `syncExtracted` waits for that. */
 export interface Extracted {
-  /** Files by their path in the cluster; files of a tablespace below `pg_tblspc/<oid>/`. */
-  files: Map<string, ExtractedFile>
+  /** The files that must be in the manifest. */
+  files: FileSet
   /** Every folder that was made or filled, as full paths. */
   folders: Set<string>
+  /** Undefined where each file is synced already. */
+  filesystems: FilesystemSync | undefined
 }
+
+/** The disk is kept at work, so that little is left to wait for at the end. */
+const SYNC_BYTES = 256 * 1024 * 1024
 
 /** Unpacks all shards of a backup, `jobs` side by side, each checked against its stored sum. */
 export async function extractShards(plan: RestorePlan, options: ExtractOptions): Promise<Extracted> {
   const { backup } = plan
   const shards = backup.objects.filter((object) => object.kind === 'shard').sort((a, b) => b.bytes - a.bytes)
-  const jobs = shards.map((shard) => jobOf(plan, shard)).values()
+  const jobs = new Map(shards.map((shard) => [shard.name, jobOf(plan, shard)]))
+  const queue = jobs.values()
   const counters = new BigInt64Array(new SharedArrayBuffer(3 * 8))
-  const extracted: Extracted = { files: new Map(), folders: new Set() }
-  const groups = new Map(shards.map((shard) => [shard.name, shard.group ?? 'base']))
-  const report = () =>
+  const filesystems = await FilesystemSync.of(rootsOf(plan))
+  const extracted: Extracted = { files: new FileSet(), folders: new Set(rootsOf(plan)), filesystems }
+  let syncedBytes = 0
+  const report = () => {
+    const bytes = Number(Atomics.load(counters, COUNTER.bytes))
     options.events.emit('progress', {
       task: 'Restoring',
-      bytes: Number(Atomics.load(counters, COUNTER.bytes)),
+      bytes,
       total: backup.dataBytes + walBytes(backup),
       items: Number(Atomics.load(counters, COUNTER.files)),
     })
+    if (bytes - syncedBytes < SYNC_BYTES) return
+    filesystems?.start()
+    syncedBytes = bytes
+  }
+  const data: ExtractWorkerData = {
+    address: options.storage.address,
+    owner: options.owner,
+    syncFiles: !filesystems,
+    counters,
+  }
   const timer = setInterval(report, 100)
   try {
     await runCrew(workerScript('extract-worker', import.meta.url), Math.min(options.jobs, shards.length), {
-      data: (): ExtractWorkerData => ({ address: options.storage.address, owner: options.owner, counters }),
+      data: () => data,
       onMessage: (message: ExtractMessage, worker, fail) => {
         if (message.kind === 'failed') fail(unwrap(message.error))
-        else if (message.kind === 'next') worker.postMessage(jobs.next().value)
-        else keep(extracted, plan, groups.get(message.name)!, message)
+        else if (message.kind === 'next') worker.postMessage(queue.next().value)
+        else keep(extracted, jobs.get(message.name)!.root, message.shard)
       },
       onStop: () => Atomics.store(counters, COUNTER.stop, 1n),
       signal: options.signal,
@@ -66,16 +82,27 @@ export async function extractShards(plan: RestorePlan, options: ExtractOptions):
   return extracted
 }
 
-function jobOf(plan: RestorePlan, shard: BackupRecord['objects'][number]): ExtractJob {
-  const isTablespace = shard.group !== undefined && /^\d+$/.test(shard.group)
+/** Waits until everything below the target's folders is durable. */
+export async function syncExtracted({ filesystems, folders }: Extracted): Promise<void> {
+  if (filesystems) await filesystems.finish()
+  else for (const folder of folders) await syncFolder(folder)
+}
+
+const rootsOf = (plan: RestorePlan) => [plan.dataDirectory, ...plan.tablespaces.map(({ to }) => to)]
+
+function jobOf(plan: RestorePlan, shard: BackupObject): ExtractJob {
+  const { group } = shard
+  const isTablespace = group !== undefined && /^\d+$/.test(group)
   return {
     key: backupPrefix(plan.backup.cluster, plan.backup.id) + shard.name,
     name: shard.name,
     bytes: shard.bytes,
     sha256: shard.sha256,
-    root: isTablespace ? placeOf(plan, shard.group!) : plan.dataDirectory,
+    root: isTablespace ? placeOf(plan, group) : plan.dataDirectory,
+    prefix: isTablespace ? `pg_tblspc/${group}/` : '',
     renamed: isTablespace ? {} : { 'global/pg_control': CONTROL_ASIDE },
     closed: isTablespace ? [] : plan.tablespaces.map(({ oid }) => `pg_tblspc/${oid}`),
+    isWal: group === 'wal',
   }
 }
 
@@ -88,19 +115,9 @@ function placeOf(plan: RestorePlan, oid: string): string {
   )
 }
 
-function keep(
-  extracted: Extracted,
-  plan: RestorePlan,
-  group: string,
-  message: { files: ExtractedFile[]; folders: string[] },
-): void {
-  const isTablespace = /^\d+$/.test(group)
-  const root = isTablespace ? placeOf(plan, group) : plan.dataDirectory
-  extracted.folders.add(root)
-  for (const folder of message.folders) extracted.folders.add(join(root, folder))
-  for (const file of message.files) {
-    extracted.files.set(isTablespace ? `pg_tblspc/${group}/${file.path}` : file.path, file)
-  }
+function keep(extracted: Extracted, root: string, shard: ExtractedShard): void {
+  extracted.files.join(shard.files)
+  for (const folder of shard.folders) extracted.folders.add(join(root, folder))
 }
 
 const walBytes = (backup: BackupRecord) =>

@@ -2,39 +2,17 @@ import type { BackupRecord, BackupSummary } from '../catalog/backup-record.ts'
 import { PgrecallError } from '../errors.ts'
 import { formatLsn, type Lsn, lsn } from '../postgres/lsn.ts'
 import {
+  plainStartSettings,
   type RecoverySettings,
   type RecoveryTarget,
   recoverySettings,
 } from '../postgres/recovery-settings.ts'
 import type { TimelineHistory } from '../postgres/timeline-history.ts'
 import { segmentName } from '../postgres/wal-file.ts'
+import type { Evidence, RestoreQuestion } from './question.ts'
+import { requireReachable } from './reachable.ts'
 import { describeTarget, formatMoment, momentOf, recoveryTargetOf, type Target } from './target.ts'
-import { isOnPath, type Reach, segmentsUntil, type WalLeg } from './timeline-path.ts'
-
-/** What is asked for. */
-export interface RestoreQuestion {
-  /** A backup's id, or undefined for the newest one that fits. */
-  backup: string | undefined
-  target: Target
-  exclusive: boolean
-  action: 'pause' | 'promote' | 'shutdown'
-  timeline: 'latest' | 'current' | number
-  standby: boolean
-  archiveMode: 'preserve' | 'off'
-}
-
-/** What the archive says about the target: where it is, or how far the WAL goes. */
-export interface Evidence {
-  reach: Reach
-  /** Where a named or numbered target, or the first commit after a time, lies. */
-  found: Lsn | undefined
-  /** The last moment at which a transaction ended, in what can be reached; microseconds since 1970. */
-  lastMoment: bigint | undefined
-  /** Where the record of that begins: an LSN target at which a recovery includes it. */
-  lastTransaction: Lsn | undefined
-  /** The first position after the last record that can be reached. */
-  lastLsn: Lsn | undefined
-}
+import { isOnPath, segmentsUntil, type WalLeg } from './timeline-path.ts'
 
 /** What a restore is going to do: computed first, shown with `--dry-run`, then carried out as it is. */
 export interface RestorePlan {
@@ -45,6 +23,8 @@ export interface RestorePlan {
   target: { kind: Target['kind']; text: string; exclusive: boolean; action: string }
   timeline: number
   standby: boolean
+  /** False for a copy that was shut down and starts as it is. */
+  recovers: boolean
   wal: { segments: number; legs: { timeline: number; first: string; last: string }[] }
   /** The last moment that the restored cluster will hold, where it is known. */
   recoversTo: string | undefined
@@ -155,6 +135,7 @@ export function makePlan(input: {
   const segmentBytes = backup.walSegmentBytes
   const end =
     target.kind === 'immediate' ? lsn(backup.stop.lsn) : target.kind === 'lsn' ? target.lsn : evidence.found
+  const recovers = !startsByItself(question, backup, evidence)
   const warnings = backup.outsideFiles.map(
     (file) => `${file} was outside the data directory and is not part of the backup`,
   )
@@ -171,23 +152,36 @@ export function makePlan(input: {
     },
     timeline: path.at(-1)!.timeline,
     standby: question.standby,
+    recovers,
     wal: {
-      segments: segmentsUntil(evidence.reach.legs, end, segmentBytes),
-      legs: evidence.reach.legs.map((leg) => namesOf(leg, segmentBytes)),
+      segments: recovers ? segmentsUntil(evidence.reach.legs, end, segmentBytes) : 0,
+      legs: recovers ? evidence.reach.legs.map((leg) => namesOf(leg, segmentBytes)) : [],
     },
     recoversTo: recoversTo(target, backup, evidence),
-    settings: recoverySettings({
-      majorVersion: Math.floor(backup.postgres.version / 10_000),
-      restoreCommand: input.restoreCommand,
-      target: placedTarget(target, evidence),
-      exclusive: question.exclusive && target.kind !== 'name',
-      action: question.action,
-      timeline: question.timeline,
-      standby: question.standby,
-      archiveMode: question.archiveMode,
-    }),
+    settings: recovers
+      ? recoverySettings({
+          majorVersion: Math.floor(backup.postgres.version / 10_000),
+          restoreCommand: input.restoreCommand,
+          target: placedTarget(target, evidence),
+          exclusive: question.exclusive && target.kind !== 'name',
+          action: question.action,
+          timeline: question.timeline,
+          standby: question.standby,
+          archiveMode: question.archiveMode,
+        })
+      : plainStartSettings(question.archiveMode),
     warnings,
   }
+}
+
+/** A cluster that was shut down needs a recovery only to go on from there, and for that archived WAL. */
+function startsByItself(
+  { target, standby }: RestoreQuestion,
+  backup: BackupRecord,
+  { reach }: Evidence,
+): boolean {
+  if (backup.method !== 'cold' || standby) return false
+  return target.kind === 'immediate' || (target.kind === 'end' && reach.legs.length === 0)
 }
 
 const namesOf = ({ timeline, first, last }: WalLeg, segmentBytes: number) => ({
@@ -195,58 +189,6 @@ const namesOf = ({ timeline, first, last }: WalLeg, segmentBytes: number) => ({
   first: segmentName(timeline, first, segmentBytes),
   last: segmentName(timeline, last, segmentBytes),
 })
-
-/** Refuses a target to which the stored WAL does not lead. */
-function requireReachable(question: RestoreQuestion, backup: BackupRecord, evidence: Evidence): void {
-  const { target } = question
-  const { reach, lastMoment } = evidence
-  const gap = reach.gap ? `; ${reach.gap} is missing from the archive` : ''
-  if (!backup.standalone && reach.end < lsn(backup.stop.lsn)) {
-    throw new PgrecallError(
-      'unreachable',
-      `backup ${backup.id} cannot be made consistent: its WAL is not all in the archive${gap}`,
-      {
-        hint: 'choose another backup; "pgrecall list" shows them, "pgrecall catalog rebuild" looks at the archive again',
-      },
-    )
-  }
-  const refuse = (why: string) =>
-    new PgrecallError('unreachable', `${describeTarget(target)} cannot be reached: ${why}${gap}`, {
-      hint: `the last moment that can be recovered from ${backup.id} is ${nearest(backup, evidence)}`,
-    })
-  switch (target.kind) {
-    case 'immediate':
-      return
-    case 'time': {
-      const isCovered =
-        lastMoment !== undefined &&
-        (question.exclusive ? lastMoment >= target.micros : lastMoment > target.micros)
-      if (!isCovered)
-        throw refuse(
-          'no transaction after it is in the archived WAL, so PostgreSQL could not tell that it got there',
-        )
-      return
-    }
-    case 'lsn':
-      if ((evidence.lastLsn ?? reach.end) <= target.lsn) throw refuse('the archived WAL ends before it')
-      return
-    case 'xid':
-    case 'name':
-      if (evidence.found === undefined) throw refuse('it is not in the archived WAL after the backup')
-      return
-    case 'end':
-      // Whoever asks for the end wants the newest data; and wal-fetch would stop this recovery at the hole.
-      if (reach.gap) throw refuse('later WAL is stored behind a hole')
-  }
-}
-
-/** The last moment that can be had, with the option that leads there: the same time as a target would not. */
-function nearest(backup: BackupRecord, { lastMoment, lastTransaction }: Evidence): string {
-  if (lastMoment === undefined || lastTransaction === undefined || lastTransaction < lsn(backup.stop.lsn)) {
-    return `${formatMoment(momentOf(backup.stop.time))}, the end of the backup itself (--immediate)`
-  }
-  return `${formatMoment(lastMoment)} (--lsn ${formatLsn(lastTransaction)})`
-}
 
 function recoversTo(target: Target, backup: BackupRecord, evidence: Evidence): string | undefined {
   if (target.kind === 'time') return formatMoment(target.micros)

@@ -8,14 +8,8 @@ import { parseHistory, type TimelineHistory } from '../postgres/timeline-history
 import { historyName, segmentNumber } from '../postgres/wal-file.ts'
 import { readArchivedFile } from '../wal/read.ts'
 import { searchWal, type WalFinding } from './find-target.ts'
-import {
-  chooseBackup,
-  type Evidence,
-  makePlan,
-  onTheWay,
-  type RestorePlan,
-  type RestoreQuestion,
-} from './plan.ts'
+import { chooseBackup, makePlan, onTheWay, type RestorePlan } from './plan.ts'
+import type { Evidence, RestoreQuestion } from './question.ts'
 import { describeTarget, type Target } from './target.ts'
 import { reachAlong, type WalLeg } from './timeline-path.ts'
 

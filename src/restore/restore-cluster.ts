@@ -1,15 +1,10 @@
-import { createHash } from 'node:crypto'
 import { dirname, join } from 'node:path'
-import { decode, methodOf } from '../archive/codec.ts'
-import { nameFromBytes } from '../archive/file-name.ts'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { pinBackup } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
-import { type ManifestEntry, readManifest } from '../postgres/manifest.ts'
 import { withoutRecoverySettings } from '../postgres/recovery-settings.ts'
-import { readObject } from '../storage/storage.ts'
 import {
   finishTarget,
   inspectTargets,
@@ -21,8 +16,9 @@ import {
   type TargetFolder,
   writeFileFor,
 } from './data-directory.ts'
-import { type Extracted, extractShards } from './extract-pool.ts'
+import { extractShards, syncExtracted } from './extract-pool.ts'
 import type { RestorePlan } from './plan.ts'
+import { openManifest, type StoredManifest } from './stored-manifest.ts'
 
 export interface RestoreContext {
   repository: Repository
@@ -60,7 +56,7 @@ export async function restoreCluster(
 ): Promise<RestoreResult> {
   await using _pin = await pinWhileReading(plan, context)
   await requireObjects(plan, context)
-  const manifest = await fetchManifest(plan, context)
+  const manifest = await openManifest(plan, context.repository.storage)
   const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, context.isRoot)
   return await sayWhere(plan, () => fill(plan, targets, manifest, owner, context))
 }
@@ -68,22 +64,23 @@ export async function restoreCluster(
 async function fill(
   plan: RestorePlan,
   targets: readonly TargetFolder[],
-  manifest: Awaited<ReturnType<typeof fetchManifest>>,
+  manifest: StoredManifest,
   owner: Awaited<ReturnType<typeof ownerFor>>,
   context: RestoreContext,
 ): Promise<RestoreResult> {
   await prepareTargets(plan, targets, owner)
   const extracted = await extractShards(plan, { ...context, storage: context.repository.storage, owner })
+  await manifest.requireFiles(extracted.files, plan)
   context.events.emit('step', {
-    text: `Checked ${extracted.files.size} files; writing the recovery settings`,
+    text: `Checked ${manifest.files.count} files; writing the recovery settings`,
   })
-  requireManifest(manifest.entries, extracted, plan)
-  await writeFileFor(join(plan.dataDirectory, 'backup_manifest'), manifest.bytes, owner)
+  await manifest.write(join(plan.dataDirectory, 'backup_manifest'), owner)
   await writeRecoverySettings(plan, owner)
-  await syncFolders(extracted, plan)
+  await syncExtracted(extracted)
+  await syncFolder(dirname(plan.dataDirectory))
   context.signal.throwIfAborted()
   await finishTarget(plan.dataDirectory)
-  return { files: extracted.files.size, bytes: plan.backup.dataBytes }
+  return { files: manifest.files.count, bytes: plan.backup.dataBytes }
 }
 
 /** A failed system call is about the target, and no bug. */
@@ -120,65 +117,14 @@ async function requireObjects(
   const record = await storage.stat(backupRecordKey(backup.cluster, backup.id))
   if (!record)
     throw new PgrecallError('absent', `backup ${backup.id} was removed while the restore was planned`)
-  for (const { name, bytes } of backup.objects) {
+  for (const { name, kind, bytes } of backup.objects) {
     const key = backupPrefix(backup.cluster, backup.id) + name
     const stored = await storage.stat(key)
-    if (stored?.bytes === bytes || name === 'RESTORE.txt' || name.startsWith('index.jsonl')) continue
+    if (stored?.bytes === bytes || kind === 'text' || kind === 'index') continue
     const what = stored ? `has ${stored.bytes} bytes instead of ${bytes}` : 'is missing from the repository'
     throw new PgrecallError('damaged', `object ${key} of the backup is damaged: it ${what}`, {
       hint: 'restore from another repository or from another backup; nothing was written',
     })
-  }
-}
-
-async function fetchManifest(
-  plan: RestorePlan,
-  { repository }: RestoreContext,
-): Promise<{ bytes: Buffer; entries: ManifestEntry[] }> {
-  const object = plan.backup.objects.find((candidate) => candidate.kind === 'manifest')
-  if (!object) throw new PgrecallError('damaged', `the record of backup ${plan.backup.id} names no manifest`)
-  const key = backupPrefix(plan.backup.cluster, plan.backup.id) + object.name
-  const stored = await readObject(repository.storage, key, { limit: 2 ** 31 - 1 })
-  try {
-    if (!stored) throw new Error('it is missing')
-    if (createHash('sha256').update(stored).digest('hex') !== object.sha256)
-      throw new Error('its SHA-256 is wrong')
-    const plain: Buffer[] = []
-    for await (const piece of decode(methodOf(object.name), single(stored))) plain.push(Buffer.from(piece))
-    const bytes = Buffer.concat(plain)
-    return { bytes, entries: readManifest(bytes, nameFromBytes) }
-  } catch (error) {
-    throw new PgrecallError(
-      'damaged',
-      `the manifest of backup ${plan.backup.id} (${key}) is damaged: ${reasonOf(error)}`,
-      {
-        hint: 'restore from another repository or from another backup; nothing was written',
-        cause: error,
-      },
-    )
-  }
-}
-
-async function* single(bytes: Buffer): AsyncIterable<Buffer> {
-  yield bytes
-}
-
-/** Every file of the manifest is there with its size and sum, and nothing else is. */
-function requireManifest(entries: readonly ManifestEntry[], { files }: Extracted, plan: RestorePlan): void {
-  const refuse = (what: string) =>
-    new PgrecallError('damaged', `backup ${plan.backup.id} is not what its manifest says: ${what}`, {
-      hint: 'restore from another repository or from another backup; what was written cannot start a server',
-    })
-  const expected = new Set<string>()
-  for (const { path, size, checksum } of entries) {
-    expected.add(path)
-    const file = files.get(path)
-    if (!file) throw refuse(`${path} is missing`)
-    if (file.size !== size) throw refuse(`${path} has ${file.size} bytes instead of ${size}`)
-    if (checksum !== undefined && file.sha256 !== checksum) throw refuse(`${path} has a wrong SHA-256`)
-  }
-  for (const path of files.keys()) {
-    if (!expected.has(path) && !path.startsWith('pg_wal/')) throw refuse(`${path} is in no manifest`)
   }
 }
 
@@ -194,10 +140,4 @@ async function writeRecoverySettings(plan: RestorePlan, owner: Owner): Promise<v
     await writeFileFor(join(plan.dataDirectory, file), `${[head, ...lines].join('\n')}\n`, owner)
   }
   if (signalFile) await writeFileFor(join(plan.dataDirectory, signalFile), '', owner)
-}
-
-async function syncFolders({ folders }: Extracted, plan: RestorePlan): Promise<void> {
-  if (plan.tablespaces.length > 0) folders.add(join(plan.dataDirectory, 'pg_tblspc'))
-  for (const folder of folders) await syncFolder(folder)
-  await syncFolder(dirname(plan.dataDirectory))
 }

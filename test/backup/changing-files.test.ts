@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { copyGroups } from '../../src/backup/copy-pool.ts'
+import { readShardIndex } from '../../src/backup/shard-index.ts'
+import { SourceList } from '../../src/backup/source-list.ts'
 import { Events } from '../../src/events.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { Lab } from '../lab/lab.ts'
@@ -111,14 +113,13 @@ test('a copy passes over files and folders that vanished after they were listed'
   await mkdir(join(root, 'there'))
   await writeFile(join(root, 'there/kept'), 'kept')
   const storage = new LocalStorage(join(scratch.path, 'repository'))
-  const items = [
-    { path: 'gone', size: 0, directory: true as const },
-    { path: 'there', size: 0, directory: true as const },
-    { path: 'gone/file', size: 100 },
-    // Listed with more bytes than it has now.
-    { path: 'there/kept', size: 9 },
-  ]
-  const { shards, vanished } = await copyGroups([{ name: 'base', root, items, bytes: 109 }], {
+  const items = new SourceList()
+  items.addFolder('gone')
+  items.addFolder('there')
+  items.addFiles('gone', [{ name: 'file', size: 100 }])
+  // Listed with more bytes than it has now.
+  items.addFiles('there', [{ name: 'kept', size: 9 }])
+  const { shards, vanished } = await copyGroups([{ name: 'base', root, items }], {
     storage,
     folder: 'main/backups/x/',
     codec: { method: 'none' },
@@ -128,7 +129,8 @@ test('a copy passes over files and folders that vanished after they were listed'
     signal: new AbortController().signal,
   })
   expect(vanished.sort()).toEqual(['gone', 'gone/file'])
-  expect(shards.flatMap((shard) => shard.files)).toMatchObject([{ path: 'there/kept', size: 4 }])
+  const index = await readShardIndex(storage, `main/backups/x/${shards[0]!.index.name}`)
+  expect(await Array.fromAsync(index!.files)).toMatchObject([{ path: 'there/kept', size: 4 }])
   const stored = await readFile(join(scratch.path, 'repository/main/backups/x', shards[0]!.name))
   expect(stored.toString('latin1')).toContain('kept')
 })

@@ -74,7 +74,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup that cannot work',
       configuration.clusters.main!.backup = { archiveTimeout: 1 }
     })
     await withSetting('archive_command', 'true', async () => {
-      const failure = await failureOf(lab, ['backup'])
+      const failure = await failureOf(lab, ['backup', '--no-resume'])
       expect(failure).toMatchObject({ exitCode: 11, kind: 'failed' })
       expect(failure.message).toMatch(/WAL segment \w{24} did not arrive/)
     })

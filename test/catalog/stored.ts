@@ -33,6 +33,7 @@ export function summary(
     stop: place(last, 0x1000n, `${moment}:30.000000Z`),
     xminAtStop: '1000',
     standalone: false,
+    fromStandby: false,
     dataChecksums: true,
     walSegmentBytes,
     dataDirectory: '/var/lib/postgresql/17/main',
@@ -42,6 +43,7 @@ export function summary(
     codec: 'zstd:1',
     files: 3,
     dataBytes: 300,
+    resumedBytes: 0,
     storedBytes: 100,
     startedAt: `${moment}:00.000Z`,
     finishedAt: `${moment}:31.000Z`,
@@ -55,7 +57,7 @@ export function record(id: string, facts: Parameters<typeof summary>[1] = {}): B
   const objects: BackupRecord['objects'] = [
     { name: 'base.0001.tar.zst', kind: 'shard', bytes: 100, sha256: 'a'.repeat(64), group: 'base' },
   ]
-  return { ...summary(id, facts), objects }
+  return { ...summary(id, facts), damaged: [], objects }
 }
 
 /** Stores a backup with one shard. */

@@ -61,7 +61,14 @@ test('what is left out has defaults', () => {
       main: {
         connection: {},
         repositories: ['local'],
-        backup: { method: 'files', jobs: 2, compression: 'zstd:1', checkpoint: 'fast', archiveTimeout: 60 },
+        backup: {
+          method: 'files',
+          jobs: 2,
+          compression: 'zstd:1',
+          checkpoint: 'fast',
+          archiveTimeout: 60,
+          checksumFailures: 'warn',
+        },
         restore: { jobs: 2 },
         retention: {},
       },

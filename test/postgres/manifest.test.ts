@@ -12,10 +12,10 @@ const file = (path: string, more: Partial<ManifestFile> = {}): ManifestFile => (
   ...more,
 })
 const RANGE = { timeline: 1, start: 0x16_b374d848n, end: 0x16_b400_0000n }
-const write = (files: ManifestFile[], majorVersion = 17, ranges = [RANGE]) =>
-  Buffer.concat([
-    ...writeManifest({ systemIdentifier: '7400000000000000001', majorVersion }, files, ranges, nameToBytes),
-  ])
+const write = async (files: ManifestFile[], majorVersion = 17, ranges = [RANGE]) => {
+  const head = { systemIdentifier: '7400000000000000001', majorVersion }
+  return Buffer.concat(await Array.fromAsync(writeManifest(head, files, ranges, nameToBytes)))
+}
 const read = (bytes: Buffer) => readManifest(bytes, nameFromBytes)
 
 const INVALID_UTF8 = nameFromBytes(Buffer.from('base/gr\xfcn', 'latin1'))
@@ -32,14 +32,14 @@ test.each([
   [16, 1, false],
   [17, 2, true],
   [18, 2, true],
-])('for version %d the format is %d', (majorVersion, format, hasIdentifier) => {
-  const text = write([file('PG_VERSION')], majorVersion).toString()
+])('for version %d the format is %d', async (majorVersion, format, hasIdentifier) => {
+  const text = (await write([file('PG_VERSION')], majorVersion)).toString()
   expect(text.startsWith(`{ "PostgreSQL-Backup-Manifest-Version": ${format},\n`)).toBe(true)
   expect(text.includes('"System-Identifier": 7400000000000000001,\n')).toBe(hasIdentifier)
 })
 
-test('every line is as PostgreSQL writes it, with the checksum of all before it', () => {
-  const text = write([file('PG_VERSION', { size: 3 }), file(INVALID_UTF8)]).toString()
+test('every line is as PostgreSQL writes it, with the checksum of all before it', async () => {
+  const text = (await write([file('PG_VERSION', { size: 3 }), file(INVALID_UTF8)])).toString()
   const [head, last] = text.split(/(?="Manifest-Checksum")/)
   expect(head).toBe(`{ "PostgreSQL-Backup-Manifest-Version": 2,
 "System-Identifier": 7400000000000000001,
@@ -54,9 +54,9 @@ test('every line is as PostgreSQL writes it, with the checksum of all before it'
   expect(last).toBe(`"Manifest-Checksum": "${createHash('sha256').update(head!).digest('hex')}"}\n`)
 })
 
-test.each([0, 1, 999, 1000, 1001, 2500])('%d files are valid JSON, and are read back', (count) => {
+test.each([0, 1, 999, 1000, 1001, 2500])('%d files are valid JSON, and are read back', async (count) => {
   const files = Array.from({ length: count }, (_, index) => file(`base/5/${index}`, { size: index * 8192 }))
-  const bytes = write(files, 17, [RANGE, { timeline: 2, start: 0n, end: 1n }])
+  const bytes = await write(files, 17, [RANGE, { timeline: 2, start: 0n, end: 1n }])
   const parsed = JSON.parse(bytes.toString())
   expect(parsed.Files).toHaveLength(count)
   expect(parsed['WAL-Ranges']).toHaveLength(2)
@@ -65,8 +65,8 @@ test.each([0, 1, 999, 1000, 1001, 2500])('%d files are valid JSON, and are read 
   )
 })
 
-test('names of any bytes come back as they were', () => {
-  const bytes = write(NAMES.map((name) => file(name)))
+test('names of any bytes come back as they were', async () => {
+  const bytes = await write(NAMES.map((name) => file(name)))
   expect(read(bytes).map(({ path }) => path)).toEqual(NAMES)
   JSON.parse(bytes.toString())
 })
@@ -91,8 +91,8 @@ describe('what pg_basebackup writes is read', () => {
   })
 })
 
-describe('is an error', () => {
-  const whole = write(NAMES.map((name) => file(name)))
+describe('is an error', async () => {
+  const whole = await write(NAMES.map((name) => file(name)))
 
   test('any flipped bit', () => {
     for (let at = 0; at < whole.length - 3; at++) {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { formatLsn, type Lsn, lsn } from '../../src/postgres/lsn.ts'
 import { parseHistory } from '../../src/postgres/timeline-history.ts'
-import { chooseBackup, type Evidence, makePlan, type RestoreQuestion } from '../../src/restore/plan.ts'
+import { chooseBackup, makePlan } from '../../src/restore/plan.ts'
+import type { Evidence, RestoreQuestion } from '../../src/restore/question.ts'
 import { parseMoment, type Target } from '../../src/restore/target.ts'
 import { record, SEGMENT, summary } from '../catalog/stored.ts'
 

@@ -1,0 +1,150 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { walKey } from '../catalog/layout.ts'
+import { type BackupStart, reserveWal, startBackup } from '../postgres/low-level-backup.ts'
+import type { Server, ServerFacts } from '../postgres/server.ts'
+import { historyName } from '../postgres/wal-file.ts'
+import { pushWalFile } from '../wal/push.ts'
+import { type CopyResult, copyGroups } from './copy-pool.ts'
+import type { BackupRun, Taken } from './method.ts'
+import { type Scan, scanCluster } from './scan.ts'
+import { waitForWal } from './wait-for-wal.ts'
+
+/** The steps that `files` and `snapshot` share: both copy files between the start and the stop of a low-level backup. */
+
+/** Begins the backup on the server; a standalone one keeps the server's WAL from now on. */
+export function beginOnServer(run: BackupRun, server: Server, facts: ServerFacts): Promise<BackupStart> {
+  const { request, events, id, signal } = run
+  const fast = request.checkpoint === 'fast'
+  const how = facts.inRecovery
+    ? 'the next restartpoint'
+    : fast
+      ? 'a fast checkpoint'
+      : 'the next spread checkpoint'
+  events.emit('step', {
+    text: `Starting backup ${id} of PostgreSQL ${facts.versionText.split(' ')[0]}; waiting for ${how}`,
+  })
+  const begin = async () => {
+    if (request.standalone) await reserveWal(server, `pgrecall_${id.replace(/\W/g, '_').toLowerCase()}`)
+    return startBackup(server, facts.version, { label: request.label || `pgrecall ${id}`, fast })
+  }
+  return orAborted(begin(), signal)
+}
+
+/** A spread checkpoint takes minutes, and whoever stops us does not wait for it: the closed session ends its backup. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
+
+/** Where the files of each group are read: in the cluster itself, or in a snapshot of it. */
+export interface Places {
+  dataDirectory: string
+  tablespaces: readonly { oid: string; location: string }[]
+}
+
+/**
+ * Lists the files and copies all but those that an interrupted run has stored and that have not changed since.
+ * @param start undefined when no server runs
+ * @param live where the cluster itself is, when `places` are a snapshot of it
+ */
+export async function copyCluster(
+  run: BackupRun,
+  facts: Taken['facts'],
+  places: Places,
+  start: BackupStart | undefined,
+  live?: Places,
+): Promise<CopyResult & { found: Scan }> {
+  const { kept, events, repository, request, signal, folder } = run
+  const roots = new Map([['base', places.dataDirectory]])
+  for (const { oid, location } of places.tablespaces) roots.set(oid, location)
+  if (start) await kept.settle(roots, start.lsn)
+  const { majorVersion, catalogVersion } = facts
+  const found = await scanCluster({ ...places, majorVersion, catalogVersion, isStored: kept.isStored })
+  for (const group of live ? found.groups : []) {
+    const space = live!.tablespaces.find(({ oid }) => oid === group.name)
+    group.liveRoot = space?.location ?? live!.dataDirectory
+  }
+  if (kept.shards.length > 0) {
+    events.emit('step', {
+      text: `Going on from an interrupted backup: ${kept.shards.length} shards are kept`,
+    })
+  }
+  const copied = await copyGroups(found.groups, {
+    storage: repository.storage,
+    folder,
+    codec: request.codec,
+    jobs: request.jobs,
+    task: 'Copying',
+    numbersTaken: kept.numbersTaken,
+    ...(request.shardBytes !== undefined && { shardBytes: request.shardBytes }),
+    ...(request.maxRate !== undefined && { maxRate: request.maxRate }),
+    ...(facts.dataChecksums && {
+      pages: {
+        pageBytes: facts.blockBytes,
+        blocksPerSegment: facts.relationSegmentBlocks,
+        startLsn: start?.lsn,
+      },
+    }),
+    events,
+    signal,
+  })
+  if (copied.vanished.length > 0) {
+    events.emit('detail', {
+      text: `${copied.vanished.length} files were dropped while the cluster was copied`,
+      facts: { vanished: copied.vanished },
+    })
+  }
+  return { ...copied, found, shards: [...kept.shards, ...copied.shards] }
+}
+
+/** The number of the last shard of the data directory so far. */
+export function lastBaseShard(shards: readonly { group: string; name: string }[]): number {
+  const numbers = shards
+    .filter(({ group }) => group === 'base')
+    .map(({ name }) => Number(/\.(\d+)\.tar/.exec(name)?.[1]))
+  return Math.max(0, ...numbers)
+}
+
+/**
+ * A server that was promoted before pgrecall was set up has archived its timeline's history elsewhere, or nowhere; without
+ * it no recovery on that timeline begins.
+ */
+export async function keepHistory(run: BackupRun, facts: ServerFacts, timeline: number): Promise<void> {
+  const { repository, request, signal } = run
+  const name = historyName(timeline)
+  if (timeline === 1 || (await repository.storage.stat(walKey(request.cluster, name)))) return
+  const path = join(facts.dataDirectory, 'pg_wal', name)
+  await pushWalFile({ path, cluster: request.cluster, repositories: [repository], level: 1, signal })
+}
+
+export async function ownerOf(dataDirectory: string): Promise<{ uid: number; gid: number }> {
+  const { uid, gid } = await stat(dataDirectory)
+  return { uid, gid }
+}
+
+/** Until every segment from start to stop is in the repository. */
+export async function arrivalOfWal(run: BackupRun, { facts, ends }: Taken, server: Server): Promise<void> {
+  const { request, repository, events, signal } = run
+  const { start, stop, timeline, fromStandby } = ends
+  events.emit('step', {
+    text: `Waiting for WAL ${start.walFile} to ${stop.walFile} in repository "${repository.name}"`,
+  })
+  await waitForWal(
+    {
+      cluster: request.cluster,
+      repository,
+      first: start.walFile,
+      last: stop.walFile,
+      timeline,
+      segmentBytes: facts.walSegmentBytes,
+      timeoutMs: request.archiveTimeoutMs,
+      fromStandby,
+    },
+    { server, events, signal },
+  )
+}

@@ -1,0 +1,80 @@
+import type { Codec } from '../archive/codec.ts'
+import type { BackupRecord, DamagedFile } from '../catalog/backup-record.ts'
+import type { Repository } from '../catalog/repository.ts'
+import type { Events } from '../events.ts'
+import type { BackupEnds } from '../postgres/low-level-backup.ts'
+import type { ClusterFacts } from '../postgres/server.ts'
+import type { KeptShards } from './resume.ts'
+import type { StoredShard } from './shard.ts'
+
+/** What is asked of every backup, whatever its method. */
+export interface BackupRequest {
+  cluster: string
+  label: string
+  codec: Codec
+  jobs: number
+  checkpoint: 'fast' | 'spread'
+  /** Whether the WAL from start to stop goes into the backup. */
+  standalone: boolean
+  /** Plain bytes a second; no limit when left out. */
+  maxRate: number | undefined
+  /** Plain bytes after which a shard is closed; by the size of the cluster when left out. */
+  shardBytes: number | undefined
+  /** Whether damaged pages void the backup. */
+  checksumFailures: 'warn' | 'fail'
+  /** Whether shards of an interrupted backup are kept, where they still hold. */
+  resume: boolean
+  archiveTimeoutMs: number
+  tool: { name: string; version: string }
+}
+
+/** What a method works with: the request, and what belongs to this one run. */
+export interface BackupRun {
+  request: BackupRequest
+  repository: Repository
+  events: Events
+  signal: AbortSignal
+  /** The new backup's id, and its folder in the repository, ending in `/`. */
+  id: string
+  folder: string
+  /** What an interrupted run has stored, and what of it the method may keep. */
+  kept: KeptShards
+}
+
+/** What is known of the cluster before anything is copied. */
+export interface Preflight {
+  facts: ClusterFacts
+  warnings: string[]
+  /** Plain bytes that will be copied, roughly. */
+  bytes: number
+}
+
+/** A whole cluster in shards, durable, with all that is to be recorded of it. */
+export interface Taken {
+  facts: ClusterFacts
+  /** Whose the data directory was. */
+  owner: { uid: number; gid: number }
+  ends: BackupEnds
+  /** In the order of a restore by hand: `pg_control` lies in the last one of `base`. */
+  shards: StoredShard[]
+  /** Pages whose checksum is wrong; undefined where the cluster has no checksums. */
+  damaged: DamagedFile[] | undefined
+  warnings: string[]
+}
+
+/** How a cluster's files are taken: the part of the story between the lock and the commit. */
+export interface BackupMethod {
+  readonly name: BackupRecord['method']
+  /** Aborts when what the method stands on is lost, such as its session on the server. */
+  readonly lost: AbortSignal | undefined
+  /** Whether shards of an interrupted run can be kept. */
+  readonly resumes: boolean
+  /**
+   * Finds everything that would make the backup fail later; changes nothing.
+   * @throws PgrecallError `refused` with the reason and what to do
+   */
+  check(request: BackupRequest): Promise<Preflight>
+  take(run: BackupRun): Promise<Taken>
+  /** Waits until the WAL that the backup needs is in the repository. Not called for standalone backups. */
+  awaitWal(run: BackupRun, taken: Taken): Promise<void>
+}

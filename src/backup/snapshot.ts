@@ -1,0 +1,122 @@
+import { markRepository } from '../catalog/identity.ts'
+import { reasonOf } from '../errors.ts'
+import { stopBackup } from '../postgres/low-level-backup.ts'
+import { pauseReplay, resumeReplay } from '../postgres/replay.ts'
+import type { Server, ServerFacts } from '../postgres/server.ts'
+import type { Snapshots } from '../snapshot/snapshots.ts'
+import { storeControlShard } from './closing-objects.ts'
+import { judgePages } from './damage.ts'
+import {
+  arrivalOfWal,
+  beginOnServer,
+  copyCluster,
+  keepHistory,
+  lastBaseShard,
+  ownerOf,
+} from './low-level-story.ts'
+import type { BackupMethod, BackupRun } from './method.ts'
+import { copyOwnWal } from './own-wal.ts'
+import { checkServer, readStableControlFile } from './preflight.ts'
+import { scanCluster } from './scan.ts'
+
+/**
+ * `snapshot`: the volumes are snapshotted between the start and the stop of a low-level backup, which so lasts seconds;
+ * the copy is made from the snapshots, which are removed after it.
+ * @see https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-LOWLEVEL-BASE-BACKUP
+ */
+export function snapshotMethod(
+  server: Server,
+  snapshots: Snapshots,
+  expectedDataDirectory: string | undefined,
+): BackupMethod {
+  return {
+    name: 'snapshot',
+    lost: server.lost,
+    resumes: true,
+
+    async check({ standalone }) {
+      const checked = await checkServer({ server, expectedDataDirectory, standalone })
+      await snapshots.check(foldersOf(checked.facts))
+      const { bytes } = await scanCluster(checked.facts)
+      return { ...checked, bytes }
+    },
+
+    async take(run) {
+      const before = await server.facts()
+      const prefix = await prefixOf(run, before)
+      await sweep(run, before, prefix)
+      const start = await beginOnServer(run, server, before)
+      // Asked again: a tablespace that was made before the start is in no WAL that the restore will replay.
+      const facts = await server.facts()
+      const set = await frozen(run, facts, () =>
+        snapshots.create(foldersOf(facts), prefix + run.id, run.signal),
+      )
+      try {
+        for (const { name, volume } of set.snapshots)
+          run.events.emit('detail', { text: `Made the snapshot ${name} of ${volume}` })
+        const viewOf = (folder: string) => set.views.get(folder)!
+        const places = {
+          dataDirectory: viewOf(facts.dataDirectory),
+          tablespaces: facts.tablespaces.map(({ oid, location }) => ({ oid, location: viewOf(location) })),
+        }
+        const { bytes: control } = await readStableControlFile(places.dataDirectory)
+        run.events.emit('step', { text: 'Ending the backup on the server; copying from the snapshot' })
+        const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
+        await keepHistory(run, facts, ends.timeline)
+        const ownWal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
+        const { shards, troubles, found } = await copyCluster(run, facts, places, start, facts)
+        await set.verify()
+        const owner = await ownerOf(facts.dataDirectory)
+        const judged = judgePages(troubles, ends.stop.lsn)
+        const content = { label: ends.label, control, owner }
+        return {
+          facts,
+          owner,
+          ends,
+          shards: [...shards, await storeControlShard(run, content, lastBaseShard(shards)), ...ownWal],
+          damaged: facts.dataChecksums ? judged.damaged : undefined,
+          warnings: [...found.warnings, ...judged.warnings],
+        }
+      } finally {
+        await set.remove().catch((error) => run.events.emit('warning', { text: reasonOf(error) }))
+      }
+    },
+
+    awaitWal: (run, taken) => arrivalOfWal(run, taken, server),
+  }
+
+  /** Removes the snapshots of runs that were killed: nobody else has the lock of this cluster in this repository. */
+  async function sweep(run: BackupRun, facts: ServerFacts, prefix: string): Promise<void> {
+    const warn = (text: string) => run.events.emit('warning', { text })
+    try {
+      for (const name of await snapshots.sweep(foldersOf(facts), prefix))
+        warn(`removed the snapshot ${name}, which a run that was killed had left`)
+    } catch (error) {
+      warn(`a snapshot that an earlier run left could not be removed: ${reasonOf(error)}`)
+    }
+  }
+
+  /** On a standby nothing is replayed while the snapshots are made. */
+  async function frozen<T>(run: BackupRun, facts: ServerFacts, work: () => Promise<T>): Promise<T> {
+    if (!facts.inRecovery) return work()
+    if (!(await pauseReplay(server, facts.version, run.signal))) {
+      run.events.emit('warning', { text: 'the replay on this standby was paused already, and stays so' })
+      return work()
+    }
+    try {
+      return await work()
+    } finally {
+      await resumeReplay(server)
+    }
+  }
+}
+
+function foldersOf(facts: ServerFacts): string[] {
+  return [facts.dataDirectory, ...facts.tablespaces.map(({ location }) => location)]
+}
+
+/** Two repositories can be written to at the same moment, whatever they are called; each has snapshots of its own. */
+async function prefixOf({ repository }: BackupRun, { systemIdentifier }: ServerFacts): Promise<string> {
+  const { id } = await markRepository(repository.storage)
+  return `pgrecall-${systemIdentifier}-${id.slice(0, 8)}-`
+}

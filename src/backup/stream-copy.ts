@@ -1,0 +1,114 @@
+import type { Codec } from '../archive/codec.ts'
+import type { Events } from '../events.ts'
+import type { BaseBackupOptions } from '../postgres/base-backup.ts'
+import { findPgBasebackup } from '../postgres/pg-basebackup.ts'
+import type { Storage } from '../storage/storage.ts'
+import { unwrap } from '../threads/carried-error.ts'
+import { runCrew, workerScript } from '../threads/crew.ts'
+import type { StoredShard } from './shard.ts'
+import type { Intake } from './stream-intake.ts'
+import {
+  STREAM_COUNTER,
+  type StreamMessage,
+  type StreamSource,
+  type StreamWorkerData,
+} from './stream-worker.ts'
+
+/** A shard is closed when it has as many files, so that neither its index nor the loss of it is large. */
+const SHARD_FILES = 50_000
+/** Servers before this send no manifest, and the program does not say where the backup ends. */
+const SENDS_MANIFEST = 130_000
+
+export interface StreamOptions {
+  source: StreamSource
+  asked: Omit<BaseBackupOptions, 'onWarning' | 'signal'>
+  storage: Storage
+  folder: string
+  codec: Codec
+  shardBytes: number
+  /** How long the server may wait for its archiver at the end; the program makes it wait when no WAL comes along. */
+  archiveTimeoutMs: number
+  /** About how much will come, for the progress; undefined when that is not known. */
+  totalBytes: number | undefined
+  task: string
+  events: Events
+  signal: AbortSignal
+}
+
+export interface Streamed extends Intake {
+  shards: StoredShard[]
+  /** What the server said beside, such as damaged pages. */
+  warnings: string[]
+}
+
+/**
+ * Chooses how the base backup is fetched: with PostgreSQL's own program where that can write to its output, which is when
+ * the cluster has no tablespaces of its own, and is on this host in a version that the server's fits. Otherwise we speak
+ * the protocol.
+ * @param env the process's environment, where the program is looked for and libpq finds its settings
+ */
+export async function chooseSource(
+  { version, tablespaces }: { version: number; tablespaces: readonly unknown[] },
+  env: Record<string, string | undefined>,
+): Promise<StreamSource> {
+  if (tablespaces.length > 0 || version < SENDS_MANIFEST) return { kind: 'protocol' }
+  const program = await findPgBasebackup(Math.floor(version / 10_000), env)
+  return program ? { kind: 'program', program, env: { ...env } } : { kind: 'protocol' }
+}
+
+/**
+ * Fetches a base backup into shards, in a thread of its own. When it resolves, all of it but `backup_label` and
+ * `pg_control` is durable; these are in the answer.
+ * @throws PgrecallError as `takeIn`, `baseBackup` and `pgBasebackup` throw, and the signal's reason
+ */
+export async function copyStream(options: StreamOptions): Promise<Streamed> {
+  const { task, events, totalBytes: total } = options
+  const counters = new BigInt64Array(new SharedArrayBuffer(2 * 8))
+  const stop = new Int32Array(new SharedArrayBuffer(4))
+  const shards: StoredShard[] = []
+  const warnings: string[] = []
+  let intake: Intake | undefined
+  const report = () =>
+    events.emit('progress', {
+      task,
+      bytes: Number(Atomics.load(counters, STREAM_COUNTER.bytes)),
+      total,
+      items: Number(Atomics.load(counters, STREAM_COUNTER.files)),
+    })
+  const timer = setInterval(report, 100)
+  try {
+    await runCrew(workerScript('stream-worker', import.meta.url), 1, {
+      data: (): StreamWorkerData => ({
+        source: options.source,
+        asked: options.asked,
+        address: options.storage.address,
+        folder: options.folder,
+        codec: options.codec,
+        shardBytes: options.shardBytes,
+        shardFiles: SHARD_FILES,
+        archiveTimeoutMs: options.archiveTimeoutMs,
+        counters,
+        stop,
+      }),
+      onMessage: (message: StreamMessage, _worker, fail) => {
+        if (message.kind === 'failed') fail(unwrap(message.error))
+        else if (message.kind === 'stored') shards.push(message.shard)
+        else if (message.kind === 'warning') warnings.push(message.text)
+        else intake = message.intake
+      },
+      onStop: () => {
+        Atomics.store(stop, 0, 1)
+        Atomics.notify(stop, 0)
+      },
+      signal: options.signal,
+    })
+    report()
+  } finally {
+    clearInterval(timer)
+    events.emit('progressEnd', { task })
+  }
+  if (!intake) throw new Error('the receiving thread ended without an answer')
+  shards.sort((a, b) => (a.name < b.name ? -1 : 1))
+  // A message carries a buffer over as plain bytes.
+  return { ...intake, control: Buffer.from(intake.control), shards, warnings }
+}

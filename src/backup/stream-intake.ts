@@ -1,0 +1,215 @@
+import { createHash } from 'node:crypto'
+import type { Codec } from '../archive/codec.ts'
+import type { TarMember } from '../archive/tar.ts'
+import { PgrecallError } from '../errors.ts'
+import { type BackupLabel, parseBackupLabel } from '../postgres/backup-label.ts'
+import type { BackupEnd, BackupPart } from '../postgres/base-backup.ts'
+import type { Lsn } from '../postgres/lsn.ts'
+import { parseWalFile } from '../postgres/wal-file.ts'
+import type { Storage } from '../storage/storage.ts'
+import { CONTROL_FILE } from './scan.ts'
+import { type OpenShard, type StoredShard, shardName, storeShard } from './shard.ts'
+import { Arrivals, endInManifest } from './stream-manifest.ts'
+import { type ArrivingMember, arrivingMembers, type OtherPart, writeArriving } from './stream-members.ts'
+
+/** What looks at a file's content on its way into a shard, such as the check of its pages. */
+export interface FileObserver {
+  /** @param bytes lie in the frame buffer that was given, and may be looked at, not kept @param position in the file */
+  take(bytes: Buffer, position: number): void
+  end(): { lastLsn?: string } | undefined
+}
+
+export interface IntakeOptions {
+  storage: Storage
+  /** The backup's folder in the repository, ending in `/`. */
+  folder: string
+  codec: Codec
+  /** A shard is closed when its plain bytes reach this, or when it has so many files. */
+  shardBytes: number
+  shardFiles: number
+  /** One frame long, reused. */
+  buffer: Buffer
+  /** For each file that becomes part of the cluster. @param path as in its shard @param start where the backup began */
+  observe: (path: string, size: number, start: Lsn) => FileObserver | undefined
+  /** Called often, with what was read since the last call. */
+  onProgress: (bytes: number, files: number) => void
+  onShard: (shard: StoredShard) => void
+  /** `pg_control` begins to arrive, the last of the cluster's files. */
+  onControl: () => void
+  signal: AbortSignal
+}
+
+/** A base backup that has arrived whole. All but these small parts is in shards, and durable. */
+export interface Intake {
+  label: string
+  start: BackupLabel
+  stop: BackupEnd
+  control: Buffer
+  /** Whose `pg_control` is on the server. */
+  owner: { uid: number; gid: number }
+}
+
+/** What is held back of the data directory, for the last shard or for nobody. */
+const LABEL = 'backup_label'
+const MANIFEST = 'backup_manifest'
+const TABLESPACE_MAP = 'tablespace_map'
+
+/**
+ * Puts a base backup into shards while it arrives, one shard at a time: `base`, each tablespace, and `wal`. The next one
+ * is filled while the last one is on its way to the disk.
+ *
+ * @throws PgrecallError `failed` when the base backup is not whole, `damaged` when it is not what the server's manifest
+ *   says, whatever its source or the storage throws, and the signal's reason
+ */
+export async function takeIn(parts: AsyncIterable<BackupPart>, options: IntakeOptions): Promise<Intake> {
+  const sorter = new Sorter(options.onControl)
+  const members = sorter.sort(arrivingMembers(parts, (part) => sorter.other(part)))
+  const numbers = new Map<string, number>()
+  let closing: Promise<void> | undefined
+  try {
+    for (let next = await members.next(); !next.done; ) {
+      options.signal.throwIfAborted()
+      const { group } = next.value
+      const number = (numbers.get(group) ?? 0) + 1
+      numbers.set(group, number)
+      const fill = async function* (shard: OpenShard): AsyncGenerator<Buffer> {
+        for (; !next.done && next.value.group === group; next = await members.next()) {
+          const { plainBytes } = shard.writer
+          if (plainBytes >= options.shardBytes || shard.files >= options.shardFiles) return
+          yield* write(next.value, shard, sorter, options)
+        }
+      }
+      const drained = Promise.withResolvers<void>()
+      const name = shardName(group, number, options.codec)
+      const stored = storeShard(
+        options.storage,
+        options.folder,
+        { name, group, codec: options.codec },
+        fill,
+        {
+          buffer: options.buffer,
+          signal: options.signal,
+          onDrained: drained.resolve,
+        },
+      ).then(options.onShard)
+      await Promise.race([drained.promise, stored])
+      await closing
+      closing = stored
+      // Awaited in the next round; a failure until then is no unhandled one.
+      closing.catch(() => {})
+    }
+    await closing
+  } finally {
+    await members.return(undefined)
+    await closing?.catch(() => {})
+  }
+  return sorter.result()
+}
+
+async function* write(
+  { member, group, content }: ArrivingMember,
+  { writer, add }: OpenShard,
+  { arrivals, start }: Sorter,
+  { observe, onProgress, signal }: IntakeOptions,
+): AsyncGenerator<Buffer> {
+  if (member.type === 'directory') {
+    yield* writer.member(member)
+    return
+  }
+  const sum = createHash('sha256')
+  const observer = group === 'wal' ? undefined : observe(member.path, member.size, start)
+  let position = 0
+  const offset = yield* writeArriving(writer, member, content, (bytes) => {
+    signal.throwIfAborted()
+    sum.update(bytes)
+    observer?.take(bytes, position)
+    position += bytes.length
+    onProgress(bytes.length, 0)
+  })
+  const sha256 = sum.digest('hex')
+  const seen = observer?.end()
+  const { path, size } = member
+  add({
+    path,
+    size,
+    modifiedMs: member.mtime * 1000,
+    sha256,
+    offset,
+    ...(seen?.lastLsn && { lastLsn: seen.lastLsn }),
+  })
+  if (group !== 'wal') arrivals.add(group === 'base' ? path : `pg_tblspc/${group}/${path}`, size, sha256)
+  onProgress(0, 1)
+}
+
+/** Says which members go into shards, and of which group; keeps the few that do not. */
+class Sorter {
+  readonly arrivals = new Arrivals()
+  #label: { text: string; start: BackupLabel } | undefined
+  #control: { bytes: Buffer; member: TarMember } | undefined
+  #manifest: Buffer[] = []
+  #start: Lsn | undefined
+  #stop: BackupEnd | undefined
+  readonly #onControl: () => void
+
+  constructor(onControl: () => void) {
+    this.#onControl = onControl
+  }
+
+  async *sort(members: AsyncIterable<ArrivingMember>): AsyncGenerator<ArrivingMember, undefined> {
+    for await (const arriving of members) {
+      const { member, group, content } = arriving
+      const { path } = member
+      if (member.type === 'symlink') continue
+      if (group !== 'base') yield arriving
+      else if (path === LABEL) {
+        this.#label = parsed(await this.#keep(member, content.whole()))
+        this.#start = this.#label.start.start
+      } else if (path === CONTROL_FILE) {
+        this.#onControl()
+        this.#control = { bytes: await this.#keep(member, content.whole()), member }
+      } else if (path === MANIFEST) this.#manifest.push(await content.whole())
+      else if (path === TABLESPACE_MAP) continue
+      else if (member.type === 'directory' || !path.startsWith('pg_wal/')) yield arriving
+      // The other files there, archive_status/*.done, only say to this server's archiver what it has done.
+      else if (parseWalFile(path.slice('pg_wal/'.length))) yield { ...arriving, group: 'wal' }
+    }
+  }
+
+  other(part: OtherPart): void {
+    if (part.kind === 'manifest') this.#manifest.push(part.bytes)
+    else if (part.kind === 'start') this.#start = part.start.lsn
+    else this.#stop = part.stop
+  }
+
+  /** Known before the first file, by the source or by the label. */
+  get start(): Lsn {
+    if (this.#start === undefined) throw new Error('the base backup does not say where it starts')
+    return this.#start
+  }
+
+  /** Checks that it is all there, and what the server says that it sent. */
+  result(): Intake {
+    if (!this.#label || !this.#control) {
+      throw new PgrecallError('failed', `the base backup came without ${this.#label ? CONTROL_FILE : LABEL}`)
+    }
+    const manifest = this.#manifest.length > 0 ? Buffer.concat(this.#manifest) : undefined
+    if (manifest) this.arrivals.compare(manifest)
+    const stop = this.#stop ?? (manifest && endInManifest(manifest))
+    if (!stop) throw new PgrecallError('failed', 'the base backup does not say where it ends')
+    const { text: label, start } = this.#label
+    const { bytes: control, member } = this.#control
+    const owner = { uid: member.uid, gid: member.gid }
+    return { label, start, stop, control, owner }
+  }
+
+  async #keep(member: TarMember, content: Promise<Buffer>): Promise<Buffer> {
+    const bytes = await content
+    this.arrivals.add(member.path, bytes.length, createHash('sha256').update(bytes).digest('hex'))
+    return bytes
+  }
+}
+
+function parsed(bytes: Buffer): { text: string; start: BackupLabel } {
+  const text = bytes.toString('utf8')
+  return { text, start: parseBackupLabel(text) }
+}

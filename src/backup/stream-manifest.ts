@@ -1,0 +1,73 @@
+import { nameFromBytes } from '../archive/file-name.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { BackupEnd } from '../postgres/base-backup.ts'
+import { lsn } from '../postgres/lsn.ts'
+import { readManifest } from '../postgres/manifest.ts'
+
+const HINT = 'take the backup again; if it happens again, look for failing memory or disks on both hosts'
+
+/** What has arrived of a cluster, by path: enough to tell whether it is what the server has sent. */
+export class Arrivals {
+  readonly #files = new Map<string, string>()
+
+  /** @param path in the data directory @param sha256 hexadecimal */
+  add(path: string, size: number, sha256: string): void {
+    this.#files.set(path, fingerprint(size, sha256))
+  }
+
+  /**
+   * Holds the server's manifest against what has arrived.
+   * @throws PgrecallError `damaged` when a file is missing, changed on its way, or not the manifest's
+   */
+  compare(manifest: Buffer): void {
+    const files = new Map(this.#files)
+    for (const { path, size, algorithm, checksum } of entriesOf(manifest)) {
+      if (isLeftOut(path)) continue
+      const arrived = files.get(path)
+      files.delete(path)
+      if (arrived === undefined) throw disagreement(`${path} is in the server's manifest, but did not arrive`)
+      if (algorithm !== 'SHA256' || arrived !== fingerprint(size, checksum ?? ''))
+        throw disagreement(`${path} did not arrive as the server's manifest has it`)
+    }
+    const [stray] = files.keys()
+    if (stray !== undefined) throw disagreement(`${stray} arrived, but is not in the server's manifest`)
+  }
+}
+
+/**
+ * Of what comes along with the WAL the manifest has only the archiver's marks. A map of tablespaces comes even when there
+ * are none, as long as the program asks.
+ */
+function isLeftOut(path: string): boolean {
+  return path === 'tablespace_map' || path.startsWith('pg_wal/')
+}
+
+/** Half as long as the hexadecimal digits; a cluster may have a million files. */
+function fingerprint(size: number, sha256: string): string {
+  return `${size}:${Buffer.from(sha256, 'hex').toString('latin1')}`
+}
+
+function entriesOf(manifest: Buffer) {
+  try {
+    return readManifest(manifest, nameFromBytes)
+  } catch (error) {
+    throw disagreement(`the server's manifest cannot be read: ${reasonOf(error)}`)
+  }
+}
+
+function disagreement(sentence: string): PgrecallError {
+  return new PgrecallError('damaged', sentence, { hint: HINT })
+}
+
+/**
+ * Where the backup ends, by its manifest: a server that follows another one over a change of timelines lists several
+ * ranges, the newest one first.
+ * @see AddWALInfoToBackupManifest in src/backend/backup/backup_manifest.c
+ */
+export function endInManifest(manifest: Buffer): BackupEnd {
+  const end = manifest.toString('latin1', manifest.lastIndexOf('"WAL-Ranges"'))
+  const [, timeline, position] = /"Timeline": (\d+),.*"End-LSN": "([0-9A-F]+\/[0-9A-F]+)"/.exec(end) ?? []
+  if (timeline === undefined || position === undefined)
+    throw disagreement("the server's manifest does not say where the backup ends")
+  return { lsn: lsn(position), timeline: Number(timeline) }
+}

@@ -1,0 +1,101 @@
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import type { Codec } from '../archive/codec.ts'
+import { FRAME_BYTES } from '../archive/shard-writer.ts'
+import { PgrecallError } from '../errors.ts'
+import { type BaseBackupOptions, baseBackup } from '../postgres/base-backup.ts'
+import { type Program, pgBasebackup } from '../postgres/pg-basebackup.ts'
+import { openStorage } from '../storage/open.ts'
+import type { StorageAddress } from '../storage/storage.ts'
+import { type Carried, carry } from '../threads/carried-error.ts'
+import type { StoredShard } from './shard.ts'
+import { type Intake, takeIn } from './stream-intake.ts'
+
+/** How the base backup is fetched: with PostgreSQL's program, or by speaking the protocol ourselves. */
+export type StreamSource =
+  | { kind: 'program'; program: Program; env: Record<string, string | undefined> }
+  | { kind: 'protocol' }
+
+/** What the receiving thread is started with. */
+export interface StreamWorkerData {
+  source: StreamSource
+  asked: Omit<BaseBackupOptions, 'onWarning' | 'signal'>
+  address: StorageAddress
+  /** The backup's folder in the repository, ending in `/`. */
+  folder: string
+  codec: Codec
+  /** A shard is closed when its plain bytes reach this, or when it has so many files. */
+  shardBytes: number
+  shardFiles: number
+  archiveTimeoutMs: number
+  /** Shared: bytes read and files done. */
+  counters: BigInt64Array<SharedArrayBuffer>
+  /** Shared: the thread is told to stop by a 1, and woken. */
+  stop: Int32Array<SharedArrayBuffer>
+}
+
+export const STREAM_COUNTER = { bytes: 0, files: 1 } as const
+
+export type StreamMessage =
+  | { kind: 'warning'; text: string }
+  | { kind: 'stored'; shard: StoredShard }
+  | { kind: 'done'; intake: Intake }
+  | { kind: 'failed'; error: Carried }
+
+/** Fetches a base backup and puts it into shards. */
+async function receive(port: MessagePort, data: StreamWorkerData): Promise<void> {
+  const post = (message: StreamMessage) => port.postMessage(message)
+  const stopped = new AbortController()
+  const { signal } = stopped
+  abortWhenTold(data.stop, stopped)
+  const options = { ...data.asked, onWarning: (text: string) => post({ kind: 'warning', text }), signal }
+  const { source, counters } = data
+  const parts =
+    source.kind === 'program' ? pgBasebackup(source.program, source.env, options) : baseBackup(options)
+  let waiting: NodeJS.Timeout | undefined
+  const intake = await takeIn(parts, {
+    storage: openStorage(data.address),
+    folder: data.folder,
+    codec: data.codec,
+    shardBytes: data.shardBytes,
+    shardFiles: data.shardFiles,
+    buffer: Buffer.allocUnsafeSlow(FRAME_BYTES),
+    observe: () => undefined,
+    onProgress: (bytes, files) => {
+      Atomics.add(counters, STREAM_COUNTER.bytes, BigInt(bytes))
+      Atomics.add(counters, STREAM_COUNTER.files, BigInt(files))
+    },
+    onShard: (shard) => post({ kind: 'stored', shard }),
+    onControl: () => {
+      if (!data.asked.wal) waiting = abortLater(data.archiveTimeoutMs, stopped)
+    },
+    signal,
+  }).finally(() => clearTimeout(waiting))
+  post({ kind: 'done', intake })
+}
+
+function abortWhenTold(stop: Int32Array<SharedArrayBuffer>, stopped: AbortController): void {
+  const abort = () => stopped.abort(new Error('the thread was stopped'))
+  const told = Atomics.waitAsync(stop, 0, 0)
+  if (told.async) void told.value.then(abort)
+  else abort()
+}
+
+/** After `pg_control` nothing is left to come but the end, which the server may hold back for its archiver. */
+function abortLater(timeoutMs: number, stopped: AbortController): NodeJS.Timeout {
+  const seconds = Math.round(timeoutMs / 1000)
+  const error = new PgrecallError(
+    'failed',
+    `the server waits for its archiver, and no end came within ${seconds} s`,
+    {
+      hint: 'run "pgrecall check" and look into the server\'s log for messages of archive_command; a backup without its WAL cannot be restored, so it was not kept',
+    },
+  )
+  return setTimeout(() => stopped.abort(error), timeoutMs)
+}
+
+if (parentPort) {
+  const port = parentPort
+  receive(port, workerData as StreamWorkerData)
+    .catch((error) => port.postMessage({ kind: 'failed', error: carry(error) } satisfies StreamMessage))
+    .finally(() => port.close())
+}

@@ -1,0 +1,103 @@
+import { walKey } from '../catalog/layout.ts'
+import { type BackupEnds, serversMoment } from '../postgres/low-level-backup.ts'
+import type { ConnectionOptions, Server } from '../postgres/server.ts'
+import { historyName, lastSegmentNumber, segmentName } from '../postgres/wal-file.ts'
+import { storeControlShard } from './closing-objects.ts'
+import { judgePages } from './damage.ts'
+import { arrivalOfWal, lastBaseShard } from './low-level-story.ts'
+import type { BackupMethod, BackupRun } from './method.ts'
+import { checkStreaming } from './preflight.ts'
+import { shardBytesFor } from './shard.ts'
+import { chooseSource, copyStream } from './stream-copy.ts'
+
+/**
+ * `stream`: the server sends its files over the replication protocol; `pg_basebackup` receives them, or, where it cannot,
+ * we do. From any host, and from a standby too.
+ * @param connection where the server is; the same user needs the right to replicate
+ * @param env what libpq's programs are told by their environment
+ * @see https://www.postgresql.org/docs/current/protocol-replication.html
+ */
+export function streamMethod(
+  server: Server,
+  connection: ConnectionOptions,
+  env: Record<string, string | undefined>,
+): BackupMethod {
+  return {
+    name: 'stream',
+    // The server's own work is done in another session; this one only asks questions.
+    lost: undefined,
+    resumes: false,
+
+    check: ({ standalone }) => checkStreaming(server, standalone),
+
+    async take(run) {
+      const { request, events, id } = run
+      const facts = await server.facts()
+      const source = await chooseSource(facts, env)
+      const total = await server.dataBytes()
+      events.emit('step', {
+        text: `Starting backup ${id} of PostgreSQL ${facts.versionText.split(' ')[0]}, by ${source.kind === 'program' ? 'pg_basebackup' : 'the replication protocol'}`,
+      })
+      const { time } = await serversMoment(server, facts.version)
+      const streamed = await copyStream({
+        source,
+        asked: {
+          connection,
+          serverVersion: facts.version,
+          label: request.label || `pgrecall ${id}`,
+          checkpoint: request.checkpoint,
+          wal: request.standalone,
+          maxRateKiB: request.maxRate === undefined ? undefined : Math.floor(request.maxRate / 1024),
+        },
+        storage: run.repository.storage,
+        folder: run.folder,
+        codec: request.codec,
+        shardBytes: request.shardBytes ?? shardBytesFor(total ?? 0),
+        totalBytes: total,
+        archiveTimeoutMs: request.archiveTimeoutMs,
+        task: 'Receiving',
+        events,
+        signal: run.signal,
+      })
+      const after = await serversMoment(server, facts.version)
+      const { label, start, stop, control, owner } = streamed
+      const last = lastSegmentNumber(stop.lsn, facts.walSegmentBytes)
+      const ends: BackupEnds = {
+        timeline: start.timeline,
+        start: { lsn: start.start, walFile: start.walFile, time },
+        stop: {
+          lsn: stop.lsn,
+          walFile: segmentName(start.timeline, last, facts.walSegmentBytes),
+          time: after.time,
+        },
+        xmin: after.xmin,
+        fromStandby: start.fromStandby,
+        label,
+      }
+      const judged = judgePages([], stop.lsn)
+      const isData = ({ group }: { group: string }) => group !== 'wal'
+      const data = streamed.shards.filter(isData)
+      const controlShard = await storeControlShard(run, { label, control, owner }, lastBaseShard(data))
+      return {
+        facts,
+        owner,
+        ends,
+        shards: [...data, controlShard, ...streamed.shards.filter((shard) => !isData(shard))],
+        damaged: facts.dataChecksums ? judged.damaged : undefined,
+        warnings: [...streamed.warnings, ...judged.warnings, ...(await missingHistory(run, start.timeline))],
+      }
+    },
+
+    awaitWal: (run, taken) => arrivalOfWal(run, taken, server),
+  }
+}
+
+/** A timeline's history is not part of a base backup, and may have been archived before pgrecall was set up. */
+async function missingHistory({ repository, request }: BackupRun, timeline: number): Promise<string[]> {
+  const name = historyName(timeline)
+  if (timeline === 1 || request.standalone) return []
+  if (await repository.storage.stat(walKey(request.cluster, name))) return []
+  return [
+    `${name} is not in the archive, and no recovery on timeline ${timeline} begins without it; on the server, run: pgrecall wal-push pg_wal/${name}`,
+  ]
+}

@@ -1,0 +1,39 @@
+/** The longest single wait: whoever is told to stop does so within this. */
+const TURN_MS = 500
+
+/**
+ * Holds reading threads to a common rate. The moment at which the next read is due lies in shared memory; each read moves
+ * it on by its own share, so that the sum of all is what was asked for, whatever each one reads.
+ */
+export class Throttle {
+  readonly #nanosecondsPerByte: number
+  readonly #shared: BigInt64Array<SharedArrayBuffer>
+  readonly #slot: number
+  readonly #bell = new Int32Array(new SharedArrayBuffer(4))
+
+  /**
+   * @param bytesPerSecond of all threads together
+   * @param shared zero at the slot when the work begins
+   */
+  constructor(bytesPerSecond: number, shared: BigInt64Array<SharedArrayBuffer>, slot: number) {
+    this.#nanosecondsPerByte = 1e9 / bytesPerSecond
+    this.#shared = shared
+    this.#slot = slot
+  }
+
+  /** Waits until `bytes` may be read. Blocks the thread. */
+  wait(bytes: number): void {
+    const share = BigInt(Math.ceil(bytes * this.#nanosecondsPerByte))
+    let due: bigint
+    let begin: bigint
+    do {
+      due = Atomics.load(this.#shared, this.#slot)
+      const now = process.hrtime.bigint()
+      // Time that nobody used is not saved up.
+      begin = due > now ? due : now
+    } while (Atomics.compareExchange(this.#shared, this.#slot, due, begin + share) !== due)
+    for (let left = begin - process.hrtime.bigint(); left > 0n; left = begin - process.hrtime.bigint()) {
+      Atomics.wait(this.#bell, 0, 0, Math.min(TURN_MS, Number(left) / 1e6))
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import { isIP } from 'node:net'
+import pg from 'pg'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import { type Lsn, lsn } from './lsn.ts'
+import { type ConnectionOptions, quoteIdentifier, type Server } from './server.ts'
+
+/**
+ * Opens a session in which the server takes replication commands instead of SQL. Whoever gets it ends it.
+ * @throws PgrecallError `connection`, with the line for pg_hba.conf or the statement that lets the role in
+ * @see https://www.postgresql.org/docs/current/protocol-replication.html
+ */
+export async function connectReplication(options: ConnectionOptions): Promise<pg.Client> {
+  const { uri, ...rest } = options
+  // The driver passes this on to the server; its type definitions do not have it.
+  const physical = { replication: 'true' }
+  const client = new pg.Client({
+    ...(uri ? { connectionString: uri } : rest),
+    ...physical,
+    application_name: 'pgrecall',
+    connectionTimeoutMillis: 15_000,
+    keepAlive: true,
+  })
+  // What breaks later is told by the command that runs then.
+  client.on('error', () => {})
+  try {
+    await client.connect()
+  } catch (error) {
+    await client.end().catch(() => {})
+    throw replicationError(error, client)
+  }
+  return client
+}
+
+/**
+ * Asks for a replication session and gives it back at once, so that what is missing on the server is told before
+ * anything begins, and by error codes, whatever language the server speaks.
+ * @throws PgrecallError `connection`, as `connectReplication`
+ */
+export async function identifySystem(
+  options: ConnectionOptions,
+): Promise<{ systemIdentifier: string; timeline: number; position: Lsn }> {
+  const client = await connectReplication(options)
+  try {
+    const [row] = (await client.query('IDENTIFY_SYSTEM')).rows
+    return { systemIdentifier: row.systemid, timeline: Number(row.timeline), position: lsn(row.xlogpos) }
+  } catch (error) {
+    throw replicationError(error, client)
+  } finally {
+    // Waits for the end of the server's process, which gives its WAL sender back: there may be only one.
+    await client.end().catch(() => {})
+  }
+}
+
+/** About how many bytes a base backup will send, or undefined when the role may not see it. */
+export async function clusterBytes(server: Server): Promise<number | undefined> {
+  const sizes = server.one<{ bytes: string }>(
+    'SELECT sum(pg_tablespace_size(oid))::text AS bytes FROM pg_tablespace',
+  )
+  return sizes.then(
+    ({ bytes }) => Number(bytes),
+    () => undefined,
+  )
+}
+
+function replicationError(error: unknown, { user = '', host }: pg.Client): PgrecallError {
+  return new PgrecallError(
+    'connection',
+    `the server does not let "${user}" take a base backup: ${reasonOf(error)}`,
+    { hint: replicationHint(error, user, host), cause: error },
+  )
+}
+
+/** Told by the error's code: the text may be in any language, but names and addresses in it are not translated. */
+function replicationHint(error: unknown, user: string, host: string): string {
+  const code = error instanceof pg.DatabaseError ? error.code : undefined
+  const text = reasonOf(error)
+  if (code === '28000' && text.includes('pg_hba.conf')) {
+    return `add to pg_hba.conf, above what else may match: "${hbaLine(text, user, host)}"; then reload the server ("all" as the database does not cover replication)`
+  }
+  if (code === '28P01' || text.includes('password must be a string')) {
+    return 'set PGPASSWORD, or add a line with "*" or "replication" as the database to ~/.pgpass (mode 0600)'
+  }
+  if (code === '42501') return `as a superuser: ALTER ROLE ${quoteIdentifier(user)} REPLICATION`
+  if (code === '53300' && text.includes('max_wal_senders')) {
+    return 'raise max_wal_senders (and restart the server), or end what uses it; see pg_stat_replication'
+  }
+  return 'replication needs a connection to the server itself; a pooler such as PgBouncer passes none on'
+}
+
+/** The line that lets a role in for replication, from where the server saw it come. */
+function hbaLine(text: string, user: string, host: string): string {
+  const role = quoteHba(user)
+  if (text.includes('[local]') || host.startsWith('/')) return `local replication ${role} peer`
+  const address = text.split(/[^0-9A-Fa-f:.]+/).find((word) => isIP(word) !== 0)
+  const range = address === undefined ? 'samenet' : `${address}/${isIP(address) === 6 ? 128 : 32}`
+  return `host replication ${role} ${range} scram-sha-256`
+}
+
+/** Names that a line of pg_hba.conf would read as something else are quoted. */
+function quoteHba(user: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(user) && user !== 'all' ? user : `"${user.replaceAll('"', '""')}"`
+}

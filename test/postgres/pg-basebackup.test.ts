@@ -1,0 +1,125 @@
+import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import type { BaseBackupOptions } from '../../src/postgres/base-backup.ts'
+import {
+  backupArguments,
+  connectionArguments,
+  findPgBasebackup,
+  pgBasebackup,
+} from '../../src/postgres/pg-basebackup.ts'
+import { Scratch } from '../lab/scratch.ts'
+
+const OPTIONS: BaseBackupOptions = {
+  connection: { host: 'db.example', user: 'backup', password: 'secret' },
+  serverVersion: 150_018,
+  label: 'nightly',
+  checkpoint: 'spread',
+  wal: false,
+  onWarning: () => {},
+  signal: new AbortController().signal,
+}
+
+describe('the place to connect to', () => {
+  test.each([
+    ['postgresql://me:p%40ss@db:5433/x?sslmode=require', 'postgresql://me@db:5433/x?sslmode=require', 'p@ss'],
+    ['postgres://me@db/x?password=p%26q&sslmode=require', 'postgres://me@db/x?sslmode=require', 'p&q'],
+    ['postgresql://me:one@db?password=two', 'postgresql://me@db', 'two'],
+    ['postgresql://db1:1,db2:2/x?sslpassword=key', 'postgresql://db1:1,db2:2/x', undefined],
+    ['postgresql:///x?host=/var/run/postgresql', 'postgresql:///x?host=/var/run/postgresql', undefined],
+  ])('%s is given without its secrets', (uri, plain, password) => {
+    const { args, secrets } = connectionArguments({ uri })
+    expect(args).toEqual([`--dbname=${plain}`])
+    expect(secrets).toEqual(password === undefined ? {} : { PGPASSWORD: password })
+  })
+
+  test('by its parts, the password goes by the environment', () => {
+    expect(
+      connectionArguments({ host: '/run', port: 5433, user: 'me', database: 'x', password: 'secret' }),
+    ).toEqual({
+      args: ['--host=/run', '--port=5433', '--username=me'],
+      secrets: { PGPASSWORD: 'secret' },
+    })
+  })
+})
+
+test('what is asked for arrives as options', () => {
+  expect(backupArguments({ ...OPTIONS, maxRateKiB: 2048 })).toEqual(
+    expect.arrayContaining([
+      '--max-rate=2048k',
+      '--wal-method=none',
+      '--checkpoint=spread',
+      '--label=nightly',
+    ]),
+  )
+  expect(backupArguments({ ...OPTIONS, wal: true, checkpoint: 'fast' })).toEqual(
+    expect.arrayContaining(['--wal-method=fetch', '--checkpoint=fast', '--no-password']),
+  )
+})
+
+describe('the program', () => {
+  test('is taken from PATH when the server is not newer', async () => {
+    await using scratch = await Scratch.create()
+    const path = await fakeProgram(scratch, 'echo "pg_basebackup (PostgreSQL) 98.1"')
+    const env = { PATH: `${scratch.path}/bin:/usr/bin:/bin` }
+    expect(await findPgBasebackup(98, env)).toEqual({ path, majorVersion: 98 })
+    expect(await findPgBasebackup(99, env)).toBeUndefined()
+  })
+
+  test('is told the password by its environment alone', async () => {
+    await using scratch = await Scratch.create()
+    const path = await fakeProgram(scratch, 'echo "$@" "$PGPASSWORD" "$PGAPPNAME"')
+    const parts = pgBasebackup({ path, majorVersion: 15 }, { PATH: '/usr/bin:/bin' }, OPTIONS)
+    const bytes = (await Array.fromAsync(parts))
+      .map((part) => ('bytes' in part ? part.bytes.toString() : ''))
+      .join('')
+    expect(bytes).toContain('--host=db.example --username=backup')
+    expect(bytes).toMatch(/^(?!.*secret.*secret).* secret pgrecall$/m)
+  })
+
+  test.each([
+    [
+      'pg_basebackup: error: could not initiate base backup: ERROR:  requested WAL segment 00000001 has already been removed',
+      { kind: 'failed', message: /requested WAL segment 00000001/, hint: /wal_keep_size/ },
+    ],
+    [
+      'pg_basebackup: error: could not initiate base backup: ERROR:  WAL level not sufficient for making an online backup\nHINT:  wal_level must be set to "replica"',
+      { kind: 'failed', message: /WAL level not sufficient/, hint: /wal_level/ },
+    ],
+    [
+      'pg_basebackup: error: connection to server on socket "x" failed: FATAL:  role "me" does not exist',
+      { kind: 'connection', message: /role "me" does not exist/, hint: /log/ },
+    ],
+  ])('fails in words: %s', async (words, { kind, message, hint }) => {
+    await using scratch = await Scratch.create()
+    const path = await fakeProgram(scratch, `cat >&2 <<'END'\n${words}\nEND\nexit 1`)
+    const parts = pgBasebackup({ path, majorVersion: 15 }, { PATH: '/usr/bin:/bin' }, OPTIONS)
+    await expect(Array.fromAsync(parts)).rejects.toMatchObject({
+      kind,
+      message: expect.stringMatching(message),
+      hint: expect.stringMatching(hint),
+    })
+  })
+
+  test('hands warnings on and takes damaged pages for one', async () => {
+    await using scratch = await Scratch.create()
+    const words =
+      'WARNING:  checksum verification failed in file "./base/1/2"\nNOTICE:  x\npg_basebackup: error: checksum error occurred'
+    const path = await fakeProgram(scratch, `cat >&2 <<'END'\n${words}\nEND\nexit 1`)
+    const warnings: string[] = []
+    const options = { ...OPTIONS, onWarning: (text: string) => warnings.push(text) }
+    await Array.fromAsync(pgBasebackup({ path, majorVersion: 15 }, { PATH: '/usr/bin:/bin' }, options))
+    expect(warnings).toEqual([
+      'checksum verification failed in file "./base/1/2"',
+      'the server found damaged pages in what it sent',
+    ])
+  })
+})
+
+async function fakeProgram(scratch: Scratch, script: string): Promise<string> {
+  const path = join(scratch.path, 'bin', 'pg_basebackup')
+  await mkdir(join(scratch.path, 'bin'))
+  await writeFile(path, `#!/bin/sh\n${script}\n`)
+  await chmod(path, 0o755)
+  return path
+}
