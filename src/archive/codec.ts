@@ -96,6 +96,7 @@ export function decompressFrame(frame: Buffer): Buffer {
 /**
  * Gives back the memory of a frame, compressed or decoded here, that nobody reads any more. Left to the garbage
  * collector, megabytes would pile up that it does not see, and each frame would need fresh pages of the kernel.
+ * Not for what `compressFrame` gives for `none`, which is the caller's own buffer.
  */
 export function releaseMemory(bytes: Buffer): void {
   // Small buffers share their memory with others.

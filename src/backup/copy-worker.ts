@@ -121,7 +121,7 @@ class Copier {
     try {
       const facts = fstatSync(file)
       const sum = createHash('sha256')
-      const pages = this.#pages?.begin(item.path, file, liveRoot && `${liveRoot}/${item.path}`)
+      const pages = this.#pages?.begin(item.path, { file, livePath: liveRoot && `${liveRoot}/${item.path}` })
       const { counters } = this.#data
       let position = 0
       const fill = (room: Buffer) => {

@@ -51,7 +51,7 @@ const COLD_REREAD_AFTER_MS = [0]
 export class PageInspector {
   /** What files are to be read into. */
   readonly buffer: Buffer
-  readonly #rules: PageRules
+  #rules: PageRules
   readonly #checker: PageChecker
 
   constructor(rules: PageRules, bufferBytes: number) {
@@ -60,24 +60,28 @@ export class PageInspector {
     this.buffer = this.#checker.buffer
   }
 
+  /** A server that sends its files tells only then where the backup began. */
+  setStart(startLsn: Lsn): void {
+    this.#rules = { ...this.#rules, startLsn }
+  }
+
   /**
    * @param path relative to the data directory, or to the tablespace
-   * @param file its open descriptor
-   * @param livePath where the server goes on writing the same file, when `file` belongs to a snapshot
    * @returns undefined when the file has no pages with checksums
    */
-  begin(path: string, file: number, livePath?: string): FilePages | undefined {
+  begin(path: string, source: PageSource): FilePages | undefined {
     const segment = relationSegment(path)
     if (segment === undefined) return undefined
-    return new FilePages(this.#checker, this.#rules, { path, file, livePath, segment })
+    return new FilePages(this.#checker, this.#rules, path, segment, source)
   }
 }
 
-interface RelationFile {
-  path: string
-  file: number
-  livePath: string | undefined
-  segment: number
+/** Where pages come from, and so where they can be read again. */
+export interface PageSource {
+  /** The open descriptor; left out when the server sends the file, which has read wrong pages again itself. */
+  file?: number
+  /** Where the server goes on writing the same file, when `file` belongs to a snapshot. */
+  livePath?: string | undefined
 }
 
 /**
@@ -108,7 +112,7 @@ export class FilePages {
   readonly #rereadAfterMs: readonly number[]
   readonly #firstBlock: number
   readonly #path: string
-  readonly #file: number
+  readonly #file: number | undefined
   readonly #livePath: string | undefined
   /** Bytes of a page in the spare one, whose other bytes come with the next piece. */
   #cutBytes = 0
@@ -116,14 +120,14 @@ export class FilePages {
   #pages = 0
   #newestDoubtful: Lsn = 0n
 
-  constructor(checker: PageChecker, rules: PageRules, { path, file, livePath, segment }: RelationFile) {
+  constructor(checker: PageChecker, rules: PageRules, path: string, segment: number, source: PageSource) {
     this.#checker = checker
     this.#startLsn = rules.startLsn
     this.#rereadAfterMs = rules.startLsn === undefined ? COLD_REREAD_AFTER_MS : REREAD_AFTER_MS
     this.#firstBlock = segment * rules.blocksPerSegment
     this.#path = path
-    this.#file = file
-    this.#livePath = livePath
+    this.#file = source.file
+    this.#livePath = source.livePath
     checker.maxLsn = 0n
   }
 
@@ -173,11 +177,12 @@ export class FilePages {
       for (const index of wrong) this.#noteOfSnapshot(firstBlock + index, offset + index * pageBytes)
       return
     }
+    const file = this.#file
     let left = wrong
-    for (const waitMs of this.#rereadAfterMs) {
+    for (const waitMs of file === undefined ? [] : this.#rereadAfterMs) {
       if (left.length === 0 || this.#pages > MOST_REREAD) break
       pause(waitMs)
-      left = left.filter((index) => !this.#reread(offset + index * pageBytes, firstBlock + index))
+      left = left.filter((index) => !this.#reread(file!, offset + index * pageBytes, firstBlock + index))
     }
     for (const index of left) this.#note(firstBlock + index, this.#checker.lsnAt(offset + index * pageBytes))
   }
@@ -208,9 +213,9 @@ export class FilePages {
   }
 
   /** Reads a page once more into its place. @returns whether the copy is good now, or will be after replay */
-  #reread(offset: number, block: number): boolean {
+  #reread(file: number, offset: number, block: number): boolean {
     const { memory, pageBytes, spareAt } = this.#checker
-    const read = readSync(this.#file, memory, offset, pageBytes, (block - this.#firstBlock) * pageBytes)
+    const read = readSync(file, memory, offset, pageBytes, (block - this.#firstBlock) * pageBytes)
     // Behind its end, a file that was truncated meanwhile counts as zeros; replay repeats the truncation.
     memory.fill(0, offset + read, offset + pageBytes)
     if (this.#checker.check(offset, 1, block).length > 0) return false
@@ -237,11 +242,13 @@ export class FilePages {
   /** Whether the last page was only just being added, by a server that makes the file longer. */
   #isWholeNow(): boolean {
     const { pageBytes } = this.#checker
+    const file = this.#file
+    if (file === undefined) return false
     return this.#rereadAfterMs.some((waitMs) => {
       pause(waitMs)
       const facts =
         this.#livePath === undefined
-          ? fstatSync(this.#file)
+          ? fstatSync(file)
           : statSync(fsPath(this.#livePath), { throwIfNoEntry: false })
       return facts !== undefined && facts.size % pageBytes === 0
     })

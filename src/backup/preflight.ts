@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { type ControlFile, readControlFile } from '../postgres/pg-control.ts'
-import { quoteIdentifier, type Server, type ServerFacts } from '../postgres/server.ts'
+import { identifySystem } from '../postgres/replication.ts'
+import { type ConnectionOptions, quoteIdentifier, type Server, type ServerFacts } from '../postgres/server.ts'
 import type { Storage } from '../storage/storage.ts'
 import { CONTROL_FILE } from './scan.ts'
 
@@ -34,6 +35,7 @@ export async function checkServer(
 /** Everything that would make a `stream` backup fail later, as far as SQL tells. */
 export async function checkStreaming(
   server: Server,
+  connection: ConnectionOptions,
   standalone: boolean,
 ): Promise<{ facts: ServerFacts; warnings: string[]; bytes: number }> {
   const facts = await server.facts()
@@ -50,6 +52,17 @@ export async function checkStreaming(
     throw new PgrecallError('refused', `the role ${role} may not take base backups`, {
       hint: `as a superuser: ALTER ROLE ${role} REPLICATION`,
     })
+  }
+  // pg_hba.conf has lines of its own for replication.
+  const { systemIdentifier } = await identifySystem(connection)
+  if (systemIdentifier !== facts.systemIdentifier) {
+    throw new PgrecallError(
+      'refused',
+      'the replication connection leads to another cluster than the ordinary one',
+      {
+        hint: 'is there a connection pool or a load balancer in between? Connect to the server itself',
+      },
+    )
   }
   const warnings = standalone || facts.inRecovery ? [] : checkArchiving(facts)
   return { facts, warnings, bytes: (await server.dataBytes()) ?? 0 }

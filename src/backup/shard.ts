@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type Codec, codecSuffix, formatCodec } from '../archive/codec.ts'
+import { type Codec, codecSuffix, formatCodec, releaseMemory } from '../archive/codec.ts'
 import { FRAME_BYTES, ShardWriter } from '../archive/shard-writer.ts'
 import type { Storage } from '../storage/storage.ts'
 import { type CopiedFile, indexName, ShardIndex } from './shard-index.ts'
@@ -74,6 +74,7 @@ export async function storeShard(
       sum.update(frame)
       bytes += frame.length
       yield frame
+      if (codec.method !== 'none') releaseMemory(frame)
     }
     options.onDrained?.()
   }

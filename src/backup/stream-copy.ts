@@ -5,6 +5,7 @@ import { findPgBasebackup } from '../postgres/pg-basebackup.ts'
 import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
+import type { PageRules, PageTrouble } from './page-check.ts'
 import type { StoredShard } from './shard.ts'
 import type { Intake } from './stream-intake.ts'
 import {
@@ -25,6 +26,8 @@ export interface StreamOptions {
   storage: Storage
   folder: string
   codec: Codec
+  /** How the pages of relations are checked; undefined where they have no checksums. */
+  pages: PageRules | undefined
   shardBytes: number
   /** How long the server may wait for its archiver at the end; the program makes it wait when no WAL comes along. */
   archiveTimeoutMs: number
@@ -37,6 +40,8 @@ export interface StreamOptions {
 
 export interface Streamed extends Intake {
   shards: StoredShard[]
+  /** Pages whose checksum is wrong, by file in the data directory. */
+  troubles: PageTrouble[]
   /** What the server said beside, such as damaged pages. */
   warnings: string[]
 }
@@ -67,6 +72,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const shards: StoredShard[] = []
   const warnings: string[] = []
+  const troubles: PageTrouble[] = []
   let intake: Intake | undefined
   const report = () =>
     events.emit('progress', {
@@ -84,6 +90,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
         address: options.storage.address,
         folder: options.folder,
         codec: options.codec,
+        pages: options.pages,
         shardBytes: options.shardBytes,
         shardFiles: SHARD_FILES,
         archiveTimeoutMs: options.archiveTimeoutMs,
@@ -94,6 +101,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
         if (message.kind === 'failed') fail(unwrap(message.error))
         else if (message.kind === 'stored') shards.push(message.shard)
         else if (message.kind === 'warning') warnings.push(message.text)
+        else if (message.kind === 'trouble') troubles.push(message.trouble)
         else intake = message.intake
       },
       onStop: () => {
@@ -110,5 +118,5 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
   if (!intake) throw new Error('the receiving thread ended without an answer')
   shards.sort((a, b) => (a.name < b.name ? -1 : 1))
   // A message carries a buffer over as plain bytes.
-  return { ...intake, control: Buffer.from(intake.control), shards, warnings }
+  return { ...intake, control: Buffer.from(intake.control), shards, troubles, warnings }
 }

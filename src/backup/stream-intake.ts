@@ -9,7 +9,7 @@ import { parseWalFile } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
 import { CONTROL_FILE } from './scan.ts'
 import { type OpenShard, type StoredShard, shardName, storeShard } from './shard.ts'
-import { Arrivals, endInManifest } from './stream-manifest.ts'
+import { Arrivals, endInManifest, isForServerOnly } from './stream-manifest.ts'
 import { type ArrivingMember, arrivingMembers, type OtherPart, writeArriving } from './stream-members.ts'
 
 /** What looks at a file's content on its way into a shard, such as the check of its pages. */
@@ -30,7 +30,7 @@ export interface IntakeOptions {
   /** One frame long, reused. */
   buffer: Buffer
   /** For each file that becomes part of the cluster. @param path as in its shard @param start where the backup began */
-  observe: (path: string, size: number, start: Lsn) => FileObserver | undefined
+  observe: (group: string, path: string, start: Lsn) => FileObserver | undefined
   /** Called often, with what was read since the last call. */
   onProgress: (bytes: number, files: number) => void
   onShard: (shard: StoredShard) => void
@@ -52,7 +52,6 @@ export interface Intake {
 /** What is held back of the data directory, for the last shard or for nobody. */
 const LABEL = 'backup_label'
 const MANIFEST = 'backup_manifest'
-const TABLESPACE_MAP = 'tablespace_map'
 
 /**
  * Puts a base backup into shards while it arrives, one shard at a time: `base`, each tablespace, and `wal`. The next one
@@ -117,7 +116,7 @@ async function* write(
     return
   }
   const sum = createHash('sha256')
-  const observer = group === 'wal' ? undefined : observe(member.path, member.size, start)
+  const observer = group === 'wal' ? undefined : observe(group, member.path, start)
   let position = 0
   const offset = yield* writeArriving(writer, member, content, (bytes) => {
     signal.throwIfAborted()
@@ -168,7 +167,7 @@ class Sorter {
         this.#onControl()
         this.#control = { bytes: await this.#keep(member, content.whole()), member }
       } else if (path === MANIFEST) this.#manifest.push(await content.whole())
-      else if (path === TABLESPACE_MAP) continue
+      else if (isForServerOnly(path)) continue
       else if (member.type === 'directory' || !path.startsWith('pg_wal/')) yield arriving
       // The other files there, archive_status/*.done, only say to this server's archiver what it has done.
       else if (parseWalFile(path.slice('pg_wal/'.length))) yield { ...arriving, group: 'wal' }

@@ -1,6 +1,7 @@
 import { nameFromBytes } from '../archive/file-name.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { BackupEnd } from '../postgres/base-backup.ts'
+import { isLeftOut } from '../postgres/data-directory.ts'
 import { lsn } from '../postgres/lsn.ts'
 import { readManifest } from '../postgres/manifest.ts'
 
@@ -16,13 +17,13 @@ export class Arrivals {
   }
 
   /**
-   * Holds the server's manifest against what has arrived.
+   * Holds the server's manifest against what has arrived, once.
    * @throws PgrecallError `damaged` when a file is missing, changed on its way, or not the manifest's
    */
   compare(manifest: Buffer): void {
-    const files = new Map(this.#files)
+    const files = this.#files
     for (const { path, size, algorithm, checksum } of entriesOf(manifest)) {
-      if (isLeftOut(path)) continue
+      if (isNotCompared(path)) continue
       const arrived = files.get(path)
       files.delete(path)
       if (arrived === undefined) throw disagreement(`${path} is in the server's manifest, but did not arrive`)
@@ -34,12 +35,18 @@ export class Arrivals {
   }
 }
 
+/** Of what comes along with the WAL the manifest has only the archiver's marks. */
+function isNotCompared(path: string): boolean {
+  return path.startsWith('pg_wal/') || (path !== 'backup_label' && isForServerOnly(path))
+}
+
 /**
- * Of what comes along with the WAL the manifest has only the archiver's marks. A map of tablespaces comes even when there
- * are none, as long as the program asks.
+ * What a server sends although a copy must not have it: the signal file of a standby, and a map of tablespaces, which
+ * comes even when there are none.
+ * @param path in the data directory
  */
-function isLeftOut(path: string): boolean {
-  return path === 'tablespace_map' || path.startsWith('pg_wal/')
+export function isForServerOnly(path: string): boolean {
+  return !path.includes('/') && isLeftOut('', path, true)
 }
 
 /** Half as long as the hexadecimal digits; a cluster may have a million files. */

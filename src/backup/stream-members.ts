@@ -56,7 +56,8 @@ async function* archiveEvents(
   let reader: TarReader | undefined
   let events: Event[] = []
   const onMember = (member: TarMember) => {
-    events.push({ member })
+    // The server calls the folder of the WAL "./pg_wal".
+    events.push({ member: { ...member, path: member.path.replace(/^\.\//, '') } })
     return { write: (bytes: Buffer) => void events.push({ bytes }), end: () => void events.push('end') }
   }
   const finish = () => {

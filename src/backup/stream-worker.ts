@@ -3,12 +3,14 @@ import type { Codec } from '../archive/codec.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import { PgrecallError } from '../errors.ts'
 import { type BaseBackupOptions, baseBackup } from '../postgres/base-backup.ts'
+import type { Lsn } from '../postgres/lsn.ts'
 import { type Program, pgBasebackup } from '../postgres/pg-basebackup.ts'
 import { openStorage } from '../storage/open.ts'
 import type { StorageAddress } from '../storage/storage.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
-import type { StoredShard } from './shard.ts'
-import { type Intake, takeIn } from './stream-intake.ts'
+import { PageInspector, type PageRules, type PageTrouble } from './page-check.ts'
+import { pathInCluster, type StoredShard } from './shard.ts'
+import { type FileObserver, type Intake, takeIn } from './stream-intake.ts'
 
 /** How the base backup is fetched: with PostgreSQL's program, or by speaking the protocol ourselves. */
 export type StreamSource =
@@ -23,6 +25,7 @@ export interface StreamWorkerData {
   /** The backup's folder in the repository, ending in `/`. */
   folder: string
   codec: Codec
+  pages: PageRules | undefined
   /** A shard is closed when its plain bytes reach this, or when it has so many files. */
   shardBytes: number
   shardFiles: number
@@ -38,6 +41,7 @@ export const STREAM_COUNTER = { bytes: 0, files: 1 } as const
 export type StreamMessage =
   | { kind: 'warning'; text: string }
   | { kind: 'stored'; shard: StoredShard }
+  | { kind: 'trouble'; trouble: PageTrouble }
   | { kind: 'done'; intake: Intake }
   | { kind: 'failed'; error: Carried }
 
@@ -51,6 +55,7 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
   const { source, counters } = data
   const parts =
     source.kind === 'program' ? pgBasebackup(source.program, source.env, options) : baseBackup(options)
+  const pages = data.pages && new PageInspector(data.pages, FRAME_BYTES)
   let waiting: NodeJS.Timeout | undefined
   const intake = await takeIn(parts, {
     storage: openStorage(data.address),
@@ -58,8 +63,9 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
     codec: data.codec,
     shardBytes: data.shardBytes,
     shardFiles: data.shardFiles,
-    buffer: Buffer.allocUnsafeSlow(FRAME_BYTES),
-    observe: () => undefined,
+    buffer: pages?.buffer ?? Buffer.allocUnsafeSlow(FRAME_BYTES),
+    observe: (group, path, start) =>
+      pages && observePages(pages, group, path, start, (trouble) => post({ kind: 'trouble', trouble })),
     onProgress: (bytes, files) => {
       Atomics.add(counters, STREAM_COUNTER.bytes, BigInt(bytes))
       Atomics.add(counters, STREAM_COUNTER.files, BigInt(files))
@@ -71,6 +77,28 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
     signal,
   }).finally(() => clearTimeout(waiting))
   post({ kind: 'done', intake })
+}
+
+/** The pages of a file on their way into a shard. */
+function observePages(
+  pages: PageInspector,
+  group: string,
+  path: string,
+  start: Lsn,
+  onTrouble: (trouble: PageTrouble) => void,
+): FileObserver | undefined {
+  pages.setStart(start)
+  const file = pages.begin(path, {})
+  return (
+    file && {
+      take: (bytes, position) => file.take(bytes, position),
+      end: () => {
+        const { trouble, lastLsn } = file.end()
+        if (trouble) onTrouble({ ...trouble, path: pathInCluster(group, path) })
+        return lastLsn === undefined ? {} : { lastLsn }
+      },
+    }
+  )
 }
 
 function abortWhenTold(stop: Int32Array<SharedArrayBuffer>, stopped: AbortController): void {

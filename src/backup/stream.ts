@@ -1,4 +1,5 @@
 import { walKey } from '../catalog/layout.ts'
+import { PgrecallError } from '../errors.ts'
 import { type BackupEnds, serversMoment } from '../postgres/low-level-backup.ts'
 import type { ConnectionOptions, Server } from '../postgres/server.ts'
 import { historyName, lastSegmentNumber, segmentName } from '../postgres/wal-file.ts'
@@ -28,7 +29,7 @@ export function streamMethod(
     lost: undefined,
     resumes: false,
 
-    check: ({ standalone }) => checkStreaming(server, standalone),
+    check: ({ standalone }) => checkStreaming(server, connection, standalone),
 
     async take(run) {
       const { request, events, id } = run
@@ -52,6 +53,13 @@ export function streamMethod(
         storage: run.repository.storage,
         folder: run.folder,
         codec: request.codec,
+        pages: facts.dataChecksums
+          ? {
+              pageBytes: facts.blockBytes,
+              blocksPerSegment: facts.relationSegmentBlocks,
+              startLsn: undefined,
+            }
+          : undefined,
         shardBytes: request.shardBytes ?? shardBytesFor(total ?? 0),
         totalBytes: total,
         archiveTimeoutMs: request.archiveTimeoutMs,
@@ -59,6 +67,7 @@ export function streamMethod(
         events,
         signal: run.signal,
       })
+      requireOneTimeline(streamed.start.timeline, streamed.stop.timeline)
       const after = await serversMoment(server, facts.version)
       const { label, start, stop, control, owner } = streamed
       const last = lastSegmentNumber(stop.lsn, facts.walSegmentBytes)
@@ -74,7 +83,7 @@ export function streamMethod(
         fromStandby: start.fromStandby,
         label,
       }
-      const judged = judgePages([], stop.lsn)
+      const judged = judgePages(streamed.troubles, stop.lsn)
       const isData = ({ group }: { group: string }) => group !== 'wal'
       const data = streamed.shards.filter(isData)
       const controlShard = await storeControlShard(run, { label, control, owner }, lastBaseShard(data))
@@ -90,6 +99,16 @@ export function streamMethod(
 
     awaitWal: (run, taken) => arrivalOfWal(run, taken, server),
   }
+}
+
+/** A standby that follows its primary's promotion lives on, but its backup would need WAL of two timelines. */
+function requireOneTimeline(start: number, stop: number): void {
+  if (start === stop) return
+  throw new PgrecallError(
+    'failed',
+    `the server went from timeline ${start} to ${stop} during the backup, which voids it`,
+    { hint: 'take the backup again' },
+  )
 }
 
 /** A timeline's history is not part of a base backup, and may have been archived before pgrecall was set up. */

@@ -7,6 +7,10 @@ import type { Events } from '../events.ts'
 import type { Server } from '../postgres/server.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 
+/** A segment arrives a moment after the backup's end, or after a while. */
+const SHORTEST_PAUSE_MS = 20
+const LONGEST_PAUSE_MS = 500
+
 export interface WaitRequest {
   cluster: string
   repository: Repository
@@ -33,6 +37,7 @@ export async function waitForWal(
   const last = number(request.last)
   const begun = performance.now()
   let progressAt = begun
+  let pauseMs = SHORTEST_PAUSE_MS
   for (let next = number(request.first); next <= last; ) {
     context.signal.throwIfAborted()
     const name = segmentName(request.timeline, next, request.segmentBytes)
@@ -43,7 +48,8 @@ export async function waitForWal(
     }
     if (performance.now() - progressAt > request.timeoutMs)
       throw await notArrived(name, request, context.server)
-    await wait(200, undefined, { signal: context.signal })
+    await wait(pauseMs, undefined, { signal: context.signal })
+    pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)
   }
 }
 

@@ -3,6 +3,7 @@ import { delimiter, join } from 'node:path'
 import { execa } from 'execa'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { type BackupPart, type BaseBackupOptions, serverHint } from './base-backup.ts'
+import { replicationHint } from './replication.ts'
 import type { ConnectionOptions } from './server.ts'
 
 type Environment = Record<string, string | undefined>
@@ -90,11 +91,10 @@ export async function* pgBasebackup(
     signal.throwIfAborted()
     if (exitCode === 0) return
     if (words.tellsOfChecksums) options.onWarning('the server found damaged pages in what it sent')
-    else
-      throw programError(
-        words.last,
-        killedBy ? `it was ended by ${killedBy}` : reasonOf(cause ?? `exit code ${exitCode}`),
-      )
+    else {
+      const otherwise = killedBy ? `it was ended by ${killedBy}` : reasonOf(cause ?? `exit code ${exitCode}`)
+      throw programError(words.last, otherwise, options.connection)
+    }
   } catch (error) {
     signal.throwIfAborted()
     throw error
@@ -149,11 +149,15 @@ export function connectionArguments(connection: ConnectionOptions): {
   return { args: [`--dbname=${plain}`], secrets: asWritten === undefined ? {} : { PGPASSWORD: asWritten } }
 }
 
-function programError(words: string, otherwise: string): PgrecallError {
+function programError(words: string, otherwise: string, { user, host }: ConnectionOptions): PgrecallError {
   const reason = /(?:FATAL|ERROR): +(.*)/.exec(words)?.[1] ?? /error: (.*)/s.exec(words)?.[1] ?? otherwise
-  if (
-    /FATAL|connection to server|could not receive|closed the connection|terminating connection/.test(words)
-  ) {
+  if (words.includes('connection to server')) {
+    const role = user ?? / user "([^"]+)"/.exec(words)?.[1] ?? ''
+    return new PgrecallError('connection', `pg_basebackup could not connect: ${reasonOf(reason)}`, {
+      hint: replicationHint(reason, role, host ?? ''),
+    })
+  }
+  if (/FATAL|could not receive|closed the connection|terminating connection/.test(words)) {
     return new PgrecallError('connection', `pg_basebackup lost the server: ${reasonOf(reason)}`, {
       hint: "look into the server's log for the reason, and run this again",
     })

@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import pg from 'pg'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { type Lsn, lsn } from './lsn.ts'
-import { type ConnectionOptions, quoteIdentifier, type Server } from './server.ts'
+import { type ConnectionOptions, quoteIdentifier } from './server.ts'
 
 /**
  * Opens a session in which the server takes replication commands instead of SQL. Whoever gets it ends it.
@@ -51,37 +51,31 @@ export async function identifySystem(
   }
 }
 
-/** About how many bytes a base backup will send, or undefined when the role may not see it. */
-export async function clusterBytes(server: Server): Promise<number | undefined> {
-  const sizes = server.one<{ bytes: string }>(
-    'SELECT sum(pg_tablespace_size(oid))::text AS bytes FROM pg_tablespace',
-  )
-  return sizes.then(
-    ({ bytes }) => Number(bytes),
-    () => undefined,
-  )
-}
-
 function replicationError(error: unknown, { user = '', host }: pg.Client): PgrecallError {
+  const code = error instanceof pg.DatabaseError ? error.code : undefined
   return new PgrecallError(
     'connection',
     `the server does not let "${user}" take a base backup: ${reasonOf(error)}`,
-    { hint: replicationHint(error, user, host), cause: error },
+    { hint: replicationHint(reasonOf(error), user, host, code), cause: error },
   )
 }
 
-/** Told by the error's code: the text may be in any language, but names and addresses in it are not translated. */
-function replicationHint(error: unknown, user: string, host: string): string {
-  const code = error instanceof pg.DatabaseError ? error.code : undefined
-  const text = reasonOf(error)
-  if (code === '28000' && text.includes('pg_hba.conf')) {
+/**
+ * What to do when a server refuses a replication session.
+ * @param text the server's words: in any language, but names and addresses in it are not translated
+ * @param code its SQLSTATE, where that is known
+ */
+export function replicationHint(text: string, user: string, host: string, code?: string): string {
+  if (text.includes('pg_hba.conf')) {
     return `add to pg_hba.conf, above what else may match: "${hbaLine(text, user, host)}"; then reload the server ("all" as the database does not cover replication)`
   }
-  if (code === '28P01' || text.includes('password must be a string')) {
+  if (code === '28P01' || /password authentication failed|no password supplied|password must be/.test(text)) {
     return 'set PGPASSWORD, or add a line with "*" or "replication" as the database to ~/.pgpass (mode 0600)'
   }
-  if (code === '42501') return `as a superuser: ALTER ROLE ${quoteIdentifier(user)} REPLICATION`
-  if (code === '53300' && text.includes('max_wal_senders')) {
+  if (code === '42501' || /replication role|WAL sender process/.test(text)) {
+    return `as a superuser: ALTER ROLE ${quoteIdentifier(user)} REPLICATION`
+  }
+  if (text.includes('max_wal_senders')) {
     return 'raise max_wal_senders (and restart the server), or end what uses it; see pg_stat_replication'
   }
   return 'replication needs a connection to the server itself; a pooler such as PgBouncer passes none on'
@@ -91,7 +85,8 @@ function replicationHint(error: unknown, user: string, host: string): string {
 function hbaLine(text: string, user: string, host: string): string {
   const role = quoteHba(user)
   if (text.includes('[local]') || host.startsWith('/')) return `local replication ${role} peer`
-  const address = text.split(/[^0-9A-Fa-f:.]+/).find((word) => isIP(word) !== 0)
+  // The client may have put the server's address in front.
+  const address = text.split(/[^0-9A-Fa-f:.]+/).findLast((word) => isIP(word) !== 0)
   const range = address === undefined ? 'samenet' : `${address}/${isIP(address) === 6 ? 128 : 32}`
   return `host replication ${role} ${range} scram-sha-256`
 }

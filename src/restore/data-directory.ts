@@ -181,7 +181,7 @@ export async function finishTarget(dataDirectory: string): Promise<void> {
   await syncFolder(join(dataDirectory, 'global'))
 }
 
-/** Writes a small file durably, for the server to read: a new one, never through what lies there under its name. */
+/** Writes a file durably, for the server to read: a new one, never through what lies there under its name. */
 export async function writeFileFor(
   path: string,
   content: string | AsyncIterable<Buffer>,
@@ -191,7 +191,7 @@ export async function writeFileFor(
   const handle = await open(path, 'wx', 0o600)
   try {
     if (owner) await handle.chown(owner.uid, owner.gid)
-    await handle.writeFile(content)
+    for await (const piece of typeof content === 'string' ? [content] : content) await handle.writeFile(piece)
     await handle.sync()
   } finally {
     await handle.close()

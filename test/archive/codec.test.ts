@@ -11,6 +11,7 @@ import {
   measureFrame,
   methodOf,
   parseCodec,
+  releaseMemory,
 } from '../../src/archive/codec.ts'
 import { has, pipeThrough } from './programs.ts'
 
@@ -75,6 +76,17 @@ describe('frames', () => {
 
   test('are decoded one by one', () => {
     for (const plain of PLAIN) expect(decompressFrame(compressFrame(ZSTD, plain)).equals(plain)).toBe(true)
+  })
+
+  test('that nobody reads any more give back their memory, but not what is shared with others', () => {
+    const large = decompressFrame(compressFrame(ZSTD, PLAIN[2]!))
+    releaseMemory(large)
+    expect(large.length).toBe(0)
+    const small = decompressFrame(compressFrame(ZSTD, Buffer.from('small')))
+    const neighbour = Buffer.from('neighbour')
+    releaseMemory(small)
+    releaseMemory(neighbour)
+    expect(neighbour.toString()).toBe('neighbour')
   })
 
   test('that unpack to more than 64 MiB are refused, however small they are', () => {

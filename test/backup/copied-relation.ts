@@ -27,7 +27,7 @@ export function copy(file: string, { rules = HOT, path = PATH, live, pieces, mea
   try {
     const size = readFileSync(file).length
     const inspector = new PageInspector(rules, size + 1000)
-    const pages = inspector.begin(path, descriptor, live)!
+    const pages = inspector.begin(path, { file: descriptor, livePath: live })!
     const copied: Buffer[] = []
     for (let at = 0, turn = 0; at < size; turn++) {
       const length = Math.min(pieces?.[Math.min(turn, pieces.length - 1)] ?? size, size - at)

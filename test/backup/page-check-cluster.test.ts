@@ -38,7 +38,7 @@ function relationsOf({ dataDirectory }: Cluster): Relation[] {
 function inspect(inspector: PageInspector, { path, file }: Relation) {
   const descriptor = openSync(file, 'r')
   try {
-    const pages = inspector.begin(path, descriptor)!
+    const pages = inspector.begin(path, { file: descriptor })!
     for (let at = 0, read = -1; read !== 0; at += read) {
       read = readSync(descriptor, inspector.buffer, 0, inspector.buffer.length, at)
       pages.take(inspector.buffer.subarray(0, read), at)

@@ -74,7 +74,7 @@ test('blocks are those of the relation, and files without pages are let be', asy
   expect(copy(file, { rules, path: `${PATH}.2` }).trouble).toBeUndefined()
   expect(copy(file, { rules, path: `${PATH}.1` }).trouble?.ranges).toEqual([{ block: 1024, pages: 3 }])
   const descriptor = openSync(file, 'r')
-  expect(new PageInspector(HOT, PAGE).begin('global/pg_control', descriptor)).toBeUndefined()
+  expect(new PageInspector(HOT, PAGE).begin('global/pg_control', { file: descriptor })).toBeUndefined()
   closeSync(descriptor)
 })
 
@@ -86,7 +86,7 @@ test('the highest LSN is told, of this file only', async () => {
   const inspector = new PageInspector(HOT, 4 * PAGE)
   for (const [path, expected] of [[file, 'A/B0'] as const, [empty, undefined] as const]) {
     const descriptor = openSync(path, 'r')
-    const pages = inspector.begin(PATH, descriptor)!
+    const pages = inspector.begin(PATH, { file: descriptor })!
     const read = readSync(descriptor, inspector.buffer)
     pages.take(inspector.buffer.subarray(0, read), 0)
     expect(pages.end()).toEqual(expected ? { lastLsn: expected } : {})
@@ -171,7 +171,7 @@ test('pages that a thread writes without pause are never reported', async () => 
   const found = []
   // Where the filesystem lets a reader see half a page, one in some thousands is torn.
   for (let turn = 0; turn < 20_000; turn++) {
-    const inspected = inspector.begin(PATH, descriptor)!
+    const inspected = inspector.begin(PATH, { file: descriptor })!
     readSync(descriptor, inspector.buffer, 0, pages * PAGE, 0)
     inspected.take(inspector.buffer, 0)
     found.push(inspected.end().trouble)

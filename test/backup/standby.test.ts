@@ -1,3 +1,4 @@
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Cluster } from '../lab/cluster.ts'
@@ -64,7 +65,10 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup from a standby', (
     await pointTo(own)
     const before = await listedBackups(lab)
     const running = failureOf(lab, ['backup', '--method', method, '--max-rate', '4MB'])
-    await poll(async () => (await own.sql(BACKUP_RUNS)).length > 0, { what: 'the backup to run' })
+    const incoming = join(lab.repository, '.incoming')
+    await poll(async () => (await sizesIn(incoming)).some((bytes) => bytes > 0), {
+      what: 'the copy to begin',
+    })
     await own.sql('SELECT pg_promote()')
     const failure = await running
     expect(failure).toMatchObject({ exitCode: 11, kind: 'failed' })
@@ -98,5 +102,9 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup from a standby', (
   }
 })
 
-const BACKUP_RUNS = `SELECT FROM pg_stat_activity WHERE application_name = 'pgrecall' AND query LIKE '%pg_walfile_name%'
-  UNION ALL SELECT FROM pg_stat_progress_basebackup WHERE phase LIKE 'streaming%'`
+async function sizesIn(folder: string): Promise<number[]> {
+  const names = await readdir(folder).catch(() => [])
+  return Promise.all(
+    names.map(async (name) => (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0),
+  )
+}

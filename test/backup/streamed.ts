@@ -58,6 +58,7 @@ export async function stream(
     storage,
     folder: FOLDER,
     codec: { method: 'zstd', level: 1 },
+    pages: undefined,
     shardBytes: 16 * 1024 * 1024,
     totalBytes: undefined,
     archiveTimeoutMs: 60_000,

@@ -87,8 +87,20 @@ describe('the program', () => {
       { kind: 'failed', message: /WAL level not sufficient/, hint: /wal_level/ },
     ],
     [
-      'pg_basebackup: error: connection to server on socket "x" failed: FATAL:  role "me" does not exist',
-      { kind: 'connection', message: /role "me" does not exist/, hint: /log/ },
+      'pg_basebackup: error: connection to server at "db" (10.0.0.1), port 5432 failed: FATAL:  no pg_hba.conf entry for replication connection from host "10.1.2.3", user "backup", no encryption',
+      {
+        kind: 'connection',
+        message: /could not connect: no pg_hba/,
+        hint: /"host replication backup 10\.1\.2\.3\/32 scram-sha-256"/,
+      },
+    ],
+    [
+      'pg_basebackup: error: connection to server on socket "x" failed: FATAL:  must be superuser or replication role to start walsender',
+      { kind: 'connection', message: /replication role/, hint: /ALTER ROLE "backup" REPLICATION/ },
+    ],
+    [
+      'pg_basebackup: error: could not read COPY data: server closed the connection unexpectedly',
+      { kind: 'connection', message: /lost the server/, hint: /log/ },
     ],
   ])('fails in words: %s', async (words, { kind, message, hint }) => {
     await using scratch = await Scratch.create()
