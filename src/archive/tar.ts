@@ -197,7 +197,7 @@ export class TarReader {
   /** A number of the member: from the extended header in front of it, or from its own. */
   #number(key: string, at: number, length: number): number {
     const override = this.#overrides.get(key)?.toString('latin1')
-    return override === undefined ? octalAt(this.#header, at, length) : decimal(override)
+    return override === undefined ? numberAt(this.#header, at, length) : decimal(override)
   }
 
   #member(flag: string, size: number): TarMember {
@@ -237,6 +237,15 @@ function field(header: Buffer, at: number, length: number): Buffer {
   const bytes = header.subarray(at, at + length)
   const end = bytes.indexOf(0)
   return end < 0 ? Buffer.from(bytes) : Buffer.from(bytes.subarray(0, end))
+}
+
+/** Octal digits; or, where those have no room, a binary number behind a first bit that is set (GNU, and PostgreSQL). */
+function numberAt(header: Buffer, at: number, length: number): number {
+  if ((header[at]! & 0x80) === 0) return octalAt(header, at, length)
+  let value = header[at]! & 0x7f
+  for (const byte of header.subarray(at + 1, at + length)) value = value * 256 + byte
+  if (!Number.isSafeInteger(value)) throw new Error('a member header has an impossible number')
+  return value
 }
 
 function octalAt(header: Buffer, at: number, length: number): number {

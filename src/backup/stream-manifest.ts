@@ -3,7 +3,7 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { BackupEnd } from '../postgres/base-backup.ts'
 import { isLeftOut } from '../postgres/data-directory.ts'
 import { lsn } from '../postgres/lsn.ts'
-import { readManifest } from '../postgres/manifest.ts'
+import { type ManifestEntry, ManifestReader } from '../postgres/manifest-reader.ts'
 
 const HINT = 'take the backup again; if it happens again, look for failing memory or disks on both hosts'
 
@@ -22,14 +22,14 @@ export class Arrivals {
    */
   compare(manifest: Buffer): void {
     const files = this.#files
-    for (const { path, size, algorithm, checksum } of entriesOf(manifest)) {
-      if (isNotCompared(path)) continue
+    readEntries(manifest, ({ path, size, algorithm, checksum }) => {
+      if (isNotCompared(path)) return
       const arrived = files.get(path)
       files.delete(path)
       if (arrived === undefined) throw disagreement(`${path} is in the server's manifest, but did not arrive`)
       if (algorithm !== 'SHA256' || arrived !== fingerprint(size, checksum ?? ''))
         throw disagreement(`${path} did not arrive as the server's manifest has it`)
-    }
+    })
     const [stray] = files.keys()
     if (stray !== undefined) throw disagreement(`${stray} arrived, but is not in the server's manifest`)
   }
@@ -54,10 +54,13 @@ function fingerprint(size: number, sha256: string): string {
   return `${size}:${Buffer.from(sha256, 'hex').toString('latin1')}`
 }
 
-function entriesOf(manifest: Buffer) {
+function readEntries(manifest: Buffer, onEntry: (entry: ManifestEntry) => void): void {
   try {
-    return readManifest(manifest, nameFromBytes)
+    const reader = new ManifestReader(nameFromBytes, onEntry)
+    reader.push(manifest)
+    reader.finish()
   } catch (error) {
+    if (error instanceof PgrecallError) throw error
     throw disagreement(`the server's manifest cannot be read: ${reasonOf(error)}`)
   }
 }

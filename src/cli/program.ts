@@ -105,7 +105,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     )
     .option('--standalone', 'put the WAL that the backup needs into it')
     .option('-j, --jobs <number>', 'how many workers copy side by side', wholeNumber(1, 64))
-    .option('--compression <codec>', 'zstd:N, lz4:N, gzip:N or none')
+    .option('--compression <codec>', 'zstd:N, gzip:N or none')
     .option('--max-rate <size>', 'read at most so much a second, such as 50MB')
     .addOption(
       new Option(

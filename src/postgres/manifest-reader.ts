@@ -1,9 +1,16 @@
 import { createHash } from 'node:crypto'
-import type { ManifestEntry } from './manifest.ts'
 
 const NEWLINE = 0x0a
 /** No line of a manifest comes near: a path has at most 4096 bytes. */
 const LONGEST_LINE_BYTES = 1024 * 1024
+
+/** One file's facts as a manifest has them; the algorithm is PostgreSQL's name for it, or undefined for NONE. */
+export interface ManifestEntry {
+  path: string
+  size: number
+  algorithm: string | undefined
+  checksum: string | undefined
+}
 
 /**
  * Reads a manifest that arrives in pieces of any size, in whatever memory one line takes: `push` each piece, then

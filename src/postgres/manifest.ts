@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { formatLsn, type Lsn } from './lsn.ts'
+import { type ManifestEntry, ManifestReader } from './manifest-reader.ts'
 
 /**
  * PostgreSQL's `backup_manifest`, written and read.
@@ -75,40 +76,15 @@ function fileLine(file: ManifestFile, nameToBytes: (path: string) => Buffer): st
   return `{ ${path}, "Size": ${file.size}, "Last-Modified": "${modified}", "Checksum-Algorithm": "SHA256", "Checksum": "${file.sha256}" }`
 }
 
-/** One file's facts as a manifest has them; the algorithm is PostgreSQL's name for it, or undefined for NONE. */
-export interface ManifestEntry {
-  path: string
-  size: number
-  algorithm: string | undefined
-  checksum: string | undefined
-}
-
 /**
- * Reads a manifest and checks its own checksum. PostgreSQL writes, and expects, one file a line.
+ * Reads a whole manifest and checks its own checksum.
  * @param nameFromBytes reads an `Encoded-Path`
  * @throws Error when the text is no manifest or its checksum does not fit
  */
 export function readManifest(bytes: Buffer, nameFromBytes: (bytes: Buffer) => string): ManifestEntry[] {
-  const lastLine = bytes.lastIndexOf('\n"Manifest-Checksum"') + 1
-  const stated = /^"Manifest-Checksum": "([0-9a-f]{64})"/.exec(bytes.toString('latin1', lastLine))?.[1]
-  if (lastLine === 0 || !stated) throw new Error('the backup manifest has no checksum of its own')
-  if (createHash('sha256').update(bytes.subarray(0, lastLine)).digest('hex') !== stated) {
-    throw new Error('the backup manifest does not fit its own checksum')
-  }
   const entries: ManifestEntry[] = []
-  for (let at = 0; at < lastLine; ) {
-    const end = bytes.indexOf(0x0a, at)
-    const line = bytes.toString('utf8', at, end)
-    at = end + 1
-    if (!/^\{ "(?:Encoded-)?Path"/.test(line)) continue
-    const facts = JSON.parse(line.endsWith(',') ? line.slice(0, -1) : line) as Record<string, string | number>
-    const encoded = facts['Encoded-Path']
-    entries.push({
-      path: encoded === undefined ? String(facts.Path) : nameFromBytes(Buffer.from(String(encoded), 'hex')),
-      size: Number(facts.Size),
-      algorithm: facts['Checksum-Algorithm'] as string | undefined,
-      checksum: facts.Checksum as string | undefined,
-    })
-  }
+  const reader = new ManifestReader(nameFromBytes, (entry) => entries.push(entry))
+  reader.push(bytes)
+  reader.finish()
   return entries
 }

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
-import { mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdir, readFile, readlink, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { fsPath, nameFromBytes, nameToBytes } from '../../src/archive/file-name.ts'
@@ -381,3 +381,14 @@ function namesBelow(folder: string): string[] {
   }
   return names
 }
+
+test.runIf(has('tar'))('numbers beyond the octal digits are read as GNU tar writes them', async () => {
+  const folder = await scratch.folder('large-numbers')
+  await writeFile(join(folder, 'large'), '')
+  await truncate(join(folder, 'large'), 9 * 1024 ** 3)
+  const args = ['--format=gnu', '--owner=x:3000000', '--group=y:4000000', '-C', folder, '-cf', '-', 'large']
+  const { stdout } = spawnSync('sh', ['-c', 'tar "$@" 2>/dev/null | head -c 512', 'sh', ...args])
+  const seen: TarMember[] = []
+  new TarReader((found) => void seen.push(found)).push(stdout)
+  expect(seen).toMatchObject([{ path: 'large', size: 9 * 1024 ** 3, uid: 3_000_000, gid: 4_000_000 }])
+})

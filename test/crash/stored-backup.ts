@@ -28,7 +28,9 @@ export class StoredBackup {
 
   /** The names of the shards of one group: `base`, `wal`, or a tablespace's oid. */
   shards(group: string): string[] {
-    return this.record.objects.filter((object) => object.group === group).map(({ name }) => name)
+    return this.record.objects
+      .filter((object) => object.kind === 'shard' && object.group === group)
+      .map(({ name }) => name)
   }
 
   /** The oid of its one tablespace. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { nameFromBytes, nameToBytes } from '../../src/archive/file-name.ts'
-import { type ManifestEntry, readManifest, writeManifest } from '../../src/postgres/manifest.ts'
-import { ManifestReader } from '../../src/postgres/manifest-reader.ts'
+import { readManifest, writeManifest } from '../../src/postgres/manifest.ts'
+import { type ManifestEntry, ManifestReader } from '../../src/postgres/manifest-reader.ts'
 
 const NAMES = [
   'PG_VERSION',
