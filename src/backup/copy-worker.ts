@@ -142,7 +142,10 @@ class Copier {
         pages?.take(bytes, position)
         // Most files come in one piece, and a hash that is kept open costs as much as reading them.
         if (read === facts.size) sha256 = hash('sha256', bytes)
-        else (sum ??= createHash('sha256')).update(bytes)
+        else {
+          sum ??= createHash('sha256')
+          sum.update(bytes)
+        }
         position += read
         Atomics.add(counters, COUNTER.bytes, BigInt(read))
         return read
