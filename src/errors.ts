@@ -18,7 +18,7 @@ export const EXIT_CODES = {
   unreachable: { code: 10, meaning: 'the recovery target lies outside what is recoverable' },
   failed: {
     code: 11,
-    meaning: 'the operation began and did not complete; what it left is invisible and swept',
+    meaning: 'the operation began and did not complete; what it left is invisible, and swept or gone on with',
   },
   problems: { code: 12, meaning: 'a check found problems' },
   pages: { code: 13, meaning: 'pages of the cluster do not fit their checksums' },

@@ -48,13 +48,8 @@ function* addContent(
     return copied
   }
   const offset = yield* writer.member({ ...member, uid: owner.uid, gid: owner.gid }, fill)
-  add({
-    path,
-    size: content.length,
-    modifiedMs,
-    sha256: createHash('sha256').update(content).digest('hex'),
-    offset,
-  })
+  const sha256 = createHash('sha256').update(content).digest('hex')
+  add({ path, size: content.length, modifiedMs, sha256, offset }, false)
 }
 
 /** `backup_manifest`, in PostgreSQL's format: all files of all shards, as their indexes have them. */

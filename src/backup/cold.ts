@@ -7,7 +7,7 @@ import type { ClusterFacts } from '../postgres/server.ts'
 import { segmentName, segmentNumber } from '../postgres/wal-file.ts'
 import { storeControlShard } from './closing-objects.ts'
 import { judgePages } from './damage.ts'
-import { copyCluster, lastBaseShard, ownerOf } from './low-level-story.ts'
+import { copyCluster, keepHistory, lastBaseShard, ownerOf } from './low-level-story.ts'
 import type { BackupMethod } from './method.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { readStableControlFile } from './preflight.ts'
@@ -40,6 +40,7 @@ export function coldMethod(dataDirectory: string): BackupMethod {
         text: `Starting backup ${run.id} of ${dataDirectory}, which was shut down at ${endsOf(before).stop.time}`,
       })
       const facts = await factsOfFiles(dataDirectory, before)
+      await keepHistory(run, facts, before.checkpoint.timeline)
       const { shards, troubles, found } = await copyCluster(run, facts, facts, undefined)
       const ends = await withNextSegment(dataDirectory, before, endsOf(before))
       const owner = await ownerOf(dataDirectory)

@@ -26,6 +26,8 @@ export interface CopyOptions {
   maxRate?: number
   /** How the pages of relations are checked; left out where they have no checksums. */
   pages?: PageRules
+  /** When the files stood still, if they are a snapshot's; milliseconds since 1970. */
+  frozenAtMs?: number
   events: Events
   signal: AbortSignal
 }
@@ -72,6 +74,7 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
         shardBytes,
         maxRate: options.maxRate,
         pages: options.pages,
+        frozenAtMs: options.frozenAtMs,
         counters,
       }),
       onMessage: (message: CopyMessage, worker, fail) => {
@@ -90,8 +93,17 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
     clearInterval(timer)
     options.events.emit('progressEnd', { task: options.task })
   }
+  requireComplete(queues, result)
   result.shards.sort((a, b) => (a.name < b.name ? -1 : 1))
   return result
+}
+
+/** Whatever goes wrong in a thread, a copy never has a hole that nobody knows of. */
+function requireComplete(queues: readonly Queue[], { shards, vanished }: CopyResult): void {
+  const dealt = queues.reduce((sum, queue) => sum + queue.dealt, 0)
+  const done = shards.reduce((sum, shard) => sum + shard.members, vanished.length)
+  if (queues.some((queue) => queue.hasMore) || dealt !== done)
+    throw new Error(`${dealt} files were to be copied, ${done} were`)
 }
 
 function inCluster(group: string, trouble: PageTrouble): PageTrouble {
@@ -102,6 +114,8 @@ function inCluster(group: string, trouble: PageTrouble): PageTrouble {
 class Queue {
   readonly group: SourceGroup
   bytesLeft: number
+  /** How many items were handed out. */
+  dealt = 0
   readonly #batchBytes: number
   readonly #items: Iterator<SourceItem>
   #ahead: SourceItem | undefined
@@ -133,6 +147,7 @@ class Queue {
       bytes += this.#ahead.size
       this.bytesLeft -= this.#ahead.size
     }
+    this.dealt += items.length
     const { name: group, root, liveRoot } = this.group
     return items.length > 0 ? { name: '', group, root, liveRoot, items } : undefined
   }

@@ -26,6 +26,8 @@ export interface CopyWorkerData {
   /** Plain bytes a second that all threads read together. */
   maxRate: number | undefined
   pages: PageRules | undefined
+  /** When the files stood still, if they are a snapshot's; milliseconds since 1970. */
+  frozenAtMs: number | undefined
   /** Shared: see COUNTER. */
   counters: BigInt64Array<SharedArrayBuffer>
 }
@@ -44,6 +46,8 @@ export type CopyMessage =
   | { kind: 'stored'; shard: StoredShard; vanished: string[]; troubles: PageTrouble[] }
   | { kind: 'failed'; error: Carried }
 
+/** A file's time says nothing about changes in the same moment, which can be as coarse as a second; after this it does. */
+const SETTLED_MS = 2000
 const SHA256_OF_NOTHING = hash('sha256', '')
 
 /** A shard is closed when it has as many files, so that neither its index nor the loss of it is large. */
@@ -97,7 +101,7 @@ class Copier {
     this.#pages = data.pages && new PageInspector(data.pages, FRAME_BYTES)
     this.buffer = this.#pages?.buffer ?? Buffer.allocUnsafeSlow(FRAME_BYTES)
     this.#throttle =
-      data.maxRate === undefined ? undefined : new Throttle(data.maxRate, data.counters, COUNTER.due)
+      data.maxRate === undefined ? undefined : new Throttle(data.maxRate, data.counters, COUNTER)
   }
 
   /** What is found out about the files from now on. */
@@ -121,6 +125,7 @@ class Copier {
       return
     }
     try {
+      const asOf = this.#data.frozenAtMs ?? Date.now()
       const facts = fstatSync(file)
       let sum: Hash | undefined
       let sha256 = facts.size === 0 ? SHA256_OF_NOTHING : ''
@@ -129,8 +134,8 @@ class Copier {
       let position = 0
       const fill = (room: Buffer) => {
         if (Atomics.load(counters, COUNTER.stop) !== 0n) throw new Error('the copy was stopped')
-        this.#throttle?.wait(room.length)
-        let read = readSync(file, room, 0, room.length, position)
+        if (this.#throttle?.wait(room.length) === 'stopped') throw new Error('the copy was stopped')
+        let read = readOr(path, () => readSync(file, room, 0, room.length, position))
         if (read === 0) {
           // Truncated while it was read. Its end becomes zeros, as in PostgreSQL's own base backup; replay repeats
           // the truncation.
@@ -161,11 +166,21 @@ class Copier {
         offset,
         ...(seen?.lastLsn && { lastLsn: seen.lastLsn }),
       }
-      add(copied, seen?.trouble === undefined)
+      const isSettled = asOf - facts.mtimeMs >= SETTLED_MS
+      add(copied, isSettled && seen?.trouble === undefined && !seen?.isTorn)
       Atomics.add(counters, COUNTER.files, 1n)
     } finally {
       closeSync(file)
     }
+  }
+}
+
+/** A disk that fails has to be told by the file that it failed with. */
+function readOr(path: string, read: () => number): number {
+  try {
+    return read()
+  } catch (error) {
+    throw unreadable(path, error)
   }
 }
 

@@ -37,12 +37,12 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
       const start = await beginOnServer(run, server, before)
       // Asked again: a tablespace that was made before the start is in no WAL that the restore will replay.
       const facts = await server.facts()
+      await keepHistory(run, facts, start.timeline)
       const { shards, troubles, found } = await copyCluster(run, facts, facts, start)
       // Last of all files, and before the end: from a standby it says up to where the recovery has to go.
       const { bytes: control } = await readStableControlFile(facts.dataDirectory)
       run.events.emit('step', { text: 'Ending the backup on the server' })
       const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
-      await keepHistory(run, facts, ends.timeline)
       const owner = await ownerOf(facts.dataDirectory)
       const judged = judgePages(troubles, ends.stop.lsn)
       const content = { label: ends.label, control, owner }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { walKey } from '../catalog/layout.ts'
@@ -25,10 +26,15 @@ export function beginOnServer(run: BackupRun, server: Server, facts: ServerFacts
     text: `Starting backup ${id} of PostgreSQL ${facts.versionText.split(' ')[0]}; waiting for ${how}`,
   })
   const begin = async () => {
-    if (request.standalone) await reserveWal(server, `pgrecall_${id.replace(/\W/g, '_').toLowerCase()}`)
+    if (request.standalone) await reserveWal(server, slotName(id))
     return startBackup(server, facts.version, { label: request.label || `pgrecall ${id}`, fast })
   }
   return orAborted(begin(), signal)
+}
+
+/** Unique: a run that goes on with another one's backup has the same id, and the server may not have seen the other one's end. */
+function slotName(id: string): string {
+  return `pgrecall_${id.replace(/\W/g, '_').toLowerCase()}_${randomBytes(4).toString('hex')}`
 }
 
 /** A spread checkpoint takes minutes, and whoever stops us does not wait for it: the closed session ends its backup. */
@@ -50,24 +56,30 @@ export interface Places {
 /**
  * Lists the files and copies all but those that an interrupted run has stored and that have not changed since.
  * @param start undefined when no server runs
- * @param live where the cluster itself is, when `places` are a snapshot of it
+ * @param snapshot when `places` are a snapshot: where the cluster itself is, and when it was made or a little earlier
  */
 export async function copyCluster(
   run: BackupRun,
   facts: Taken['facts'],
   places: Places,
   start: BackupStart | undefined,
-  live?: Places,
+  snapshot?: { live: Places; frozenAtMs: number },
 ): Promise<CopyResult & { found: Scan }> {
   const { kept, events, repository, request, signal, folder } = run
   const roots = new Map([['base', places.dataDirectory]])
   for (const { oid, location } of places.tablespaces) roots.set(oid, location)
-  if (start) await kept.settle(roots, start.lsn)
+  if (start) await kept.settle(roots, start.lsn, signal)
   const { majorVersion, catalogVersion } = facts
-  const found = await scanCluster({ ...places, majorVersion, catalogVersion, isStored: kept.isStored })
-  for (const group of live ? found.groups : []) {
-    const space = live!.tablespaces.find(({ oid }) => oid === group.name)
-    group.liveRoot = space?.location ?? live!.dataDirectory
+  const found = await scanCluster({
+    ...places,
+    majorVersion,
+    catalogVersion,
+    isStored: kept.isStored,
+    signal,
+  })
+  for (const group of snapshot ? found.groups : []) {
+    const space = snapshot!.live.tablespaces.find(({ oid }) => oid === group.name)
+    group.liveRoot = space?.location ?? snapshot!.live.dataDirectory
   }
   if (kept.shards.length > 0) {
     events.emit('step', {
@@ -81,6 +93,7 @@ export async function copyCluster(
     jobs: request.jobs,
     task: 'Copying',
     numbersTaken: kept.numbersTaken,
+    ...(snapshot && { frozenAtMs: snapshot.frozenAtMs }),
     ...(request.shardBytes !== undefined && { shardBytes: request.shardBytes }),
     ...(request.maxRate !== undefined && { maxRate: request.maxRate }),
     ...(facts.dataChecksums && {
@@ -114,11 +127,15 @@ export function lastBaseShard(shards: readonly { group: string; name: string }[]
  * A server that was promoted before pgrecall was set up has archived its timeline's history elsewhere, or nowhere; without
  * it no recovery on that timeline begins.
  */
-export async function keepHistory(run: BackupRun, facts: ServerFacts, timeline: number): Promise<void> {
+export async function keepHistory(
+  run: BackupRun,
+  { dataDirectory }: Taken['facts'],
+  timeline: number,
+): Promise<void> {
   const { repository, request, signal } = run
   const name = historyName(timeline)
   if (timeline === 1 || (await repository.storage.stat(walKey(request.cluster, name)))) return
-  const path = join(facts.dataDirectory, 'pg_wal', name)
+  const path = join(dataDirectory, 'pg_wal', name)
   await pushWalFile({ path, cluster: request.cluster, repositories: [repository], level: 1, signal })
 }
 

@@ -32,6 +32,7 @@ export async function copyOwnWal(
     codec: run.request.codec,
     jobs: 1,
     task: 'Copying WAL',
+    ...(run.request.maxRate !== undefined && { maxRate: run.request.maxRate }),
     events: run.events,
     signal: run.signal,
   })

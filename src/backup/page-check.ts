@@ -119,6 +119,7 @@ export class FilePages {
   readonly #ranges: BlockRange[] = []
   #pages = 0
   #newestDoubtful: Lsn = 0n
+  #isTorn = false
 
   constructor(checker: PageChecker, rules: PageRules, path: string, segment: number, source: PageSource) {
     this.#checker = checker
@@ -154,9 +155,10 @@ export class FilePages {
 
   /**
    * What was found, when all of the file was taken.
-   * @returns the trouble, if there is any, and the highest LSN of its pages, if they have one
+   * @returns the trouble, if there is any; the highest LSN of its pages, if they have one; and whether the copy has a torn page
+   *   that this backup's replay mends, but no later one's
    */
-  end(): { trouble?: PageTrouble; lastLsn?: string } {
+  end(): { trouble?: PageTrouble; lastLsn?: string; isTorn: boolean } {
     const remainder = this.#cutBytes > 0 && !this.#isWholeNow() ? this.#cutBytes : 0
     const { maxLsn } = this.#checker
     const lastLsn = maxLsn > this.#newestDoubtful ? maxLsn : this.#newestDoubtful
@@ -165,6 +167,7 @@ export class FilePages {
         trouble: { path: this.#path, ranges: this.#ranges, pages: this.#pages, remainder },
       }),
       ...(lastLsn > 0n && { lastLsn: formatLsn(lastLsn) }),
+      isTorn: this.#isTorn,
     }
   }
 
@@ -219,7 +222,10 @@ export class FilePages {
     // Behind its end, a file that was truncated meanwhile counts as zeros; replay repeats the truncation.
     memory.fill(0, offset + read, offset + pageBytes)
     if (this.#checker.check(offset, 1, block).length > 0) return false
-    return offset !== spareAt || read === 0 || this.#isFromAfterStart(this.#checker.lsnAt(offset))
+    if (offset !== spareAt || read === 0) return true
+    const isMended = this.#isFromAfterStart(this.#checker.lsnAt(offset))
+    if (isMended) this.#isTorn = true
+    return isMended
   }
 
   #isFromAfterStart(lsn: Lsn): boolean {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { lstat } from 'node:fs/promises'
+import { lstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Codec, formatCodec } from '../archive/codec.ts'
 import { fsPath } from '../archive/file-name.ts'
+import { PgrecallError } from '../errors.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import type { Storage } from '../storage/storage.ts'
 import type { StoredShard } from './shard.ts'
@@ -75,10 +76,19 @@ export class KeptShards {
    * @param roots where each group's files are now
    * @param startLsn where the new backup begins: a page that is younger cannot be in a file that did not change
    */
-  async settle(roots: ReadonlyMap<string, string>, startLsn: Lsn): Promise<void> {
+  async settle(roots: ReadonlyMap<string, string>, startLsn: Lsn, signal: AbortSignal): Promise<void> {
     for (const shard of this.#candidates) {
       const root = roots.get(shard.group)
-      const paths = root === undefined ? undefined : await this.#unchanged(shard, root, startLsn)
+      signal.throwIfAborted()
+      // An index that cannot be read to its end says nothing of its shard.
+      const paths =
+        root === undefined
+          ? undefined
+          : await this.#unchanged(shard, root, startLsn, signal).catch((error) => {
+              signal.throwIfAborted()
+              if (error instanceof PgrecallError && error.kind === 'repository') throw error
+              return undefined
+            })
       if (!paths) {
         await this.#storage.remove(this.#folder + shard.index.name)
         await this.#storage.remove(this.#folder + shard.name)
@@ -92,20 +102,26 @@ export class KeptShards {
   }
 
   /** The shard's files, if every one of them is as it was. */
-  async #unchanged(shard: StoredShard, root: string, startLsn: Lsn): Promise<string[] | undefined> {
+  async #unchanged(
+    shard: StoredShard,
+    root: string,
+    startLsn: Lsn,
+    signal: AbortSignal,
+  ): Promise<string[] | undefined> {
     const index = await readShardIndex(this.#storage, this.#folder + shard.index.name)
     if (!index) return undefined
     const paths: string[] = []
     for await (const file of index.files) {
-      if (!(await isUnchanged(file, root, startLsn))) return undefined
+      if (paths.length % 1000 === 0) signal.throwIfAborted()
+      if (!isUnchanged(file, root, startLsn)) return undefined
       paths.push(file.path)
     }
-    return paths
+    return paths.length === shard.files ? paths : undefined
   }
 }
 
-async function isUnchanged(file: CopiedFile, root: string, startLsn: Lsn): Promise<boolean> {
-  const facts = await lstat(fsPath(join(root, file.path))).catch(() => undefined)
+function isUnchanged(file: CopiedFile, root: string, startLsn: Lsn): boolean {
+  const facts = lstatSync(fsPath(join(root, file.path)), { throwIfNoEntry: false })
   if (!facts?.isFile() || facts.size !== file.size || facts.mtimeMs !== file.modifiedMs) return false
   return file.lastLsn === undefined || lsn(file.lastLsn) <= startLsn
 }

@@ -31,6 +31,7 @@ export interface ScanRequest {
   catalogVersion: number
   /** Files that an interrupted backup has already stored. */
   isStored?: (group: string, path: string) => boolean
+  signal?: AbortSignal
 }
 
 /** Written by us, last and whole; see closing-objects.ts. */
@@ -68,6 +69,7 @@ async function scanGroup(
 ): Promise<SourceGroup> {
   const items = new SourceList()
   const pending = ['']
+  let seen = 0
   for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
     const names = await namesIn(join(root, folder), folder === '')
     const unlogged = unloggedForks(folder, names)
@@ -81,7 +83,10 @@ async function scanGroup(
       if (!facts) continue
       if (facts.isFile()) {
         if (!request.isStored?.(name, path)) files.push({ name: entry, size: facts.size })
-        if (files.length % TURN_FILES === 0) await letOthersRun()
+        if (++seen % TURN_FILES === 0) {
+          await letOthersRun()
+          request.signal?.throwIfAborted()
+        }
       } else if (
         name === 'base' &&
         isEmptiedFolder(path) &&

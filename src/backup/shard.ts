@@ -25,8 +25,11 @@ export interface OpenShard {
   writer: ShardWriter
   /** How many files it has so far. */
   readonly files: number
-  /** @param isSound false for a file that an interrupted backup must copy again */
-  add(file: CopiedFile, isSound?: boolean): void
+  /**
+   * @param isSettled whether its size and time will tell if it changes after the copy, so that a backup which is interrupted
+   *   may keep it
+   */
+  add(file: CopiedFile, isSettled: boolean): void
 }
 
 export type ShardFiller = (shard: OpenShard) => AsyncIterable<Buffer> | Iterable<Buffer>
@@ -34,8 +37,6 @@ export type ShardFiller = (shard: OpenShard) => AsyncIterable<Buffer> | Iterable
 const LARGEST_SHARD = 1024 * 1024 * 1024
 const SMALLEST_SHARD = 64 * 1024 * 1024
 const SHARDS_WANTED = 32
-/** A file's time says nothing about changes in the same moment; after this it does. */
-const SETTLED_MS = 2000
 
 /**
  * Stores one shard, in one pass: frames go out as they fill, sums are taken on the way. Then its index.
@@ -60,9 +61,9 @@ export async function storeShard(
     get files() {
       return index.files
     },
-    add: (file, isSound = true) => {
+    add: (file, isSettled) => {
       index.add(file)
-      if (!isSound || Date.now() - file.modifiedMs < SETTLED_MS) unsettled++
+      if (!isSettled) unsettled++
     },
   }
   const frames = async function* () {

@@ -1,4 +1,5 @@
 import { markRepository } from '../catalog/identity.ts'
+import { removeBackup } from '../catalog/remove-backup.ts'
 import { reasonOf } from '../errors.ts'
 import { stopBackup } from '../postgres/low-level-backup.ts'
 import { pauseReplay, resumeReplay } from '../postgres/replay.ts'
@@ -23,9 +24,11 @@ import { scanCluster } from './scan.ts'
  * `snapshot`: the volumes are snapshotted between the start and the stop of a low-level backup, which so lasts seconds;
  * the copy is made from the snapshots, which are removed after it.
  * @see https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-LOWLEVEL-BASE-BACKUP
+ * @param connect makes another session, should `server` be lost at the wrong moment
  */
 export function snapshotMethod(
   server: Server,
+  connect: () => Promise<Server>,
   snapshots: Snapshots,
   expectedDataDirectory: string | undefined,
 ): BackupMethod {
@@ -48,9 +51,14 @@ export function snapshotMethod(
       const start = await beginOnServer(run, server, before)
       // Asked again: a tablespace that was made before the start is in no WAL that the restore will replay.
       const facts = await server.facts()
-      const set = await frozen(run, facts, () =>
-        snapshots.create(foldersOf(facts), prefix + run.id, run.signal),
-      )
+      await keepHistory(run, facts, start.timeline)
+      const frozenAtMs = Date.now()
+      const { set, control } = await frozen(run, facts, async () => {
+        const made = await snapshots.create(foldersOf(facts), prefix + run.id, run.signal)
+        // Later than every page in the snapshots: on a standby it says up to where the recovery has to go.
+        const read = await readStableControlFile(facts.dataDirectory)
+        return { set: made, control: read.bytes }
+      })
       try {
         for (const { name, volume } of set.snapshots)
           run.events.emit('detail', { text: `Made the snapshot ${name} of ${volume}` })
@@ -59,13 +67,18 @@ export function snapshotMethod(
           dataDirectory: viewOf(facts.dataDirectory),
           tablespaces: facts.tablespaces.map(({ oid, location }) => ({ oid, location: viewOf(location) })),
         }
-        const { bytes: control } = await readStableControlFile(places.dataDirectory)
         run.events.emit('step', { text: 'Ending the backup on the server; copying from the snapshot' })
         const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
-        await keepHistory(run, facts, ends.timeline)
         const ownWal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
-        const { shards, troubles, found } = await copyCluster(run, facts, places, start, facts)
-        await set.verify()
+        const { shards, troubles, found } = await copyCluster(run, facts, places, start, {
+          live: facts,
+          frozenAtMs,
+        })
+        // What was read from a snapshot that was lost is worth nothing, also to a run that would go on with it.
+        await set.verify().catch(async (error) => {
+          await removeBackup(run.repository.storage, run.request.cluster, run.id)
+          throw error
+        })
         const owner = await ownerOf(facts.dataDirectory)
         const judged = judgePages(troubles, ends.stop.lsn)
         const content = { label: ends.label, control, owner }
@@ -100,13 +113,19 @@ export function snapshotMethod(
   async function frozen<T>(run: BackupRun, facts: ServerFacts, work: () => Promise<T>): Promise<T> {
     if (!facts.inRecovery) return work()
     if (!(await pauseReplay(server, facts.version, run.signal))) {
-      run.events.emit('warning', { text: 'the replay on this standby was paused already, and stays so' })
+      run.events.emit('warning', {
+        text: 'the replay on this standby was paused already, perhaps by a backup that was killed, and stays so: SELECT pg_wal_replay_resume() lets it go on',
+      })
       return work()
     }
     try {
       return await work()
     } finally {
-      await resumeReplay(server)
+      // Whatever became of the session, a standby must not stand still for ever.
+      await resumeReplay(server).catch(async () => {
+        await using another = await connect()
+        await resumeReplay(another)
+      })
     }
   }
 }

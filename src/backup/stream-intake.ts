@@ -128,14 +128,9 @@ async function* write(
   const sha256 = sum.digest('hex')
   const seen = observer?.end()
   const { path, size } = member
-  add({
-    path,
-    size,
-    modifiedMs: member.mtime * 1000,
-    sha256,
-    offset,
-    ...(seen?.lastLsn && { lastLsn: seen.lastLsn }),
-  })
+  const modifiedMs = member.mtime * 1000
+  // Not settled: an archive has times in whole seconds.
+  add({ path, size, modifiedMs, sha256, offset, ...(seen?.lastLsn && { lastLsn: seen.lastLsn }) }, false)
   if (group !== 'wal') arrivals.add(group === 'base' ? path : `pg_tblspc/${group}/${path}`, size, sha256)
   onProgress(0, 1)
 }
@@ -191,9 +186,8 @@ class Sorter {
     if (!this.#label || !this.#control) {
       throw new PgrecallError('failed', `the base backup came without ${this.#label ? CONTROL_FILE : LABEL}`)
     }
-    const manifest = this.#manifest.length > 0 ? Buffer.concat(this.#manifest) : undefined
-    if (manifest) this.arrivals.compare(manifest)
-    const stop = this.#stop ?? (manifest && endInManifest(manifest))
+    if (this.#manifest.length > 0) this.arrivals.compare(this.#manifest)
+    const stop = this.#stop ?? endInManifest(this.#manifest)
     if (!stop) throw new PgrecallError('failed', 'the base backup does not say where it ends')
     const { text: label, start } = this.#label
     const { bytes: control, member } = this.#control

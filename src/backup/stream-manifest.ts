@@ -20,7 +20,7 @@ export class Arrivals {
    * Holds the server's manifest against what has arrived, once.
    * @throws PgrecallError `damaged` when a file is missing, changed on its way, or not the manifest's
    */
-  compare(manifest: Buffer): void {
+  compare(manifest: readonly Buffer[]): void {
     const files = this.#files
     readEntries(manifest, ({ path, size, algorithm, checksum }) => {
       if (isNotCompared(path)) return
@@ -49,15 +49,15 @@ export function isForServerOnly(path: string): boolean {
   return !path.includes('/') && isLeftOut('', path, true)
 }
 
-/** Half as long as the hexadecimal digits; a cluster may have a million files. */
+/** A half of the sum, in a quarter of its digits' room: a cluster may have a million files. */
 function fingerprint(size: number, sha256: string): string {
-  return `${size}:${Buffer.from(sha256, 'hex').toString('latin1')}`
+  return `${size}:${Buffer.from(sha256.slice(0, 32), 'hex').toString('latin1')}`
 }
 
-function readEntries(manifest: Buffer, onEntry: (entry: ManifestEntry) => void): void {
+function readEntries(manifest: readonly Buffer[], onEntry: (entry: ManifestEntry) => void): void {
   try {
     const reader = new ManifestReader(nameFromBytes, onEntry)
-    reader.push(manifest)
+    for (const piece of manifest) reader.push(piece)
     reader.finish()
   } catch (error) {
     if (error instanceof PgrecallError) throw error
@@ -74,8 +74,10 @@ function disagreement(sentence: string): PgrecallError {
  * ranges, the newest one first.
  * @see AddWALInfoToBackupManifest in src/backend/backup/backup_manifest.c
  */
-export function endInManifest(manifest: Buffer): BackupEnd {
-  const end = manifest.toString('latin1', manifest.lastIndexOf('"WAL-Ranges"'))
+export function endInManifest(manifest: readonly Buffer[]): BackupEnd | undefined {
+  if (manifest.length === 0) return undefined
+  const tail = Buffer.concat(manifest.slice(-2))
+  const end = tail.toString('latin1', Math.max(0, tail.lastIndexOf('"WAL-Ranges"')))
   const [, timeline, position] = /"Timeline": (\d+),.*"End-LSN": "([0-9A-F]+\/[0-9A-F]+)"/.exec(end) ?? []
   if (timeline === undefined || position === undefined)
     throw disagreement("the server's manifest does not say where the backup ends")

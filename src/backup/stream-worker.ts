@@ -57,7 +57,14 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
     source.kind === 'program' ? pgBasebackup(source.program, source.env, options) : baseBackup(options)
   const pages = data.pages && new PageInspector(data.pages, FRAME_BYTES)
   let waiting: NodeJS.Timeout | undefined
-  const intake = await takeIn(parts, {
+  const watched = async function* () {
+    try {
+      yield* parts
+    } finally {
+      clearTimeout(waiting)
+    }
+  }
+  const intake = await takeIn(watched(), {
     storage: openStorage(data.address),
     folder: data.folder,
     codec: data.codec,
@@ -75,7 +82,7 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
       if (!data.asked.wal) waiting = abortLater(data.archiveTimeoutMs, stopped)
     },
     signal,
-  }).finally(() => clearTimeout(waiting))
+  })
   post({ kind: 'done', intake })
 }
 

@@ -11,35 +11,38 @@ import { checkStreaming } from './preflight.ts'
 import { shardBytesFor } from './shard.ts'
 import { chooseSource, copyStream } from './stream-copy.ts'
 
+const MOST_KILOBYTES = 1024 * 1024
+
 /**
  * `stream`: the server sends its files over the replication protocol; `pg_basebackup` receives them, or, where it cannot,
  * we do. From any host, and from a standby too.
+ * @param connect makes a session to ask in; none is kept while the server sends, which may take hours
  * @param connection where the server is; the same user needs the right to replicate
  * @param env what libpq's programs are told by their environment
  * @see https://www.postgresql.org/docs/current/protocol-replication.html
  */
 export function streamMethod(
-  server: Server,
+  connect: () => Promise<Server>,
   connection: ConnectionOptions,
   env: Record<string, string | undefined>,
 ): BackupMethod {
   return {
     name: 'stream',
-    // The server's own work is done in another session; this one only asks questions.
     lost: undefined,
     resumes: false,
 
-    check: ({ standalone }) => checkStreaming(server, connection, standalone),
+    async check({ standalone }) {
+      await using server = await connect()
+      return await checkStreaming(server, connection, standalone)
+    },
 
     async take(run) {
       const { request, events, id } = run
-      const facts = await server.facts()
+      const { facts, total, time } = await askBefore(connect)
       const source = await chooseSource(facts, env)
-      const total = await server.dataBytes()
       events.emit('step', {
         text: `Starting backup ${id} of PostgreSQL ${facts.versionText.split(' ')[0]}, by ${source.kind === 'program' ? 'pg_basebackup' : 'the replication protocol'}`,
       })
-      const { time } = await serversMoment(server, facts.version)
       const streamed = await copyStream({
         source,
         asked: {
@@ -48,7 +51,7 @@ export function streamMethod(
           label: request.label || `pgrecall ${id}`,
           checkpoint: request.checkpoint,
           wal: request.standalone,
-          maxRateKiB: request.maxRate === undefined ? undefined : Math.floor(request.maxRate / 1024),
+          maxRateKiB: rateFor(request.maxRate),
         },
         storage: run.repository.storage,
         folder: run.folder,
@@ -68,7 +71,7 @@ export function streamMethod(
         signal: run.signal,
       })
       requireOneTimeline(streamed.start.timeline, streamed.stop.timeline)
-      const after = await serversMoment(server, facts.version)
+      const after = await askAfter(connect, facts.version)
       const { label, start, stop, control, owner } = streamed
       const last = lastSegmentNumber(stop.lsn, facts.walSegmentBytes)
       const ends: BackupEnds = {
@@ -97,8 +100,29 @@ export function streamMethod(
       }
     },
 
-    awaitWal: (run, taken) => arrivalOfWal(run, taken, server),
+    async awaitWal(run, taken) {
+      await using server = await connect()
+      await arrivalOfWal(run, taken, server)
+    },
   }
+}
+
+async function askBefore(connect: () => Promise<Server>) {
+  await using server = await connect()
+  const facts = await server.facts()
+  const { time } = await serversMoment(server, facts.version)
+  return { facts, total: await server.dataBytes(), time }
+}
+
+async function askAfter(connect: () => Promise<Server>, version: number) {
+  await using server = await connect()
+  return await serversMoment(server, version)
+}
+
+/** In kilobytes; the server takes no more than this many, which is no limit then. */
+function rateFor(maxRate: number | undefined): number | undefined {
+  const kilobytes = maxRate === undefined ? undefined : Math.floor(maxRate / 1024)
+  return kilobytes === undefined || kilobytes > MOST_KILOBYTES ? undefined : kilobytes
 }
 
 /** A standby that follows its primary's promotion lives on, but its backup would need WAL of two timelines. */

@@ -2,10 +2,10 @@ import { type BackupRecord, summaryOf } from '../catalog/backup-record.ts'
 import { type Catalog, debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
 import { claimIdentity } from '../catalog/identity.ts'
 import { backupId, backupPrefix, backupRecordKey, momentOfBackupId } from '../catalog/layout.ts'
-import { acquireLock } from '../catalog/lock.ts'
+import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { type ErrorKind, PgrecallError } from '../errors.ts'
+import { PgrecallError, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { storeManifest, storeRecord, storeRestoreText } from './closing-objects.ts'
 import { draftRecord } from './draft-record.ts'
@@ -46,7 +46,7 @@ export async function takeBackup(
   await claimIdentity(storage, request.cluster, known.facts)
   await storage.sweep()
   const catalog = await loadCatalog(storage, request.cluster)
-  const run = await openRun(request, method, catalog, { ...context, signal })
+  const run = await openRun(request, method, catalog, lock, { ...context, signal })
   try {
     await requireSpace(
       storage,
@@ -71,7 +71,8 @@ export async function takeBackup(
   } catch (error) {
     // What fails in consequence of a signal, or of a lost session or lock, is told as that.
     const reason = signal.aborted ? signal.reason : error
-    throw await leave(run, method, reason)
+    await leave(run, method, lock, reason)
+    throw reason
   }
 }
 
@@ -80,13 +81,14 @@ async function openRun(
   request: BackupRequest,
   method: BackupMethod,
   catalog: Catalog,
-  context: BackupContext & { signal: AbortSignal },
+  lock: Lock,
+  context: BackupContext,
 ): Promise<BackupRun> {
   const { repository, events, signal } = context
   const { storage } = repository
   const last = catalog.backups.at(-1)?.id ?? ''
   const debris = await debrisOf(storage, request.cluster)
-  const mayResume = request.resume && method.resumes
+  const mayResume = request.resume && method.resumes && !lock.mayHaveRival
   const interrupted = mayResume ? debris.filter((id) => id > last && id.endsWith('-full')).at(-1) : undefined
   for (const id of debris) {
     if (id === interrupted) continue
@@ -137,26 +139,29 @@ function requireSoundPages({ checksumFailures }: BackupRequest, { damaged = [] }
   )
 }
 
-/** After these a second try can work, with what is stored. A full repository is better emptied. */
-const RESUMABLE: ReadonlySet<ErrorKind> = new Set(['interrupted', 'connection', 'failed'])
+/** What copied shards are worth nothing after: their pages are damaged, or they fill up the repository. */
+function isWorthless(error: unknown): boolean {
+  if (!(error instanceof PgrecallError)) return false
+  return error.kind === 'pages' || ['ENOSPC', 'EDQUOT'].includes(systemCode(error.cause) ?? '')
+}
 
 /**
- * What a run that failed leaves. An interrupted one leaves whole shards, for the next run to go on from; all else is
- * removed, as well as can be: what stays is debris that the next run removes.
- * @returns the error to throw
+ * What a run that failed leaves: whole shards, for the next run to go on from, and nothing else; what cannot be removed
+ * now is debris that the next run removes. Nothing is touched once the lock is lost, or the backup exists: then the folder
+ * is not ours any more.
  */
-async function leave(run: BackupRun, method: BackupMethod, error: unknown): Promise<unknown> {
+async function leave(run: BackupRun, method: BackupMethod, lock: Lock, error: unknown): Promise<void> {
   const { repository, request, folder, id } = run
   const { storage } = repository
-  const isWorthKeeping = error instanceof PgrecallError && RESUMABLE.has(error.kind)
   try {
-    if (isWorthKeeping && method.resumes && request.resume) {
+    await lock.confirm()
+    if (await storage.stat(backupRecordKey(request.cluster, id))) return
+    if (method.resumes && request.resume && !isWorthless(error)) {
       const kept = await KeptShards.find(storage, folder, request.codec)
-      if (kept.offeredBytes > 0) return error
+      if (kept.offeredBytes > 0) return
     }
     await removeBackup(storage, request.cluster, id)
   } catch {}
-  return error
 }
 
 /** The backup counts already; a catalog that cannot be written only makes the next reader slower. */

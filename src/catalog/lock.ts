@@ -10,6 +10,11 @@ import { locksPrefix } from './layout.ts'
  * broken by taking the number after it, which only one can get.
  */
 export interface Lock extends AsyncDisposable {
+  /**
+   * Whether it was taken from another host that only fell silent. That one may wake up and go on for a moment, so nothing
+   * that it was writing may be touched.
+   */
+  readonly mayHaveRival: boolean
   /** Aborts when the lock is no longer ours: the work that it covers must stop. */
   readonly lost: AbortSignal
   /** Looks once more, for just before a commit. @throws PgrecallError `busy` when the lock is no longer ours */
@@ -33,7 +38,10 @@ export interface LockOptions {
 export async function acquireLock(storage: Storage, cluster: string, options: LockOptions): Promise<Lock> {
   for (let attempt = 1; ; attempt++) {
     const held = await readLocks(storage, cluster)
-    for (const { key, holder } of held) await requireDead(storage, cluster, key, holder, options)
+    let mayHaveRival = false
+    for (const { key, holder } of held) {
+      if ((await requireDead(storage, cluster, key, holder, options)) === 'silent') mayHaveRival = true
+    }
     const number = held.length === 0 ? 1 : numberIn(held.at(-1)!.key) + 1
     const key = `${locksPrefix(cluster)}${String(number).padStart(10, '0')}.json`
     const holder = await newHolder(options.purpose, options.now())
@@ -45,7 +53,7 @@ export async function acquireLock(storage: Storage, cluster: string, options: Lo
       const others = (await readLocks(storage, cluster)).filter((entry) => !isKnown(entry))
       if (others.length === 0) {
         for (const dead of held) await storage.remove(dead.key)
-        return new HeldLock(storage, cluster, key, holder, options)
+        return new HeldLock(storage, cluster, key, holder, mayHaveRival, options)
       }
       // Somebody began from another view of the locks at the same moment: both step back.
       await storage.remove(key)
@@ -69,8 +77,9 @@ async function requireDead(
   key: string,
   holder: Holder | undefined,
   options: LockOptions,
-): Promise<void> {
-  if (!holder) return
+): Promise<'dead' | 'silent'> {
+  if (!holder) return 'dead'
+  let wasSilent = false
   let state = await stateOf(holder, options.now())
   if (state === 'suspect') {
     // Clocks of two hosts may differ by minutes; only watching tells whether the other one still renews.
@@ -79,6 +88,7 @@ async function requireDead(
     )
     await pause(RENEW_MS * 1.5, options)
     const later = parseHolder(await readObject(storage, key))
+    wasSilent = true
     state = !later || (later.id === holder.id && later.renewedAt === holder.renewedAt) ? 'dead' : 'alive'
   }
   if (state === 'alive') {
@@ -91,6 +101,7 @@ async function requireDead(
     )
   }
   options.onWarning?.(`broke the lock that ${describeHolder(holder)} left behind`)
+  return wasSilent ? 'silent' : 'dead'
 }
 
 interface StoredLock {
@@ -109,6 +120,7 @@ async function readLocks(storage: Storage, cluster: string): Promise<StoredLock[
 }
 
 class HeldLock implements Lock {
+  readonly mayHaveRival: boolean
   readonly #storage: Storage
   readonly #cluster: string
   readonly #key: string
@@ -118,7 +130,15 @@ class HeldLock implements Lock {
   readonly #onWarning: LockOptions['onWarning']
   #renewal: Promise<void> = Promise.resolve()
 
-  constructor(storage: Storage, cluster: string, key: string, holder: Holder, options: LockOptions) {
+  constructor(
+    storage: Storage,
+    cluster: string,
+    key: string,
+    holder: Holder,
+    mayHaveRival: boolean,
+    options: LockOptions,
+  ) {
+    this.mayHaveRival = mayHaveRival
     this.#storage = storage
     this.#cluster = cluster
     this.#key = key

@@ -86,10 +86,10 @@ async function methodOf(
       hint: `set "dataDirectory" of the cluster in the configuration`,
     })
   }
+  if (name === 'stream') return streamMethod(context.connect, await context.connection(), context.env)
   const server = resources.use(await context.connect())
   if (name === 'files') return filesMethod(server, config.dataDirectory)
-  if (name === 'snapshot') return snapshotMethod(server, await context.snapshots(), config.dataDirectory)
-  return streamMethod(server, await context.connection(), context.env)
+  return snapshotMethod(server, context.connect, await context.snapshots(), config.dataDirectory)
 }
 
 function resultText(record: BackupRecord, tookMs: number): string {

@@ -21,6 +21,7 @@ export interface BackupEnds {
 /** A backup that has begun. */
 export interface BackupStart {
   lsn: Lsn
+  timeline: number
   time: string
 }
 
@@ -41,8 +42,12 @@ export async function startBackup(
     .catch((error) => {
       throw serversReason('refused', 'the server does not start a backup', error)
     })
-  const { time } = await server.one<{ time: string }>(`SELECT ${ISO_NOW} AS time`)
-  return { lsn: lsn(row.position), time }
+  // The checkpoint is the one that the backup begins with.
+  const { time, timeline } = await server.one<{ time: string; timeline: number }>(
+    `SELECT ${ISO_NOW} AS time, timeline_id AS timeline FROM pg_control_checkpoint()`,
+  )
+  await requireSameTimeline(server, timeline)
+  return { lsn: lsn(row.position), timeline, time }
 }
 
 /**
@@ -63,13 +68,13 @@ export async function stopBackup(
     })
   const after = await serversMoment(server, version)
   const { timeline, walFile, fromStandby } = parseBackupLabel(row.labelfile)
-  if (fromStandby) await requireSameTimeline(server, timeline)
+  await requireSameTimeline(server, timeline)
   const stop = lsn(row.position)
   // From 17 on, a position on a boundary belongs to the next segment there, which is not needed and does not come.
   const last = segmentName(timeline, lastSegmentNumber(stop, segmentBytes), segmentBytes)
   return {
     timeline,
-    start: { ...started, walFile },
+    start: { lsn: started.lsn, walFile, time: started.time },
     stop: { lsn: stop, walFile: last, time: after.time },
     xmin: after.xmin,
     fromStandby,
@@ -86,7 +91,10 @@ export function serversMoment(server: Server, version: number): Promise<{ time: 
   return server.one(`SELECT ${ISO_NOW} AS time, ${snapshot}::text AS xmin`)
 }
 
-/** A standby that follows its primary's promotion lives on, but its backup would need WAL of two timelines. */
+/**
+ * A standby that follows its primary's promotion lives on, but its backup would need WAL of two timelines. Of a primary,
+ * nothing is said there.
+ */
 async function requireSameTimeline(server: Server, timeline: number): Promise<void> {
   const { current } = await server.one<{ current: number }>(
     'SELECT min_recovery_end_timeline AS current FROM pg_control_recovery()',
@@ -94,8 +102,8 @@ async function requireSameTimeline(server: Server, timeline: number): Promise<vo
   if (current === 0 || current === timeline) return
   throw new PgrecallError(
     'failed',
-    `the standby went from timeline ${timeline} to ${current} during the backup, which voids it`,
-    { hint: 'take the backup again' },
+    `the standby has gone from timeline ${timeline} to ${current}, and no backup goes across that`,
+    { hint: 'take the backup again; a CHECKPOINT on the primary brings the standby its next restartpoint' },
   )
 }
 
@@ -110,7 +118,11 @@ function serversReason(kind: ErrorKind, what: string, error: unknown): unknown {
  * physical slot that reserves at once.
  */
 export async function reserveWal(server: Server, slotName: string): Promise<void> {
-  await server.query('SELECT pg_create_physical_replication_slot($1, true, true)', [slotName])
+  await server
+    .query('SELECT pg_create_physical_replication_slot($1, true, true)', [slotName])
+    .catch((error) => {
+      throw serversReason('failed', 'the server gives no slot to keep its WAL', error)
+    })
 }
 
 /** Ends the current segment so that it can be archived; gives the name of the segment that ended. */

@@ -136,15 +136,18 @@ export function connectionArguments(connection: ConnectionOptions): {
     ]
     return { args, secrets: password === undefined ? {} : { PGPASSWORD: password } }
   }
-  const [, scheme = '', name, inName, rest = ''] =
-    /^(\w+:\/\/)(?:([^@/?#:]*)(?::([^@/?#]*))?@)?(.*)$/s.exec(uri) ?? []
+  // As the driver reads it: a password may hold an "@" that nobody escaped.
+  const [, scheme = '', who = '', rest = ''] = /^(\w+:\/\/)(?:([^/?#]*)@)?(.*)$/s.exec(uri) ?? []
+  const colon = who.indexOf(':')
+  const name = colon < 0 ? who : who.slice(0, colon)
+  const inName = colon < 0 ? undefined : who.slice(colon + 1)
   const [place = '', query = ''] = rest.split(/\?(.*)/s)
   const settings = query.split('&').filter((setting) => setting !== '')
   const isSecret = (setting: string) => /^(?:ssl)?password=/.test(setting)
   const inQuery = settings.find((setting) => setting.startsWith('password='))?.slice('password='.length)
   const open = settings.filter((setting) => !isSecret(setting)).join('&')
   const secret = inQuery ?? inName ?? password
-  const plain = `${scheme}${name ? `${name}@` : ''}${place}${open && `?${open}`}`
+  const plain = `${scheme}${name && `${name.replaceAll('@', '%40')}@`}${place}${open && `?${open}`}`
   const asWritten = secret === password ? secret : secret && decodeURIComponent(secret)
   return { args: [`--dbname=${plain}`], secrets: asWritten === undefined ? {} : { PGPASSWORD: asWritten } }
 }

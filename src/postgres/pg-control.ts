@@ -27,7 +27,6 @@ export interface ControlFile {
 
 /** FLOATFORMAT_VALUE, written so that a wrong byte order is noticed; block and segment sizes follow it. */
 const FLOAT_FORMAT = 1234567.0
-const NONCE_BYTES = 32
 /** Version 10 still had the location of the checkpoint before the last. */
 const CONTROL_VERSION_10 = 1002
 /** From 12 the next transaction id is one number of 64 bits; before, epoch and id lie four bytes earlier. */
@@ -50,12 +49,12 @@ export function readControlFile(bytes: Buffer): ControlFile | undefined {
   }
   if (sizesAt === undefined) return undefined
   for (let at = sizesAt + 16; at + 4 <= end; at += 4) {
-    if (crc32c(bytes.subarray(0, at)) === bytes.readUInt32LE(at)) return decode(bytes, sizesAt, at)
+    if (crc32c(bytes.subarray(0, at)) === bytes.readUInt32LE(at)) return decode(bytes, sizesAt)
   }
   return undefined
 }
 
-function decode(bytes: Buffer, sizesAt: number, crcAt: number): ControlFile {
+function decode(bytes: Buffer, sizesAt: number): ControlFile {
   const controlVersion = bytes.readUInt32LE(8)
   const copyAt = controlVersion <= CONTROL_VERSION_10 ? 48 : 40
   const state = bytes.readUInt32LE(16)
@@ -82,6 +81,7 @@ function decode(bytes: Buffer, sizesAt: number, crcAt: number): ControlFile {
     blockBytes: bytes.readUInt32LE(sizesAt),
     relationSegmentBlocks: bytes.readUInt32LE(sizesAt + 4),
     walSegmentBytes: bytes.readUInt32LE(sizesAt + 12),
-    dataChecksums: bytes.readUInt32LE(crcAt - NONCE_BYTES - 4) !== 0,
+    // After eight numbers and the flags, which are padded to one more.
+    dataChecksums: bytes.readUInt32LE(sizesAt + 36) !== 0,
   }
 }

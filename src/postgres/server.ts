@@ -63,6 +63,8 @@ export class Server implements AsyncDisposable {
       application_name: 'pgrecall',
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
+      // Of itself a session says nothing for hours while files are copied, and firewalls forget it.
+      keepAliveInitialDelayMillis: 60_000,
     })
     const where = uri ? 'the server' : `the server at ${client.host}, port ${client.port}`
     try {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -8,7 +8,7 @@ import { Lab } from '../lab/lab.ts'
 import { poll } from '../lab/poll.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
 import { expectClean } from './clean.ts'
-import { backUp, listedBackups, recover } from './commands.ts'
+import { backUp, failureOf, listedBackups, recover } from './commands.ts'
 
 const MIB = 1024 * 1024
 
@@ -71,6 +71,30 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup that was interrupt
     expect(existsSync(join(lab.repository, 'main/backups', id))).toBe(false)
     await interrupt('SIGKILL', 4)
     expect((await backUp(lab, ['--compression', 'gzip:1'])).resumedBytes).toBe(0)
+  })
+
+  test('touches nothing any more once another host has taken the lock over', async () => {
+    const before = await foldersOf()
+    const failing = failureOf(lab, ['backup', '--no-resume', '--max-rate', '8MB'])
+    const locks = join(lab.repository, 'main/locks')
+    const lock = await poll(
+      async () => {
+        const [name] = await readdir(locks).catch(() => [])
+        return (await foldersOf()).length > before.length ? name : undefined
+      },
+      { what: 'the first shard' },
+    )
+    const holder = JSON.parse(await readFile(join(locks, lock), 'utf8'))
+    await writeFile(
+      join(locks, lock),
+      JSON.stringify({ ...holder, id: 'of another host', host: 'elsewhere' }),
+    )
+    expect(await failing).toMatchObject({ exitCode: 6, kind: 'busy' })
+    // What lies there may be the other one's by now.
+    const [folder] = (await foldersOf()).filter((name) => !before.includes(name))
+    expect(await readdir(join(lab.repository, 'main/backups', folder!))).toContain('RESTORE.txt')
+    expect(await readdir(locks)).toEqual([lock])
+    await rm(locks, { recursive: true })
   })
 
   /** Stops a slow backup when it has stored so many shards. @returns its id */

@@ -22,6 +22,7 @@ const OPTIONS: BaseBackupOptions = {
 
 describe('the place to connect to', () => {
   test.each([
+    ['postgres://me:p@ss@db:5433/x', 'postgres://me@db:5433/x', 'p@ss'],
     ['postgresql://me:p%40ss@db:5433/x?sslmode=require', 'postgresql://me@db:5433/x?sslmode=require', 'p@ss'],
     ['postgres://me@db/x?password=p%26q&sslmode=require', 'postgres://me@db/x?sslmode=require', 'p&q'],
     ['postgresql://me:one@db?password=two', 'postgresql://me@db', 'two'],

@@ -1,0 +1,131 @@
+import { truncate, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { copyGroups } from '../../src/backup/copy-pool.ts'
+import { KeptShards } from '../../src/backup/resume.ts'
+import { SourceList } from '../../src/backup/source-list.ts'
+import { markRepository } from '../../src/catalog/identity.ts'
+import { acquireLock } from '../../src/catalog/lock.ts'
+import { Events } from '../../src/events.ts'
+import { LocalStorage } from '../../src/storage/local.ts'
+import { readObject } from '../../src/storage/storage.ts'
+import { Scratch } from '../lab/scratch.ts'
+
+const FOLDER = 'main/backups/20261120T231500Z-full/'
+const CODEC = { method: 'zstd', level: 1 } as const
+const NEVER = new AbortController().signal
+const MINUTE = 60_000
+
+let scratch: Scratch
+let storage: LocalStorage
+let root: string
+
+beforeEach(async (context) => {
+  scratch = await Scratch.create()
+  context.onTestFinished(() => scratch[Symbol.asyncDispose]())
+  storage = new LocalStorage(join(scratch.path, 'repository'))
+  root = await scratch.folder('source')
+})
+
+describe('what an interrupted backup has stored', () => {
+  test('is kept while its files have the same size and time', async () => {
+    await put('old', MINUTE)
+    await copy(['old'])
+    expect(await keep()).toEqual({ shards: 1, stored: ['old'] })
+  })
+
+  test.each([
+    ['grew', () => put('old', MINUTE, 'longer than before')],
+    ['was written again', () => put('old', MINUTE - 1)],
+    ['is gone', () => truncate(join(root, 'old')).then(() => utimes(join(root, 'old'), 0, 0))],
+  ])('is not kept when one of its files %s', async (_what, change) => {
+    await put('old', MINUTE)
+    await copy(['old'])
+    await change()
+    expect(await keep()).toEqual({ shards: 0, stored: [] })
+    expect(await Array.fromAsync(storage.list(FOLDER))).toEqual([])
+  })
+
+  test('is not kept when a file had just been written, however long its copy took', async () => {
+    await put('young', 0, 'x'.repeat(200_000))
+    // Two and a half seconds, so that the file is old by the end.
+    await copy(['young'], { maxRate: 80_000 })
+    expect(await keep()).toEqual({ shards: 0, stored: [] })
+  })
+
+  test('is not kept when a file had just been written before the snapshot that it was read from', async () => {
+    await put('young', MINUTE)
+    await copy(['young'], { frozenAtMs: Date.now() - MINUTE + 500 })
+    expect(await keep()).toEqual({ shards: 0, stored: [] })
+  })
+
+  test('is not kept when its index ends too early', async () => {
+    await put('a', MINUTE)
+    await put('b', MINUTE)
+    await copy(['a', 'b'])
+    const key = `${FOLDER}base.0001.index.jsonl.zst`
+    const bytes = (await readObject(storage, key))!
+    for (const length of [bytes.length - 1, bytes.length - 20]) {
+      await storage.put(key, bytes.subarray(0, length))
+      const kept = await KeptShards.find(storage, FOLDER, CODEC)
+      await kept.settle(new Map([['base', root]]), 100n, NEVER)
+      expect(kept.shards).toEqual([])
+      await copy(['a', 'b'])
+    }
+  })
+
+  test('is not taken for another codec', async () => {
+    await put('old', MINUTE)
+    await copy(['old'])
+    expect((await KeptShards.find(storage, FOLDER, { method: 'zstd', level: 3 })).offeredBytes).toBe(0)
+  })
+})
+
+test('a lock that was taken from a host that fell silent says so', async () => {
+  await markRepository(storage)
+  await using first = await acquireLock(storage, 'main', { purpose: 'backup', now: () => new Date() })
+  expect(first.mayHaveRival).toBe(false)
+  const key = 'main/locks/0000000001.json'
+  const holder = JSON.parse((await readObject(storage, key))!.toString())
+  const silent = { ...holder, id: 'another', host: 'elsewhere', renewedAt: '2026-01-01T00:00:00.000Z' }
+  await storage.put(key, Buffer.from(`${JSON.stringify(silent)}\n`))
+  await using second = await acquireLock(storage, 'main', {
+    purpose: 'backup',
+    now: () => new Date(),
+    pause: async () => {},
+  })
+  expect(second.mayHaveRival).toBe(true)
+  await expect(first.confirm()).rejects.toMatchObject({ kind: 'busy' })
+})
+
+/** A file that was written so long ago. */
+async function put(name: string, ageMs: number, content = 'content'): Promise<void> {
+  await writeFile(join(root, name), content)
+  const then = new Date(Date.now() - ageMs)
+  await utimes(join(root, name), then, then)
+}
+
+async function copy(names: string[], options: { maxRate?: number; frozenAtMs?: number } = {}): Promise<void> {
+  const items = new SourceList()
+  items.addFiles(
+    '',
+    names.map((name) => ({ name, size: 7 })),
+  )
+  await copyGroups([{ name: 'base', root, items }], {
+    ...options,
+    storage,
+    folder: FOLDER,
+    codec: CODEC,
+    jobs: 1,
+    task: 'Copying',
+    events: new Events(),
+    signal: NEVER,
+  })
+}
+
+async function keep(): Promise<{ shards: number; stored: string[] }> {
+  const kept = await KeptShards.find(storage, FOLDER, CODEC)
+  await kept.settle(new Map([['base', root]]), 100n, NEVER)
+  const stored = ['old', 'young'].filter((name) => kept.isStored('base', name))
+  return { shards: kept.shards.length, stored }
+}
