@@ -76,11 +76,14 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   const { options } = invocation
   const stop = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => {
+    let times = 0
+    process.on(signal, () => {
+      // Impatience must not leave a snapshot, a lock or a paused standby behind; who insists is obeyed.
+      if (++times === 2)
+        terminal.line('stopping; once more ends it at once, and leaves things for the next run to clean up')
+      if (times > 2) process.exit(EXIT_CODES.interrupted.code)
       stop.abort(
-        new PgrecallError('interrupted', `stopped by ${signal}`, {
-          hint: 'run the same command again to go on',
-        }),
+        new PgrecallError('interrupted', `stopped by ${signal}`, { hint: 'run the same command again' }),
       )
     })
   }

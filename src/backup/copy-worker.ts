@@ -180,7 +180,7 @@ function readOr(path: string, read: () => number): number {
   try {
     return read()
   } catch (error) {
-    throw unreadable(path, error)
+    throw unreadable(path, error, 'failed')
   }
 }
 
@@ -189,7 +189,7 @@ function openIfPresent(path: string): number | undefined {
     return openSync(fsPath(path), 'r')
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined
-    throw unreadable(path, error)
+    throw unreadable(path, error, 'failed')
   }
 }
 

@@ -138,14 +138,22 @@ function factsOf(path: string): Stats | undefined {
   }
 }
 
-/** A file or folder of the cluster that cannot be read voids the backup. */
-export function unreadable(path: string, error: unknown): PgrecallError {
-  return new PgrecallError(
-    'refused',
-    `cannot read ${nameToBytes(path).toString('utf8')}: ${reasonOf(error)}`,
-    {
-      hint: 'run as the user who owns the data directory, usually postgres',
-      cause: error,
-    },
-  )
+/**
+ * A file or folder of the cluster that cannot be read voids the backup.
+ * @param kind `refused` before the backup has begun, `failed` afterwards
+ */
+export function unreadable(
+  path: string,
+  error: unknown,
+  kind: 'refused' | 'failed' = 'refused',
+): PgrecallError {
+  // What comes behind the comma is the path once more.
+  const reason = reasonOf(error).replace(/, \w+( '.*')?$/, '')
+  const isDisk = systemCode(error) === 'EIO'
+  return new PgrecallError(kind, `cannot read ${nameToBytes(path).toString('utf8')}: ${reason}`, {
+    hint: isDisk
+      ? 'the disk cannot give this file any more: look into the log of the kernel, and restore from an earlier backup'
+      : 'run as the user who owns the data directory, usually postgres',
+    cause: error,
+  })
 }

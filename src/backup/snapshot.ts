@@ -2,11 +2,11 @@ import { markRepository } from '../catalog/identity.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import { reasonOf } from '../errors.ts'
 import { stopBackup } from '../postgres/low-level-backup.ts'
-import { pauseReplay, resumeReplay } from '../postgres/replay.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
-import type { Snapshots } from '../snapshot/snapshots.ts'
+import type { SnapshotSet, Snapshots } from '../snapshot/snapshots.ts'
 import { storeControlShard } from './closing-objects.ts'
 import { judgePages } from './damage.ts'
+import { whileReplayStands } from './frozen-replay.ts'
 import {
   arrivalOfWal,
   beginOnServer,
@@ -53,16 +53,15 @@ export function snapshotMethod(
       const facts = await server.facts()
       await keepHistory(run, facts, start.timeline)
       const frozenAtMs = Date.now()
-      const { set, control } = await frozen(run, facts, async () => {
-        const made = await snapshots.create(foldersOf(facts), prefix + run.id, run.signal)
-        // Later than every page in the snapshots: on a standby it says up to where the recovery has to go.
-        const read = await readStableControlFile(facts.dataDirectory)
-        return { set: made, control: read.bytes }
-      })
+      let set: SnapshotSet | undefined
       try {
-        for (const { name, volume } of set.snapshots)
-          run.events.emit('detail', { text: `Made the snapshot ${name} of ${volume}` })
-        const viewOf = (folder: string) => set.views.get(folder)!
+        const { views, control } = await whileReplayStands(run, server, connect, facts, async () => {
+          set = await snapshots.create(foldersOf(facts), prefix + run.id, run.signal)
+          // Later than every page in the snapshots: on a standby it says up to where the recovery has to go.
+          const { bytes } = await readStableControlFile(facts.dataDirectory)
+          return { views: set.views, control: bytes }
+        })
+        const viewOf = (folder: string) => views.get(folder)!
         const places = {
           dataDirectory: viewOf(facts.dataDirectory),
           tablespaces: facts.tablespaces.map(({ oid, location }) => ({ oid, location: viewOf(location) })),
@@ -75,7 +74,7 @@ export function snapshotMethod(
           frozenAtMs,
         })
         // What was read from a snapshot that was lost is worth nothing, also to a run that would go on with it.
-        await set.verify().catch(async (error) => {
+        await set!.verify().catch(async (error) => {
           await removeBackup(run.repository.storage, run.request.cluster, run.id)
           throw error
         })
@@ -91,7 +90,7 @@ export function snapshotMethod(
           warnings: [...found.warnings, ...judged.warnings],
         }
       } finally {
-        await set.remove().catch((error) => run.events.emit('warning', { text: reasonOf(error) }))
+        await set?.remove().catch((error: unknown) => run.events.emit('warning', { text: reasonOf(error) }))
       }
     },
 
@@ -106,26 +105,6 @@ export function snapshotMethod(
         warn(`removed the snapshot ${name}, which a run that was killed had left`)
     } catch (error) {
       warn(`a snapshot that an earlier run left could not be removed: ${reasonOf(error)}`)
-    }
-  }
-
-  /** On a standby nothing is replayed while the snapshots are made. */
-  async function frozen<T>(run: BackupRun, facts: ServerFacts, work: () => Promise<T>): Promise<T> {
-    if (!facts.inRecovery) return work()
-    if (!(await pauseReplay(server, facts.version, run.signal))) {
-      run.events.emit('warning', {
-        text: 'the replay on this standby was paused already, perhaps by a backup that was killed, and stays so: SELECT pg_wal_replay_resume() lets it go on',
-      })
-      return work()
-    }
-    try {
-      return await work()
-    } finally {
-      // Whatever became of the session, a standby must not stand still for ever.
-      await resumeReplay(server).catch(async () => {
-        await using another = await connect()
-        await resumeReplay(another)
-      })
     }
   }
 }

@@ -68,7 +68,7 @@ async function notArrived(name: string, request: WaitRequest, server: Server): P
     {
       hint: request.fromStandby
         ? 'the primary has to end the segment and archive it: set archive_timeout there, call pg_switch_wal() after the backup, or take it with --standalone'
-        : 'run "pgrecall check" and look into the server\'s log for messages of archive_command; a backup without its WAL does not count; what was copied is kept for the next run',
+        : 'run "pgrecall check" and look into the server\'s log for messages of archive_command; a backup does not count without its WAL',
     },
   )
 }

@@ -10,6 +10,8 @@ export const identityKey = (cluster: string) => `${cluster}/cluster.json`
 export const catalogKey = (cluster: string) => `${cluster}/catalog.json`
 export const locksPrefix = (cluster: string) => `${cluster}/locks/`
 export const pinsPrefix = (cluster: string) => `${cluster}/pins/`
+/** There while a backup holds up the replay of a standby. */
+export const pausedReplayKey = (cluster: string) => `${cluster}/replay-paused.json`
 export const backupsPrefix = (cluster: string) => `${cluster}/backups/`
 export const backupPrefix = (cluster: string, id: string) => `${cluster}/backups/${id}/`
 /** The object whose presence makes a backup exist; written last, removed first. */

@@ -87,9 +87,23 @@ async function sideBySide<T>(items: readonly T[], task: (item: T) => Promise<voi
   for (const end of ends) if (end.status === 'rejected') throw end.reason
 }
 
+const TRIAL = '.pgrecall-trial-'
+/** A trial takes a moment; one that is older was left by a run that was killed. */
+const TRIAL_MS = 60_000
+
+async function removeOldTrials(place: string): Promise<void> {
+  for (const name of await readdir(place)) {
+    const path = join(place, name)
+    const facts = name.startsWith(TRIAL) ? await lstat(path).catch(() => undefined) : undefined
+    if (facts?.isDirectory() && Date.now() - facts.mtimeMs > TRIAL_MS)
+      await rm(path, { recursive: true, force: true })
+  }
+}
+
 /** Tries it, since XFS can be made without reflinks and its mount does not tell. */
 export async function requireReflinks(place: string, fileSystem: string): Promise<void> {
-  const trial = await mkdtemp(join(place, '.pgrecall-trial-'))
+  await removeOldTrials(place)
+  const trial = await mkdtemp(join(place, TRIAL))
   try {
     await writeFile(join(trial, 'original'), 'trial')
     await copyFile(join(trial, 'original'), join(trial, 'clone'), CLONE)

@@ -1,4 +1,5 @@
-import { chmod, readdir, rm, symlink } from 'node:fs/promises'
+import { chmod, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { beforeEach, describe, expect, type TestContext, test } from 'vitest'
@@ -97,6 +98,23 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup from snapshots', (
     await server.waitForPromotion()
     await expectBalanced(server)
     await expectClean(server)
+    // A run that was killed leaves a mark that the pause is ours, and the next one ends it.
+    await standby.sql('SELECT pg_wal_replay_pause()')
+    const mark = { host: hostname(), dataDirectory: standby.dataDirectory }
+    await writeFile(join(lab.repository, 'main/replay-paused.json'), `${JSON.stringify(mark)}\n`)
+    await giveToLabUser(join(lab.repository, 'main/replay-paused.json'))
+    await answerOf(lab, ['backup', ...SNAPSHOT, '--standalone'])
+    expect(await standby.sql('SELECT pg_is_wal_replay_paused() AS paused')).toEqual([{ paused: false }])
+    expect(await readdir(join(lab.repository, 'main'))).not.toContain('replay-paused.json')
+    // A role that could pause but not resume is refused before it pauses.
+    await lab.cluster.sql(`CREATE ROLE half LOGIN REPLICATION IN ROLE pg_read_all_settings;
+      GRANT EXECUTE ON FUNCTION pg_wal_replay_pause(), pg_backup_start(text, boolean), pg_backup_stop(boolean) TO half`)
+    await standby.waitUntil(`EXISTS (SELECT FROM pg_roles WHERE rolname = 'half')`)
+    await configure(lab, standby, 'reflink', 'half')
+    const failure = await failureOf(lab, ['backup', ...SNAPSHOT, '--standalone'])
+    expect(failure).toMatchObject({ exitCode: 5, kind: 'refused' })
+    expect(failure.hint).toContain('pg_wal_replay_resume() TO "half"')
+    await configure(lab, standby, 'reflink')
     // One that was paused by somebody else stays so.
     await standby.sql('SELECT pg_wal_replay_pause()')
     await answerOf(lab, ['backup', ...SNAPSHOT, '--standalone'])
@@ -134,7 +152,8 @@ async function labOn(disk: LoopDisk, provider: 'btrfs' | 'reflink'): Promise<Lab
   return lab
 }
 
-function configure(lab: Lab, { dataDirectory, host, port, user }: Cluster, provider: string): Promise<void> {
+function configure(lab: Lab, server: Cluster, provider: string, user = server.user): Promise<void> {
+  const { dataDirectory, host, port } = server
   return lab.writeConfiguration(({ clusters }) => {
     Object.assign(clusters.main!, { dataDirectory, connection: { host, port, user } })
     clusters.main!.backup = { snapshot: { provider } }
