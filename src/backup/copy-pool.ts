@@ -1,9 +1,19 @@
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads'
 import type { Codec } from '../archive/codec.ts'
 import type { Events } from '../events.ts'
 import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
-import { COUNTER, COUNTERS, type CopyAnswer, type CopyMessage, type CopyWorkerData } from './copy-worker.ts'
+import {
+  COUNTER,
+  COUNTERS,
+  type CopyAnswer,
+  type CopyJob,
+  type CopyMessage,
+  type CopyOrder,
+  type CopyRequest,
+  type CopyWorkerData,
+} from './copy-worker.ts'
 import type { PageRules, PageTrouble } from './page-check.ts'
 import type { SourceGroup } from './scan.ts'
 import { pathInCluster, type StoredShard, shardBytesFor, shardName } from './shard.ts'
@@ -53,9 +63,14 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
   const largestFirst = () =>
     queues.filter((queue) => queue.hasMore).sort((a, b) => b.bytesLeft - a.bytesLeft)[0]
 
-  const answer = (message: Extract<CopyMessage, { kind: 'shard' | 'items' }>): CopyAnswer => {
-    if (message.kind === 'shard') return largestFirst()?.openShard(options.codec)
-    return queues.find((queue) => queue.group.name === message.group)?.next()
+  const busy = new Helped<Worker>()
+  const answer = (message: CopyRequest, worker: Worker): CopyAnswer => {
+    if (message.kind === 'items') return queues.find((queue) => queue.group.name === message.group)?.next()
+    busy.remove(worker)
+    if (Atomics.load(counters, COUNTER.stop) !== 0n) return undefined
+    const job = largestFirst()?.openShard(options.codec)
+    if (job) busy.add(worker)
+    return job ?? helpTo(options.codec.method === 'none' ? undefined : busy.next())
   }
   const report = () =>
     options.events.emit('progress', {
@@ -83,7 +98,11 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
           result.shards.push(message.shard)
           result.vanished.push(...message.vanished)
           result.troubles.push(...message.troubles.map((trouble) => inCluster(message.shard.group, trouble)))
-        } else worker.postMessage(answer(message))
+        } else {
+          const reply = answer(message, worker)
+          const ports = reply && 'help' in reply ? [reply.help] : []
+          worker.postMessage({ answer: reply } satisfies CopyOrder, ports)
+        }
       },
       onStop: () => Atomics.store(counters, COUNTER.stop, 1n),
       signal: options.signal,
@@ -96,6 +115,34 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
   requireComplete(queues, result)
   result.shards.sort((a, b) => (a.name < b.name ? -1 : 1))
   return result
+}
+
+/** Who is filling a shard, and how many threads were sent to help. */
+class Helped<Key> {
+  readonly #helpers = new Map<Key, number>()
+
+  add(key: Key): void {
+    this.#helpers.set(key, 0)
+  }
+
+  remove(key: Key): void {
+    this.#helpers.delete(key)
+  }
+
+  /** The one with the fewest helpers, which has one more from now on. */
+  next(): Key | undefined {
+    const [least] = [...this.#helpers].sort(([, a], [, b]) => a - b)
+    if (least) this.#helpers.set(least[0], least[1] + 1)
+    return least?.[0]
+  }
+}
+
+/** One slow file must not leave all other threads idle: they compress for the one that reads it. */
+function helpTo(worker: Worker | undefined): { help: MessagePort } | undefined {
+  if (!worker) return undefined
+  const { port1, port2 } = new MessageChannel()
+  worker.postMessage({ helper: port1 } satisfies CopyOrder, [port1])
+  return { help: port2 }
 }
 
 /** Whatever goes wrong in a thread, a copy never has a hole that nobody knows of. */
@@ -134,12 +181,12 @@ class Queue {
     return this.#ahead !== undefined
   }
 
-  openShard(codec: Codec): CopyAnswer {
+  openShard(codec: Codec): CopyJob | undefined {
     const answer = this.next()
     return answer && { ...answer, name: shardName(this.group.name, ++this.#shards, codec) }
   }
 
-  next(): CopyAnswer {
+  next(): CopyJob | undefined {
     const items: SourceItem[] = []
     for (let bytes = 0; this.#ahead && items.length < BATCH_ITEMS; this.#ahead = this.#items.next().value) {
       if (items.length > 0 && bytes + this.#ahead.size > this.#batchBytes) break

@@ -3,6 +3,7 @@ import { closeSync, fstatSync, lstatSync, openSync, readSync, type Stats } from 
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { Codec } from '../archive/codec.ts'
 import { fsPath } from '../archive/file-name.ts'
+import { helpToPress, PressHelper } from '../archive/frame-press.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import type { TarMember } from '../archive/tar.ts'
 import { systemCode } from '../errors.ts'
@@ -38,9 +39,16 @@ export const COUNTERS = 4
 
 /** A worker asks, the main thread answers: for a new shard, or for more items of the open one's group. */
 export type CopyRequest = { kind: 'shard' } | { kind: 'items'; group: string }
-export type CopyAnswer =
-  | { name: string; group: string; root: string; liveRoot: string | undefined; items: SourceItem[] }
-  | undefined
+export type CopyAnswer = CopyJob | { help: MessagePort } | undefined
+export interface CopyJob {
+  name: string
+  group: string
+  root: string
+  liveRoot: string | undefined
+  items: SourceItem[]
+}
+/** Beside answers, a busy worker is sent threads that have nothing left to do, to help it compress. */
+export type CopyOrder = { answer: CopyAnswer } | { helper: MessagePort }
 export type CopyMessage =
   | CopyRequest
   | { kind: 'stored'; shard: StoredShard; vanished: string[]; troubles: PageTrouble[] }
@@ -57,26 +65,43 @@ const SHARD_FILES = 50_000
 async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
   const storage = openStorage(data.address)
   const copier = new Copier(data)
+  const helpers: PressHelper[] = []
+  let onAnswer: (answer: CopyAnswer) => void = () => {}
+  port.on('message', (order: CopyOrder) => {
+    if ('helper' in order) helpers.push(new PressHelper(order.helper, data.codec, FRAME_BYTES))
+    else onAnswer(order.answer)
+  })
+  const releaseHelpers = () => {
+    for (const helper of helpers.splice(0)) helper.release()
+  }
   const ask = (request: CopyRequest) =>
     new Promise<CopyAnswer>((resolve) => {
-      port.once('message', resolve)
+      onAnswer = resolve
       port.postMessage(request)
     })
 
   let closing: Promise<void> | undefined
   for (let job = await ask({ kind: 'shard' }); job; job = await ask({ kind: 'shard' })) {
+    if ('help' in job) {
+      releaseHelpers()
+      await closing
+      await helpToPress(job.help)
+      continue
+    }
     const { name, group, root, liveRoot, items: first } = job
     const found = copier.begin()
     const fill = async function* (shard: OpenShard) {
       for (let items: SourceItem[] | undefined = first; items; ) {
         for (const item of items) yield* copier.copy(shard, item, root, liveRoot)
         const isFull = shard.writer.plainBytes >= data.shardBytes || shard.files >= SHARD_FILES
-        items = isFull ? undefined : (await ask({ kind: 'items', group }))?.items
+        const more = isFull ? undefined : await ask({ kind: 'items', group })
+        items = more && 'items' in more ? more.items : undefined
       }
     }
     const drained = Promise.withResolvers<void>()
     const stored = storeShard(storage, data.folder, { name, group, codec: data.codec }, fill, {
       buffer: copier.buffer,
+      helpers,
       onDrained: drained.resolve,
     }).then((shard) => port.postMessage({ kind: 'stored', shard, ...found } satisfies CopyMessage))
     await Promise.race([drained.promise, stored])
@@ -84,7 +109,10 @@ async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
     closing = stored
     // Awaited in the next round; a failure until then is no unhandled one.
     closing.catch(() => {})
+    releaseHelpers()
   }
+  // One may have come between the end of the last shard and the answer that there is no other.
+  releaseHelpers()
   await closing
 }
 

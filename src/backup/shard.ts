@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type Codec, codecSuffix, formatCodec, releaseMemory } from '../archive/codec.ts'
+import { FramePress, type PressHelper } from '../archive/frame-press.ts'
 import { FRAME_BYTES, ShardWriter } from '../archive/shard-writer.ts'
 import type { Storage } from '../storage/storage.ts'
 import { type CopiedFile, indexName, ShardIndex } from './shard-index.ts'
@@ -41,17 +42,25 @@ const SHARDS_WANTED = 32
 /**
  * Stores one shard, in one pass: frames go out as they fill, sums are taken on the way. Then its index.
  * @param options `buffer` is reused between shards, one frame long; `onDrained` is called when it may be reused,
- *   while what was written is still on its way to the disk
+ *   while what was written is still on its way to the disk;
+ *   `helpers` compress too, while they are there
  */
 export async function storeShard(
   storage: Storage,
   folder: string,
   shard: { name: string; group: string; codec: Codec },
   fill: ShardFiller,
-  options: { buffer?: Buffer; signal?: AbortSignal; onDrained?: () => void } = {},
+  options: {
+    buffer?: Buffer
+    helpers?: readonly PressHelper[]
+    signal?: AbortSignal
+    onDrained?: () => void
+  } = {},
 ): Promise<StoredShard> {
   const { name, group, codec } = shard
-  const writer = new ShardWriter(codec, options.buffer)
+  // Plain frames; they are compressed further down, by whoever has time.
+  const writer = new ShardWriter({ method: 'none' }, options.buffer)
+  const press = new FramePress(codec, options.helpers)
   const index = new ShardIndex(codec)
   const sum = createHash('sha256')
   let bytes = 0
@@ -71,7 +80,7 @@ export async function storeShard(
     yield* writer.finish()
   }
   const observed = async function* () {
-    for await (const frame of frames()) {
+    for await (const frame of press.press(frames())) {
       sum.update(frame)
       bytes += frame.length
       yield frame
@@ -90,7 +99,7 @@ export async function storeShard(
     codec: formatCodec(codec),
     ...facts,
     frameBytes: FRAME_BYTES,
-    frames: writer.frameOffsets,
+    frames: press.offsets,
     unsettled,
   }
   const lines = Buffer.concat(index.finish(head))
