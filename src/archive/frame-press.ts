@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
-import { type Codec, compressFrame } from './codec.ts'
+import { type Codec, compressFrame, releaseMemory } from './codec.ts'
 
 /** Compresses the frames of a shard, in their order: alone, or with threads that have nothing else to do. */
 export class FramePress {
@@ -89,6 +89,15 @@ interface HelperTask {
   plain: SharedArrayBuffer
 }
 
+/** A small frame can lie in memory that it shares with others, which cannot be given away. */
+const COPIED_BYTES = 256 * 1024
+
+function copyOf(frame: Buffer): Uint8Array {
+  const copy = new Uint8Array(frame)
+  releaseMemory(frame)
+  return copy
+}
+
 /** The helping thread's side: compresses what it is sent until the other side lets it go. */
 export function helpToPress(port: MessagePort): Promise<void> {
   let task: { codec: Codec; plain: Buffer } | undefined
@@ -98,7 +107,8 @@ export function helpToPress(port: MessagePort): Promise<void> {
       return
     }
     const frame = compressFrame(task!.codec, task!.plain.subarray(0, message))
-    port.postMessage(frame, [frame.buffer as ArrayBuffer])
+    const sent = frame.length < COPIED_BYTES ? copyOf(frame) : frame
+    port.postMessage(sent, [sent.buffer as ArrayBuffer])
   })
   return new Promise((resolve) => port.on('close', resolve))
 }

@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto'
 import { MessageChannel } from 'node:worker_threads'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Codec } from '../../src/archive/codec.ts'
+import { type Codec, decompressFrame } from '../../src/archive/codec.ts'
 import { FramePress, helpToPress, PressHelper } from '../../src/archive/frame-press.ts'
 
 const FRAME = 64 * 1024
@@ -31,6 +31,18 @@ describe.each([ZSTD, { method: 'gzip', level: 1 } as Codec, { method: 'none' } a
     },
   )
 })
+
+test.each([1, 100, 20_000, 300_000])(
+  'a helper gives back frames of %d bytes that do not compress',
+  async (bytes) => {
+    const { port1, port2 } = new MessageChannel()
+    helping.push({ helper: new PressHelper(port1, ZSTD, 1024 * 1024), ended: helpToPress(port2) })
+    const plain = randomFillSync(Buffer.alloc(bytes))
+    const press = new FramePress(ZSTD, [helping[0]!.helper])
+    const [frame] = await Array.fromAsync(press.press([plain]))
+    expect(decompressFrame(frame!).equals(plain)).toBe(true)
+  },
+)
 
 test('helpers may come and go between two frames', async () => {
   const expected = await pressed(new FramePress(ZSTD))

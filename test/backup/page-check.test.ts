@@ -89,7 +89,7 @@ test('the highest LSN is told, of this file only', async () => {
     const pages = inspector.begin(PATH, { file: descriptor })!
     const read = readSync(descriptor, inspector.buffer)
     pages.take(inspector.buffer.subarray(0, read), 0)
-    expect(pages.end()).toEqual(expected ? { lastLsn: expected } : {})
+    expect(pages.end()).toEqual({ isTorn: false, ...(expected && { lastLsn: expected }) })
     closeSync(descriptor)
   }
 })
