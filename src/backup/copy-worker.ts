@@ -81,39 +81,41 @@ async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
     })
 
   let closing: Promise<void> | undefined
-  for (let job = await ask({ kind: 'shard' }); job; job = await ask({ kind: 'shard' })) {
-    if ('help' in job) {
-      releaseHelpers()
-      await closing
-      await helpToPress(job.help)
-      continue
-    }
-    const { name, group, root, liveRoot, items: first } = job
-    const found = copier.begin()
-    const fill = async function* (shard: OpenShard) {
-      for (let items: SourceItem[] | undefined = first; items; ) {
-        for (const item of items) yield* copier.copy(shard, item, root, liveRoot)
-        const isFull = shard.writer.plainBytes >= data.shardBytes || shard.files >= SHARD_FILES
-        const more = isFull ? undefined : await ask({ kind: 'items', group })
-        items = more && 'items' in more ? more.items : undefined
+  try {
+    for (let job = await ask({ kind: 'shard' }); job; job = await ask({ kind: 'shard' })) {
+      if ('help' in job) {
+        releaseHelpers()
+        await Promise.all([helpToPress(job.help), closing])
+        continue
       }
+      const { name, group, root, liveRoot, items: first } = job
+      const found = copier.begin()
+      const fill = async function* (shard: OpenShard) {
+        for (let items: SourceItem[] | undefined = first; items; ) {
+          for (const item of items) yield* copier.copy(shard, item, root, liveRoot)
+          const isFull = shard.writer.plainBytes >= data.shardBytes || shard.files >= SHARD_FILES
+          const more = isFull ? undefined : await ask({ kind: 'items', group })
+          items = more && 'items' in more ? more.items : undefined
+        }
+      }
+      const drained = Promise.withResolvers<void>()
+      const stored = storeShard(storage, data.folder, { name, group, codec: data.codec }, fill, {
+        buffer: copier.buffer,
+        helpers,
+        onDrained: drained.resolve,
+      }).then((shard) => port.postMessage({ kind: 'stored', shard, ...found } satisfies CopyMessage))
+      await Promise.race([drained.promise, stored])
+      await closing
+      closing = stored
+      // Awaited in the next round; a failure until then is no unhandled one.
+      closing.catch(() => {})
+      releaseHelpers()
     }
-    const drained = Promise.withResolvers<void>()
-    const stored = storeShard(storage, data.folder, { name, group, codec: data.codec }, fill, {
-      buffer: copier.buffer,
-      helpers,
-      onDrained: drained.resolve,
-    }).then((shard) => port.postMessage({ kind: 'stored', shard, ...found } satisfies CopyMessage))
-    await Promise.race([drained.promise, stored])
     await closing
-    closing = stored
-    // Awaited in the next round; a failure until then is no unhandled one.
-    closing.catch(() => {})
+  } finally {
+    // Also one that came when there was no more shard to help with, and however this ends: an open port keeps a thread alive.
     releaseHelpers()
   }
-  // One may have come between the end of the last shard and the answer that there is no other.
-  releaseHelpers()
-  await closing
 }
 
 /** Copies files into the open shard: read into the frame buffer, hashed and checked there. */
