@@ -1,27 +1,21 @@
-import { type Codec, compressFrame } from './codec.ts'
 import { padding, TAR_END, type TarMember, tarHeader } from './tar.ts'
 
 /** Plain bytes in one frame: large enough to compress well, small enough to start reading anywhere cheaply. */
 export const FRAME_BYTES = 4 * 1024 * 1024
 
 /**
- * Writes one shard: a tar stream cut into independent frames. It fills one buffer, which is reused, and hands out
- * a frame each time that is full, so a shard of any size takes the same memory.
+ * Writes one shard: a tar stream cut into frames, which FramePress compresses. It fills one buffer, which is reused, and
+ * hands out a frame each time that is full, so a shard of any size takes the same memory.
  */
 export class ShardWriter {
-  readonly #codec: Codec
   readonly #buffer: Buffer
   #used = 0
   /** Plain bytes handed out so far. */
   #plainBytes = 0
-  #storedBytes = 0
   members = 0
-  /** Where each frame begins in the stored object. */
-  readonly frameOffsets: number[] = []
 
   /** @param buffer at least one frame long; a worker keeps one for all its shards */
-  constructor(codec: Codec, buffer: Buffer = Buffer.allocUnsafe(FRAME_BYTES)) {
-    this.#codec = codec
+  constructor(buffer: Buffer = Buffer.allocUnsafe(FRAME_BYTES)) {
     this.#buffer = buffer.subarray(0, FRAME_BYTES)
   }
 
@@ -66,10 +60,8 @@ export class ShardWriter {
   }
 
   #flush(): Buffer {
-    const frame = compressFrame(this.#codec, this.#buffer.subarray(0, this.#used))
-    this.frameOffsets.push(this.#storedBytes)
+    const frame = this.#buffer.subarray(0, this.#used)
     this.#plainBytes += this.#used
-    this.#storedBytes += frame.length
     this.#used = 0
     return frame
   }

@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads'
 import type { Codec } from '../archive/codec.ts'
+import { pathInCluster } from '../catalog/layout.ts'
 import type { Events } from '../events.ts'
 import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
@@ -16,7 +17,7 @@ import {
 } from './copy-worker.ts'
 import type { PageRules, PageTrouble } from './page-check.ts'
 import type { SourceGroup } from './scan.ts'
-import { pathInCluster, type StoredShard, shardBytesFor, shardName } from './shard.ts'
+import { type StoredShard, shardBytesFor, shardName } from './shard.ts'
 import type { SourceItem } from './source-list.ts'
 
 /** A worker takes one large file, or small ones up to this many bytes and files, at a time. */

@@ -12,7 +12,7 @@ import type { StorageAddress } from '../storage/storage.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
 import { PageInspector, type PageRules, type PageTrouble } from './page-check.ts'
 import { unreadable } from './scan.ts'
-import { type OpenShard, type StoredShard, storeShard } from './shard.ts'
+import { type OpenShard, SHARD_FILES, ShardLine, type StoredShard, storeShard } from './shard.ts'
 import type { SourceItem } from './source-list.ts'
 import { Throttle } from './throttle.ts'
 
@@ -58,10 +58,7 @@ export type CopyMessage =
 const SETTLED_MS = 2000
 const SHA256_OF_NOTHING = hash('sha256', '')
 
-/** A shard is closed when it has as many files, so that neither its index nor the loss of it is large. */
-const SHARD_FILES = 50_000
-
-/** Fills shards until there is nothing left to copy. While one is on its way to the disk, the next is filled. */
+/** Fills shards until there is nothing left to copy, then helps others. */
 async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
   const storage = openStorage(data.address)
   const copier = new Copier(data)
@@ -80,12 +77,12 @@ async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
       port.postMessage(request)
     })
 
-  let closing: Promise<void> | undefined
+  const line = new ShardLine()
   try {
     for (let job = await ask({ kind: 'shard' }); job; job = await ask({ kind: 'shard' })) {
       if ('help' in job) {
         releaseHelpers()
-        await Promise.all([helpToPress(job.help), closing])
+        await Promise.all([helpToPress(job.help), line.end()])
         continue
       }
       const { name, group, root, liveRoot, items: first } = job
@@ -98,20 +95,15 @@ async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
           items = more && 'items' in more ? more.items : undefined
         }
       }
-      const drained = Promise.withResolvers<void>()
-      const stored = storeShard(storage, data.folder, { name, group, codec: data.codec }, fill, {
-        buffer: copier.buffer,
-        helpers,
-        onDrained: drained.resolve,
-      }).then((shard) => port.postMessage({ kind: 'stored', shard, ...found } satisfies CopyMessage))
-      await Promise.race([drained.promise, stored])
-      await closing
-      closing = stored
-      // Awaited in the next round; a failure until then is no unhandled one.
-      closing.catch(() => {})
+      const shard = { name, group, codec: data.codec }
+      await line.add(async (onDrained) => {
+        const options = { buffer: copier.buffer, helpers, onDrained }
+        const stored = await storeShard(storage, data.folder, shard, fill, options)
+        port.postMessage({ kind: 'stored', shard: stored, ...found } satisfies CopyMessage)
+      })
       releaseHelpers()
     }
-    await closing
+    await line.end()
   } finally {
     // Also one that came when there was no more shard to help with, and however this ends: an open port keeps a thread alive.
     releaseHelpers()

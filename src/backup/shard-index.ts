@@ -17,25 +17,28 @@ export interface CopiedFile {
   lastLsn?: string
 }
 
-/** The first line of an index: the shard as it is stored. */
-export interface ShardHead {
-  shard: string
+/** What is known of a shard once it is stored. */
+export interface ShardFacts {
+  /** `base`, a tablespace's oid, or `wal`. */
   group: string
-  codec: string
   /** Bytes of the stored object, and their SHA-256. */
   bytes: number
   sha256: string
   plainBytes: number
   members: number
   files: number
+  /** Plain bytes of the files' contents. */
   fileBytes: number
+}
+
+/** The first line of an index: the shard as it is stored. */
+export interface ShardHead extends ShardFacts {
+  shard: string
+  codec: string
   /** Plain bytes of a frame (the last one is shorter), and where each frame begins in the stored object. */
   frameBytes: number
   frames: number[]
-  /**
-   * Files that were changed so shortly before the copy that their time cannot tell a later change, or that have wrong
-   * pages: a backup that goes on from here copies them again.
-   */
+  /** Files whose size and time will not tell if they change after the copy, or that have wrong pages. */
   unsettled: number
 }
 

@@ -3,21 +3,12 @@ import { type Codec, codecSuffix, formatCodec, releaseMemory } from '../archive/
 import { FramePress, type PressHelper } from '../archive/frame-press.ts'
 import { FRAME_BYTES, ShardWriter } from '../archive/shard-writer.ts'
 import type { Storage } from '../storage/storage.ts'
-import { type CopiedFile, indexName, ShardIndex } from './shard-index.ts'
+import { type CopiedFile, indexName, type ShardFacts, ShardIndex } from './shard-index.ts'
 
 /** A shard that is durable in the repository, with its index. */
-export interface StoredShard {
+export interface StoredShard extends ShardFacts {
   /** The object's name in the backup's folder. */
   name: string
-  group: string
-  bytes: number
-  /** Of the stored bytes. */
-  sha256: string
-  plainBytes: number
-  members: number
-  files: number
-  /** Plain bytes of the files' contents. */
-  fileBytes: number
   index: { name: string; bytes: number; sha256: string }
 }
 
@@ -35,6 +26,8 @@ export interface OpenShard {
 
 export type ShardFiller = (shard: OpenShard) => AsyncIterable<Buffer> | Iterable<Buffer>
 
+/** A shard is closed when it has as many files, so that neither its index nor the loss of it is large. */
+export const SHARD_FILES = 50_000
 const LARGEST_SHARD = 1024 * 1024 * 1024
 const SMALLEST_SHARD = 64 * 1024 * 1024
 const SHARDS_WANTED = 32
@@ -58,8 +51,7 @@ export async function storeShard(
   } = {},
 ): Promise<StoredShard> {
   const { name, group, codec } = shard
-  // Plain frames; they are compressed further down, by whoever has time.
-  const writer = new ShardWriter({ method: 'none' }, options.buffer)
+  const writer = new ShardWriter(options.buffer)
   const press = new FramePress(codec, options.helpers)
   const index = new ShardIndex(codec)
   const sum = createHash('sha256')
@@ -92,12 +84,11 @@ export async function storeShard(
   await storage.put(folder + name, observed(), putOptions)
   const { files, fileBytes } = index
   const { plainBytes, members } = writer
-  const facts = { bytes, sha256: sum.digest('hex'), plainBytes, members, files, fileBytes }
+  const facts = { group, bytes, sha256: sum.digest('hex'), plainBytes, members, files, fileBytes }
   const head = {
     shard: name,
-    group,
-    codec: formatCodec(codec),
     ...facts,
+    codec: formatCodec(codec),
     frameBytes: FRAME_BYTES,
     frames: press.offsets,
     unsettled,
@@ -106,17 +97,36 @@ export async function storeShard(
   const indexKey = indexName(name, codec)
   await storage.put(folder + indexKey, lines, putOptions)
   const indexSum = createHash('sha256').update(lines).digest('hex')
-  return { name, group, ...facts, index: { name: indexKey, bytes: lines.length, sha256: indexSum } }
+  return { name, ...facts, index: { name: indexKey, bytes: lines.length, sha256: indexSum } }
+}
+
+/** Stores shards one after the other: while one is on its way to the disk, the next is filled from the same buffer. */
+export class ShardLine {
+  #closing: Promise<void> | undefined
+
+  /**
+   * Resolves when the buffer is free again.
+   * @param store stores a shard, and calls what it is given when it has read the buffer for the last time
+   */
+  async add(store: (onDrained: () => void) => Promise<void>): Promise<void> {
+    const drained = Promise.withResolvers<void>()
+    const stored = store(drained.resolve)
+    // It is awaited below or in the next turn; a failure until then is no unhandled one.
+    stored.catch(() => {})
+    await Promise.race([drained.promise, stored])
+    await this.#closing
+    this.#closing = stored
+  }
+
+  /** Waits until all shards are durable. */
+  async end(): Promise<void> {
+    await this.#closing
+  }
 }
 
 /** `base.0001.tar.zst` */
 export function shardName(group: string, number: number, codec: Codec): string {
   return `${group}.${String(number).padStart(4, '0')}.tar${codecSuffix(codec)}`
-}
-
-/** A file's path in the data directory, by its group: those of a tablespace lie below its link. */
-export function pathInCluster(group: string, path: string): string {
-  return /^\d+$/.test(group) ? `pg_tblspc/${group}/${path}` : path
 }
 
 /**

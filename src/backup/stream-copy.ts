@@ -6,7 +6,7 @@ import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
 import type { PageRules, PageTrouble } from './page-check.ts'
-import type { StoredShard } from './shard.ts'
+import { SHARD_FILES, type StoredShard } from './shard.ts'
 import type { Intake } from './stream-intake.ts'
 import {
   STREAM_COUNTER,
@@ -15,8 +15,6 @@ import {
   type StreamWorkerData,
 } from './stream-worker.ts'
 
-/** A shard is closed when it has as many files, so that neither its index nor the loss of it is large. */
-const SHARD_FILES = 50_000
 /** Servers before this send no manifest, and the program does not say where the backup ends. */
 const SENDS_MANIFEST = 130_000
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Codec } from '../archive/codec.ts'
 import type { TarMember } from '../archive/tar.ts'
+import { pathInCluster } from '../catalog/layout.ts'
 import { PgrecallError } from '../errors.ts'
 import { type BackupLabel, parseBackupLabel } from '../postgres/backup-label.ts'
 import type { BackupEnd, BackupPart } from '../postgres/base-backup.ts'
@@ -8,7 +9,7 @@ import type { Lsn } from '../postgres/lsn.ts'
 import { parseWalFile } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
 import { CONTROL_FILE } from './scan.ts'
-import { type OpenShard, type StoredShard, shardName, storeShard } from './shard.ts'
+import { type OpenShard, ShardLine, type StoredShard, shardName, storeShard } from './shard.ts'
 import { Arrivals, endInManifest, isForServerOnly } from './stream-manifest.ts'
 import { type ArrivingMember, arrivingMembers, type OtherPart, writeArriving } from './stream-members.ts'
 
@@ -64,7 +65,7 @@ export async function takeIn(parts: AsyncIterable<BackupPart>, options: IntakeOp
   const sorter = new Sorter(options.onControl)
   const members = sorter.sort(arrivingMembers(parts, (part) => sorter.other(part)))
   const numbers = new Map<string, number>()
-  let closing: Promise<void> | undefined
+  const line = new ShardLine()
   try {
     for (let next = await members.next(); !next.done; ) {
       options.signal.throwIfAborted()
@@ -78,29 +79,16 @@ export async function takeIn(parts: AsyncIterable<BackupPart>, options: IntakeOp
           yield* write(next.value, shard, sorter, options)
         }
       }
-      const drained = Promise.withResolvers<void>()
-      const name = shardName(group, number, options.codec)
-      const stored = storeShard(
-        options.storage,
-        options.folder,
-        { name, group, codec: options.codec },
-        fill,
-        {
-          buffer: options.buffer,
-          signal: options.signal,
-          onDrained: drained.resolve,
-        },
-      ).then(options.onShard)
-      await Promise.race([drained.promise, stored])
-      await closing
-      closing = stored
-      // Awaited in the next round; a failure until then is no unhandled one.
-      closing.catch(() => {})
+      const shard = { name: shardName(group, number, options.codec), group, codec: options.codec }
+      await line.add(async (onDrained) => {
+        const { storage, folder, buffer, signal } = options
+        options.onShard(await storeShard(storage, folder, shard, fill, { buffer, signal, onDrained }))
+      })
     }
-    await closing
+    await line.end()
   } finally {
     await members.return(undefined)
-    await closing?.catch(() => {})
+    await line.end().catch(() => {})
   }
   return sorter.result()
 }
@@ -131,7 +119,7 @@ async function* write(
   const modifiedMs = member.mtime * 1000
   // Not settled: an archive has times in whole seconds.
   add({ path, size, modifiedMs, sha256, offset, ...(seen?.lastLsn && { lastLsn: seen.lastLsn }) }, false)
-  if (group !== 'wal') arrivals.add(group === 'base' ? path : `pg_tblspc/${group}/${path}`, size, sha256)
+  if (group !== 'wal') arrivals.add(pathInCluster(group, path), size, sha256)
   onProgress(0, 1)
 }
 

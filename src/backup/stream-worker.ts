@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { Codec } from '../archive/codec.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
+import { pathInCluster } from '../catalog/layout.ts'
 import { PgrecallError } from '../errors.ts'
 import { type BaseBackupOptions, baseBackup } from '../postgres/base-backup.ts'
 import type { Lsn } from '../postgres/lsn.ts'
@@ -9,7 +10,7 @@ import { openStorage } from '../storage/open.ts'
 import type { StorageAddress } from '../storage/storage.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
 import { PageInspector, type PageRules, type PageTrouble } from './page-check.ts'
-import { pathInCluster, type StoredShard } from './shard.ts'
+import type { StoredShard } from './shard.ts'
 import { type FileObserver, type Intake, takeIn } from './stream-intake.ts'
 
 /** How the base backup is fetched: with PostgreSQL's program, or by speaking the protocol ourselves. */

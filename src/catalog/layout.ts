@@ -56,3 +56,8 @@ export function momentOfBackupId(id: string): Date {
 export function backupId(second: Date, type: string): string {
   return `${second.toISOString().replace(/[-:]|\.\d+/g, '')}-${type}`
 }
+
+/** A file's path in the data directory, by its group: those of a tablespace lie below its link. */
+export function pathInCluster(group: string, path: string): string {
+  return /^\d+$/.test(group) ? `pg_tblspc/${group}/${path}` : path
+}

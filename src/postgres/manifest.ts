@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import { formatLsn, type Lsn } from './lsn.ts'
-import { type ManifestEntry, ManifestReader } from './manifest-reader.ts'
 
 /**
  * PostgreSQL's `backup_manifest`, written and read.
@@ -74,17 +73,4 @@ function fileLine(file: ManifestFile, nameToBytes: (path: string) => Buffer): st
     .replace('T', ' ')
     .replace(/\.\d+Z$/, ' GMT')
   return `{ ${path}, "Size": ${file.size}, "Last-Modified": "${modified}", "Checksum-Algorithm": "SHA256", "Checksum": "${file.sha256}" }`
-}
-
-/**
- * Reads a whole manifest and checks its own checksum.
- * @param nameFromBytes reads an `Encoded-Path`
- * @throws Error when the text is no manifest or its checksum does not fit
- */
-export function readManifest(bytes: Buffer, nameFromBytes: (bytes: Buffer) => string): ManifestEntry[] {
-  const entries: ManifestEntry[] = []
-  const reader = new ManifestReader(nameFromBytes, (entry) => entries.push(entry))
-  reader.push(bytes)
-  reader.finish()
-  return entries
 }

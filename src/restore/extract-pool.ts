@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
-import { backupPrefix } from '../catalog/layout.ts'
+import { backupPrefix, pathInCluster } from '../catalog/layout.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Storage } from '../storage/storage.ts'
@@ -104,7 +104,7 @@ function jobOf(plan: RestorePlan, shard: BackupObject): ExtractJob {
     bytes: shard.bytes,
     sha256: shard.sha256,
     root: isTablespace ? placeOf(plan, group) : plan.dataDirectory,
-    prefix: isTablespace ? `pg_tblspc/${group}/` : '',
+    prefix: pathInCluster(group ?? 'base', ''),
     renamed: isTablespace ? {} : { 'global/pg_control': CONTROL_ASIDE },
     closed: isTablespace ? [] : plan.tablespaces.map(({ oid }) => `pg_tblspc/${oid}`),
     isWal: group === 'wal',

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { nameFromBytes, nameToBytes } from '../../src/archive/file-name.ts'
-import { readManifest, writeManifest } from '../../src/postgres/manifest.ts'
+import { writeManifest } from '../../src/postgres/manifest.ts'
 import { type ManifestEntry, ManifestReader } from '../../src/postgres/manifest-reader.ts'
+import { readManifest } from './whole-manifest.ts'
 
 const NAMES = [
   'PG_VERSION',
@@ -38,7 +39,7 @@ function read(bytes: Buffer, pieceBytes = bytes.length || 1): ManifestEntry[] {
 }
 
 test('a manifest that arrives in pieces is read as a whole one', () => {
-  const entries = readManifest(whole, nameFromBytes)
+  const entries = readManifest(whole)
   expect(entries.map(({ path }) => path)).toEqual(NAMES)
   for (const pieceBytes of [1, 7, 100, 4096]) expect(read(whole, pieceBytes)).toEqual(entries)
 })

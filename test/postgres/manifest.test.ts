@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { nameFromBytes, nameToBytes } from '../../src/archive/file-name.ts'
-import { type ManifestFile, readManifest, writeManifest } from '../../src/postgres/manifest.ts'
+import { type ManifestFile, writeManifest } from '../../src/postgres/manifest.ts'
+import { readManifest } from './whole-manifest.ts'
 
 const SUM = 'ab'.repeat(32)
 const file = (path: string, more: Partial<ManifestFile> = {}): ManifestFile => ({
@@ -16,7 +17,7 @@ const write = async (files: ManifestFile[], majorVersion = 17, ranges = [RANGE])
   const head = { systemIdentifier: '7400000000000000001', majorVersion }
   return Buffer.concat(await Array.fromAsync(writeManifest(head, files, ranges, nameToBytes)))
 }
-const read = (bytes: Buffer) => readManifest(bytes, nameFromBytes)
+const read = readManifest
 
 const INVALID_UTF8 = nameFromBytes(Buffer.from('base/gr\xfcn', 'latin1'))
 const NAMES = [

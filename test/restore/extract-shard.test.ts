@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type Codec, codecSuffix } from '../../src/archive/codec.ts'
+import { type Codec, codecSuffix, compressFrame } from '../../src/archive/codec.ts'
 import { ShardWriter } from '../../src/archive/shard-writer.ts'
 import { type ExtractJob, extractShard } from '../../src/restore/extract-shard.ts'
 import { FileSet } from '../../src/restore/file-set.ts'
@@ -29,7 +29,7 @@ const FILES: Record<string, Buffer> = {
 
 /** Stores a shard and gives the job that unpacks it. */
 async function store(codec: Codec, files = FILES, more: Partial<ExtractJob> = {}): Promise<ExtractJob> {
-  const writer = new ShardWriter(codec)
+  const writer = new ShardWriter()
   const frames: Buffer[] = []
   for (const [path, content] of Object.entries(files)) {
     const facts = { type: 'file', mode: 0o600, mtime: 1_700_000_000, uid: 0, gid: 0 } as const
@@ -40,10 +40,10 @@ async function store(codec: Codec, files = FILES, more: Partial<ExtractJob> = {}
       return copied
     }
     for (const frame of writer.member({ path, size: content.length, ...facts }, fill)) {
-      frames.push(Buffer.from(frame))
+      frames.push(Buffer.from(compressFrame(codec, frame)))
     }
   }
-  for (const frame of writer.finish()) frames.push(Buffer.from(frame))
+  for (const frame of writer.finish()) frames.push(Buffer.from(compressFrame(codec, frame)))
   const stored = Buffer.concat(frames)
   const name = `base.0001.tar${codecSuffix(codec)}`
   await storage.put(name, stored)
