@@ -5,9 +5,7 @@ import type { BackupEnds } from '../postgres/low-level-backup.ts'
 import type { ControlFile } from '../postgres/pg-control.ts'
 import type { ClusterFacts } from '../postgres/server.ts'
 import { segmentName, segmentNumber } from '../postgres/wal-file.ts'
-import { storeControlShard } from './closing-objects.ts'
-import { judgePages } from './damage.ts'
-import { copyCluster, keepHistory, lastBaseShard, ownerOf } from './low-level-story.ts'
+import { assemble, copyCluster, keepHistory } from './low-level-story.ts'
 import type { BackupMethod } from './method.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { readStableControlFile } from './preflight.ts'
@@ -41,24 +39,12 @@ export function coldMethod(dataDirectory: string): BackupMethod {
       })
       const facts = await factsOfFiles(dataDirectory, before)
       await keepHistory(run, facts, before.checkpoint.timeline)
-      const { shards, troubles, found } = await copyCluster(run, facts, facts, undefined)
-      const ends = await withNextSegment(dataDirectory, before, endsOf(before))
-      const owner = await ownerOf(dataDirectory)
-      const all = [
-        ...shards,
-        await storeControlShard(run, { label: undefined, control, owner }, lastBaseShard(shards)),
-        ...(await copyOwnWal(run, facts, ends)),
-      ]
+      const copied = await copyCluster(run, facts, facts, undefined)
+      const ends = endsOf(before)
+      const wal = await copyOwnWal(run, facts, await withNextSegment(dataDirectory, before, ends))
+      const taken = await assemble(run, facts, copied, { ends, control, wal })
       await requireStillShutDown(dataDirectory, control)
-      const judged = judgePages(troubles, undefined)
-      return {
-        facts,
-        owner,
-        ends: endsOf(before),
-        shards: all,
-        damaged: facts.dataChecksums ? judged.damaged : undefined,
-        warnings: [...found.warnings, ...judged.warnings],
-      }
+      return taken
     },
 
     async awaitWal() {

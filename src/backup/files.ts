@@ -1,15 +1,6 @@
 import { stopBackup } from '../postgres/low-level-backup.ts'
 import type { Server } from '../postgres/server.ts'
-import { storeControlShard } from './closing-objects.ts'
-import { judgePages } from './damage.ts'
-import {
-  arrivalOfWal,
-  beginOnServer,
-  copyCluster,
-  keepHistory,
-  lastBaseShard,
-  ownerOf,
-} from './low-level-story.ts'
+import { arrivalOfWal, assemble, beginOnServer, copyCluster } from './low-level-story.ts'
 import type { BackupMethod } from './method.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
@@ -33,31 +24,14 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
     },
 
     async take(run) {
-      const before = await server.facts()
-      const start = await beginOnServer(run, server, before)
-      // Asked again: a tablespace that was made before the start is in no WAL that the restore will replay.
-      const facts = await server.facts()
-      await keepHistory(run, facts, start.timeline)
-      const { shards, troubles, found } = await copyCluster(run, facts, facts, start)
+      const { start, facts } = await beginOnServer(run, server)
+      const copied = await copyCluster(run, facts, facts, start)
       // Last of all files, and before the end: from a standby it says up to where the recovery has to go.
       const { bytes: control } = await readStableControlFile(facts.dataDirectory)
       run.events.emit('step', { text: 'Ending the backup on the server' })
       const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
-      const owner = await ownerOf(facts.dataDirectory)
-      const judged = judgePages(troubles, ends.stop.lsn)
-      const content = { label: ends.label, control, owner }
-      return {
-        facts,
-        owner,
-        ends,
-        shards: [
-          ...shards,
-          await storeControlShard(run, content, lastBaseShard(shards)),
-          ...(run.request.standalone ? await copyOwnWal(run, facts, ends) : []),
-        ],
-        damaged: facts.dataChecksums ? judged.damaged : undefined,
-        warnings: [...found.warnings, ...judged.warnings],
-      }
+      const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
+      return assemble(run, facts, copied, { ends, control, wal })
     },
 
     awaitWal: (run, taken) => arrivalOfWal(run, taken, server),

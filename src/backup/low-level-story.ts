@@ -6,15 +6,32 @@ import { type BackupStart, reserveWal, startBackup } from '../postgres/low-level
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import { historyName } from '../postgres/wal-file.ts'
 import { pushWalFile } from '../wal/push.ts'
+import { storeControlShard } from './closing-objects.ts'
 import { type CopyResult, copyGroups } from './copy-pool.ts'
+import { judgePages } from './damage.ts'
 import type { BackupRun, Taken } from './method.ts'
 import { type Scan, scanCluster } from './scan.ts'
+import type { StoredShard } from './shard.ts'
 import { waitForWal } from './wait-for-wal.ts'
 
-/** The steps that `files` and `snapshot` share: both copy files between the start and the stop of a low-level backup. */
+/** The steps that `files`, `snapshot` and `cold` share: all copy files, most between the start and the stop of a low-level backup. */
 
-/** Begins the backup on the server; a standalone one keeps the server's WAL from now on. */
-export function beginOnServer(run: BackupRun, server: Server, facts: ServerFacts): Promise<BackupStart> {
+/**
+ * Begins the backup on the server; a standalone one keeps the server's WAL from now on.
+ * @returns the facts of the server as they are after the start: a tablespace that was made before it is in no WAL that the
+ *   restore will replay
+ */
+export async function beginOnServer(
+  run: BackupRun,
+  server: Server,
+): Promise<{ start: BackupStart; facts: ServerFacts }> {
+  const start = await startOnServer(run, server, await server.facts())
+  const facts = await server.facts()
+  await keepHistory(run, facts, start.timeline)
+  return { start, facts }
+}
+
+function startOnServer(run: BackupRun, server: Server, facts: ServerFacts): Promise<BackupStart> {
   const { request, events, id, signal } = run
   const fast = request.checkpoint === 'fast'
   const how = facts.inRecovery
@@ -115,6 +132,34 @@ export async function copyCluster(
   return { ...copied, found, shards: [...kept.shards, ...copied.shards] }
 }
 
+/**
+ * The whole cluster in shards: what was copied, `pg_control` behind it, and the WAL of a standalone backup.
+ * @param control the bytes of `pg_control`
+ */
+export async function assemble(
+  run: BackupRun,
+  facts: Taken['facts'],
+  { shards, troubles, found }: Awaited<ReturnType<typeof copyCluster>>,
+  { ends, control, wal }: { ends: Taken['ends']; control: Buffer; wal: StoredShard[] },
+): Promise<Taken> {
+  const { uid, gid } = await stat(facts.dataDirectory)
+  const owner = { uid, gid }
+  const controlShard = await storeControlShard(
+    run,
+    { label: ends.label, control, owner },
+    lastBaseShard(shards),
+  )
+  const judged = judgePages(troubles, ends.label === undefined ? undefined : ends.stop.lsn)
+  return {
+    facts,
+    owner,
+    ends,
+    shards: [...shards, controlShard, ...wal],
+    damaged: facts.dataChecksums ? judged.damaged : undefined,
+    warnings: [...found.warnings, ...judged.warnings],
+  }
+}
+
 /** The number of the last shard of the data directory so far. */
 export function lastBaseShard(shards: readonly { group: string; name: string }[]): number {
   const numbers = shards
@@ -137,11 +182,6 @@ export async function keepHistory(
   if (timeline === 1 || (await repository.storage.stat(walKey(request.cluster, name)))) return
   const path = join(dataDirectory, 'pg_wal', name)
   await pushWalFile({ path, cluster: request.cluster, repositories: [repository], level: 1, signal })
-}
-
-export async function ownerOf(dataDirectory: string): Promise<{ uid: number; gid: number }> {
-  const { uid, gid } = await stat(dataDirectory)
-  return { uid, gid }
 }
 
 /** Until every segment from start to stop is in the repository. */

@@ -39,20 +39,8 @@ export async function checkStreaming(
   standalone: boolean,
 ): Promise<{ facts: ServerFacts; warnings: string[]; bytes: number }> {
   const facts = await server.facts()
-  if (facts.walLevel === 'minimal') {
-    throw new PgrecallError('refused', 'a base backup needs wal_level = replica, the server has minimal', {
-      hint: 'set wal_level = replica and restart the server',
-    })
-  }
-  const { allowed } = await server.one<{ allowed: boolean }>(
-    'SELECT rolsuper OR rolreplication AS allowed FROM pg_roles WHERE rolname = current_user',
-  )
-  if (!allowed) {
-    const role = quoteIdentifier(server.user)
-    throw new PgrecallError('refused', `the role ${role} may not take base backups`, {
-      hint: `as a superuser: ALTER ROLE ${role} REPLICATION`,
-    })
-  }
+  requireWalLevel(facts, 'a base backup')
+  await requireReplication(server, 'take base backups')
   // pg_hba.conf has lines of its own for replication.
   const { systemIdentifier } = await identifySystem(connection)
   if (systemIdentifier !== facts.systemIdentifier) {
@@ -156,18 +144,9 @@ function programOf(command: string): string {
 
 /** A standalone backup keeps its WAL by a temporary replication slot. */
 async function checkOwnWal(server: Server, facts: ServerFacts): Promise<string[]> {
-  if (facts.walLevel === 'minimal') {
-    throw new PgrecallError(
-      'refused',
-      'a standalone backup needs wal_level = replica, the server has minimal',
-      {
-        hint: 'set wal_level = replica and restart the server',
-      },
-    )
-  }
-  const { free, allowed } = await server.one<{ free: number; allowed: boolean }>(
-    `SELECT current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int AS free,
-            rolsuper OR rolreplication AS allowed FROM pg_roles WHERE rolname = current_user`,
+  requireWalLevel(facts, 'a standalone backup')
+  const { free } = await server.one<{ free: number }>(
+    `SELECT current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int AS free`,
   )
   if (free <= 0) {
     throw new PgrecallError(
@@ -178,16 +157,26 @@ async function checkOwnWal(server: Server, facts: ServerFacts): Promise<string[]
       },
     )
   }
-  if (!allowed) {
-    throw new PgrecallError(
-      'refused',
-      `the role ${quoteIdentifier(server.user)} may not make the slot of a standalone backup`,
-      {
-        hint: `as a superuser: ALTER ROLE ${quoteIdentifier(server.user)} REPLICATION`,
-      },
-    )
-  }
+  await requireReplication(server, 'make the slot of a standalone backup')
   return []
+}
+
+function requireWalLevel({ walLevel }: ServerFacts, what: string): void {
+  if (walLevel !== 'minimal') return
+  throw new PgrecallError('refused', `${what} needs wal_level = replica, the server has minimal`, {
+    hint: 'set wal_level = replica and restart the server',
+  })
+}
+
+async function requireReplication(server: Server, toDo: string): Promise<void> {
+  const { allowed } = await server.one<{ allowed: boolean }>(
+    'SELECT rolsuper OR rolreplication AS allowed FROM pg_roles WHERE rolname = current_user',
+  )
+  if (allowed) return
+  const role = quoteIdentifier(server.user)
+  throw new PgrecallError('refused', `the role ${role} may not ${toDo}`, {
+    hint: `as a superuser: ALTER ROLE ${role} REPLICATION`,
+  })
 }
 
 /**

@@ -4,17 +4,8 @@ import { reasonOf } from '../errors.ts'
 import { stopBackup } from '../postgres/low-level-backup.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import type { SnapshotSet, Snapshots } from '../snapshot/snapshots.ts'
-import { storeControlShard } from './closing-objects.ts'
-import { judgePages } from './damage.ts'
 import { whileReplayStands } from './frozen-replay.ts'
-import {
-  arrivalOfWal,
-  beginOnServer,
-  copyCluster,
-  keepHistory,
-  lastBaseShard,
-  ownerOf,
-} from './low-level-story.ts'
+import { arrivalOfWal, assemble, beginOnServer, copyCluster } from './low-level-story.ts'
 import type { BackupMethod, BackupRun } from './method.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
@@ -48,10 +39,7 @@ export function snapshotMethod(
       const before = await server.facts()
       const prefix = await prefixOf(run, before)
       await sweep(run, before, prefix)
-      const start = await beginOnServer(run, server, before)
-      // Asked again: a tablespace that was made before the start is in no WAL that the restore will replay.
-      const facts = await server.facts()
-      await keepHistory(run, facts, start.timeline)
+      const { start, facts } = await beginOnServer(run, server)
       const frozenAtMs = Date.now()
       let set: SnapshotSet | undefined
       try {
@@ -68,27 +56,14 @@ export function snapshotMethod(
         }
         run.events.emit('step', { text: 'Ending the backup on the server; copying from the snapshot' })
         const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
-        const ownWal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
-        const { shards, troubles, found } = await copyCluster(run, facts, places, start, {
-          live: facts,
-          frozenAtMs,
-        })
+        const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
+        const copied = await copyCluster(run, facts, places, start, { live: facts, frozenAtMs })
         // What was read from a snapshot that was lost is worth nothing, also to a run that would go on with it.
         await set!.verify().catch(async (error) => {
           await removeBackup(run.repository.storage, run.request.cluster, run.id)
           throw error
         })
-        const owner = await ownerOf(facts.dataDirectory)
-        const judged = judgePages(troubles, ends.stop.lsn)
-        const content = { label: ends.label, control, owner }
-        return {
-          facts,
-          owner,
-          ends,
-          shards: [...shards, await storeControlShard(run, content, lastBaseShard(shards)), ...ownWal],
-          damaged: facts.dataChecksums ? judged.damaged : undefined,
-          warnings: [...found.warnings, ...judged.warnings],
-        }
+        return await assemble(run, facts, copied, { ends, control, wal })
       } finally {
         await set?.remove().catch((error: unknown) => run.events.emit('warning', { text: reasonOf(error) }))
       }
