@@ -1,11 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { checkServer } from '../backup/preflight.ts'
 import { claimIdentity } from '../catalog/identity.ts'
 import { walKey } from '../catalog/layout.ts'
 import { paint } from '../cli/terminal.ts'
+import type { ClusterConfig } from '../config/schema.ts'
 import { EXIT_CODES, PgrecallError, reasonOf } from '../errors.ts'
 import { switchWal } from '../postgres/low-level-backup.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
+import { methodOf, requestOf } from './backup-method.ts'
 import type { CommandContext, Run } from './context.ts'
 
 interface Finding {
@@ -50,7 +51,7 @@ export const run: Run = async ({ options }, context) => {
     })
     if (server) {
       await using _closing = server
-      await checkTheServer(server, configured, Number(options.timeout), context, attempt)
+      await checkTheServer(server, options, context, attempt)
     }
   }
   return {
@@ -67,36 +68,49 @@ type Attempt = <T>(
 
 async function checkTheServer(
   server: Server,
-  cluster: { name: string; dataDirectory: string | undefined },
-  timeoutSeconds: number,
+  options: Record<string, unknown>,
   context: CommandContext,
   attempt: Attempt,
 ): Promise<void> {
+  const { name, config } = context.cluster()
   const facts = await attempt('server', async () => {
-    const checked = await checkServer({
-      server,
-      expectedDataDirectory: cluster.dataDirectory,
-      standalone: false,
-    })
-    const text = `PostgreSQL ${checked.facts.versionText.split(' ')[0]} with ${checked.facts.dataDirectory}, archiving is on`
+    const facts = await server.facts()
+    // A cold backup is taken without a server, which runs now.
+    const checked =
+      config.backup.method === 'cold' ? { warnings: [] } : await checkMethod(config, options, context)
+    const text = `PostgreSQL ${facts.versionText.split(' ')[0]} with ${facts.dataDirectory}, ready for backups by "${config.backup.method}"`
     const warnings = [
       ...checked.warnings,
-      ...(checked.facts.dataChecksums
+      ...(facts.dataChecksums
         ? []
         : ['data checksums are off, so a page that the disk damaged is not noticed']),
-      ...checked.facts.outsideFiles.map((file) => `${file} is outside the data directory and in no backup`),
+      ...facts.outsideFiles.map((file) => `${file} is outside the data directory and in no backup`),
     ]
-    return { text, value: checked.facts, warnings }
+    return { text, value: facts, warnings }
   })
   if (!facts) return
-  await attempt('archive', () => seeSegmentArrive(server, facts, cluster.name, timeoutSeconds, context))
+  if (facts.inRecovery) {
+    await attempt('archive', async () => ({
+      text: 'the server is a standby, which ends no segment',
+      value: true,
+      warnings: ['whether WAL arrives can only be tried at the primary'],
+    }))
+  } else
+    await attempt('archive', () => seeSegmentArrive(server, facts, name, Number(options.timeout), context))
+}
+
+/** All that the configured method looks at before it begins. */
+async function checkMethod(config: ClusterConfig, options: Record<string, unknown>, context: CommandContext) {
+  await using resources = new AsyncDisposableStack()
+  const method = await methodOf(config, options, context, resources)
+  return await method.check(requestOf(context.cluster().name, config, options, context.version))
 }
 
 async function checkConfiguration(context: CommandContext) {
   const { file, warnings } = context.config()
-  const { name, config } = context.cluster()
+  const { name } = context.cluster()
   const text = file ? `${file}, cluster "${name}"` : `no file, so the defaults hold; cluster "${name}"`
-  return { text, value: { name, dataDirectory: config.dataDirectory }, warnings }
+  return { text, value: true, warnings }
 }
 
 /** The proof that archiving works is a segment that was written now and is in the repository. */

@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Cluster } from '../lab/cluster.ts'
@@ -102,9 +102,14 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup from a standby', (
   }
 })
 
+/** What the processes of backups are writing; the primary's archiving writes into the same folder. */
 async function sizesIn(folder: string): Promise<number[]> {
   const names = await readdir(folder).catch(() => [])
   return Promise.all(
-    names.map(async (name) => (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0),
+    names.map(async (name) => {
+      const commandLine = await readFile(`/proc/${name.split('@')[0]}/cmdline`, 'utf8').catch(() => '')
+      if (!commandLine.includes('\0backup\0')) return 0
+      return (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0
+    }),
   )
 }

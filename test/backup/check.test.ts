@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { beforeEach, expect, test } from 'vitest'
+import { Lab } from '../lab/lab.ts'
+import { requireServer } from '../lab/programs.ts'
+import { answerOf } from './commands.ts'
+
+interface Finding {
+  subject: string
+  verdict: 'pass' | 'warn' | 'fail'
+  text: string
+}
+
+beforeEach((context) => void requireServer(context))
+
+test('check looks for what the configured method needs, and for nothing else', async () => {
+  await using lab = await Lab.create()
+  const withMethod = (method: string) =>
+    lab.writeConfiguration(({ clusters }) => {
+      // As for a server on another host.
+      clusters.main!.dataDirectory = '/nowhere'
+      clusters.main!.backup = { method }
+    })
+  await withMethod('stream')
+  const findings = await answerOf<Finding[]>(lab, ['check'])
+  expect(findings.filter(({ verdict }) => verdict !== 'pass')).toEqual([])
+  await withMethod('files')
+  expect((await lab.pgrecall(['check'])).exitCode).toBe(12)
+  await withMethod('cold')
+  expect((await lab.pgrecall(['check'])).exitCode).toBe(0)
+})
+
+test('check of a standby says what cannot be tried there', async () => {
+  await using lab = await Lab.create()
+  const dataDirectory = join(lab.scratch.path, 'standby-data')
+  await lab.cluster.run('pg_basebackup', [
+    '--pgdata',
+    dataDirectory,
+    '--checkpoint=fast',
+    '--write-recovery-conf',
+  ])
+  const standby = await lab.adopt(dataDirectory, { settings: { archive_mode: 'off' } })
+  await standby.start()
+  const { host, port, user } = standby
+  await lab.writeConfiguration(({ clusters }) => {
+    Object.assign(clusters.main!, { dataDirectory, connection: { host, port, user } })
+  })
+  const findings = await answerOf<Finding[]>(lab, ['check'])
+  expect(findings).toContainEqual(expect.objectContaining({ subject: 'archive', verdict: 'warn' }))
+})
