@@ -6,7 +6,7 @@ import { mixedData, smallTables } from './data.ts'
 import { type Fill, Ground } from './ground.ts'
 import { loadAverage, machineFacts } from './machine.ts'
 import { measure } from './measure.ts'
-import { type BenchOptions, readOptions, type ToolName } from './options.ts'
+import { type BenchOptions, runChosen, type ToolName } from './options.ts'
 import { prove } from './proof.ts'
 import { type Report, type Run, reportAsJson, reportAsText, writeReport } from './report.ts'
 import { pgBasebackup } from './tools/pg-basebackup.ts'
@@ -14,6 +14,7 @@ import { pgbackrest } from './tools/pgbackrest.ts'
 import { pgrecall } from './tools/pgrecall.ts'
 import { tar } from './tools/tar.ts'
 import type { Tool, ToolOf } from './tools/tool.ts'
+import { measureWal } from './wal/measure-wal.ts'
 
 const TOOLS: Record<ToolName, ToolOf> = {
   pgrecall,
@@ -29,8 +30,7 @@ interface Section {
   operations: Run['operation'][]
 }
 
-async function main(): Promise<void> {
-  const options = readOptions()
+async function measureBackups(options: BenchOptions): Promise<void> {
   // The lab makes its folders below this.
   if (options.folder) process.env.TMPDIR = options.folder
   const programs = findPrograms()
@@ -132,4 +132,4 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => process.exit(128 + constants.signals[signal]))
 }
 
-await main()
+await runChosen({ backups: measureBackups, wal: measureWal })

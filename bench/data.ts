@@ -38,7 +38,7 @@ export function smallTables(count: number): Fill {
 }
 
 /** Words with the frequencies of real text: from the descriptions that the server has of its own functions. */
-async function makeParagraphs(cluster: Cluster): Promise<void> {
+export async function makeParagraphs(cluster: Cluster): Promise<void> {
   await cluster.sql(`
     SELECT setseed(0.42);
     CREATE TABLE word AS
@@ -56,18 +56,24 @@ async function makeParagraphs(cluster: Cluster): Promise<void> {
     ANALYZE paragraph`)
 }
 
-async function makeNotes(cluster: Cluster, rows: number): Promise<void> {
+/** Needs the paragraphs. */
+export async function makeNotes(cluster: Cluster, rows: number): Promise<void> {
   await cluster.sql(`
-    CREATE TABLE note AS
-      SELECT n.id, n.account, n.written_at, n.amount, n.score, n.tag, paragraph.text
-      FROM (
-        SELECT id, floor(random() * 100000)::int AS account,
-          timestamptz '2020-01-01 00:00Z' + random() * interval '6 years' AS written_at,
-          round((random() * 10000)::numeric, 2) AS amount, random() AS score, gen_random_uuid() AS tag
-        FROM generate_series(1, ${rows}::bigint) id
-        OFFSET 0
-      ) n JOIN paragraph ON paragraph.id = n.id % ${PARAGRAPHS};
+    CREATE TABLE note AS ${notes(1, rows)};
     ALTER TABLE note ADD PRIMARY KEY (id);
     CREATE INDEX ON note (account, written_at);
     CREATE INDEX ON note (tag)`)
+}
+
+/** A query for rows of `note`. */
+export function notes(first: number, count: number): string {
+  return `
+    SELECT n.id, n.account, n.written_at, n.amount, n.score, n.tag, paragraph.text
+    FROM (
+      SELECT id, floor(random() * 100000)::int AS account,
+        timestamptz '2020-01-01 00:00Z' + random() * interval '6 years' AS written_at,
+        round((random() * 10000)::numeric, 2) AS amount, random() AS score, gen_random_uuid() AS tag
+      FROM generate_series(${first}::bigint, ${first + count - 1}::bigint) id
+      OFFSET 0
+    ) n JOIN paragraph ON paragraph.id = n.id % ${PARAGRAPHS}`
 }

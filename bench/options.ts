@@ -2,7 +2,9 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 
 export const PHASES = ['backup', 'restore', 'small'] as const
 export const TOOLS = ['pgrecall', 'pgbackrest', 'pg_basebackup', 'tar'] as const
+export const WAL_PHASES = ['push', 'fetch', 'replay'] as const
 export type Phase = (typeof PHASES)[number]
+export type WalPhase = (typeof WAL_PHASES)[number]
 export type ToolName = (typeof TOOLS)[number]
 
 export interface BenchOptions {
@@ -18,8 +20,27 @@ export interface BenchOptions {
   write: boolean
 }
 
-export function readOptions(): BenchOptions {
+export interface WalBenchOptions {
+  /** At least so many segments of 16 MiB. */
+  segments: number
+  rounds: number
+  jobs: number
+  only: WalPhase[]
+  folder?: string
+  json: boolean
+  write: boolean
+}
+
+/** What each of the two benchmarks does with its options. */
+export interface Benchmarks {
+  backups(options: BenchOptions): Promise<void>
+  wal(options: WalBenchOptions): Promise<void>
+}
+
+export async function runChosen({ backups, wal }: Benchmarks): Promise<void> {
   const program = new Command('npm run bench --')
+    // Both have options of the same names.
+    .enablePositionalOptions()
     .description('Measures backup and restore of pgrecall and of others, in turn, on clusters of its own')
     .addOption(
       new Option('--size <size>', 'of the large cluster, roughly').argParser(asBytes).default(4e9, '4GB'),
@@ -29,10 +50,23 @@ export function readOptions(): BenchOptions {
     .option('--jobs <number>', 'workers of each tool', asCount, 2)
     .option('--only <phases>', `some of ${PHASES.join(', ')}`, listOf(PHASES), [...PHASES])
     .option('--tools <names>', `some of ${TOOLS.join(', ')}`, listOf(TOOLS), [...TOOLS])
+  addCommon(program).action((options: BenchOptions) => backups(options))
+  const walCommand = program
+    .command('wal')
+    .description('Measures archiving and fetching of WAL, in turn, driven by servers of its own')
+    .option('--segments <number>', 'of 16 MiB each', asCount, 200)
+    .option('--rounds <number>', 'how often archiving and replay are measured', asCount, 2)
+    .option('--jobs <number>', 'workers of each tool', asCount, 2)
+    .option('--only <phases>', `some of ${WAL_PHASES.join(', ')}`, listOf(WAL_PHASES), [...WAL_PHASES])
+  addCommon(walCommand).action((options: WalBenchOptions) => wal(options))
+  await program.parseAsync()
+}
+
+function addCommon(command: Command): Command {
+  return command
     .option('--folder <dir>', 'where to work, such as /dev/shm; a short path (default: the temporary folder)')
     .addOption(new Option('--json', 'print every run as JSON').default(false))
-    .addOption(new Option('--write', 'put the table into bench/README.md').default(false))
-  return program.parse().opts<BenchOptions>()
+    .addOption(new Option('--write', 'put the tables into bench/README.md').default(false))
 }
 
 function asBytes(text: string): number {

@@ -61,17 +61,23 @@ export function reportAsText({ machine, runs }: Report): string {
     ...markdownTable(
       HEAD,
       ordered.map((row) => cellsOf(row, runs)),
+      WORDS,
     ),
   ].join('\n')
 }
 
 /** Puts the report into README.md between its marks. */
 export async function writeReport(report: Report): Promise<void> {
+  await writeBetweenMarks(BEGIN, reportAsText(report))
+}
+
+/** Replaces what stands in README.md between a line and the next end of a table. */
+export async function writeBetweenMarks(beginMark: string, report: string): Promise<void> {
   const text = await readFile(README, 'utf8')
-  const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)]
-  if (begin < 0 || end < begin) throw new Error(`${README} lacks the lines ${BEGIN} and ${END}`)
-  const filled = `${text.slice(0, begin + BEGIN.length)}\n\n${reportAsText(report)}\n\n${text.slice(end)}`
-  await writeFile(README, filled)
+  const begin = text.indexOf(beginMark)
+  const end = text.indexOf(END, begin)
+  if (begin < 0 || end < 0) throw new Error(`${README} lacks the lines ${beginMark} and ${END}`)
+  await writeFile(README, `${text.slice(0, begin + beginMark.length)}\n\n${report}\n\n${text.slice(end)}`)
 }
 
 /** @param row the rounds of one tool at one operation */
@@ -103,21 +109,22 @@ function isBeside(one: Run, other: Run): boolean {
   return one.data === other.data && one.operation === other.operation
 }
 
-function median(values: number[]): number {
+export function median(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
-function markdownTable(head: string[], rows: string[][]): string[] {
+/** @param words how many columns stand on the left */
+export function markdownTable(head: string[], rows: string[][], words: number): string[] {
   const widths = [...head.keys()].map((column) =>
     Math.max(...[head, ...rows].map((row) => row[column]!.length)),
   )
   const pad = (text: string, column: number) =>
-    column < WORDS ? text.padEnd(widths[column]!) : text.padStart(widths[column]!)
+    column < words ? text.padEnd(widths[column]!) : text.padStart(widths[column]!)
   const line = (cells: string[]) => `| ${cells.map(pad).join(' | ')} |`
   const rule = widths.map((width, column) =>
-    column < WORDS ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`,
+    column < words ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`,
   )
   return [line(head), `| ${rule.join(' | ')} |`, ...rows.map(line)]
 }

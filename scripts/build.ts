@@ -13,6 +13,7 @@ const bundle = await rolldown({
   input: {
     pgrecall: 'src/entry.ts',
     'copy-worker': 'src/backup/copy-worker.ts',
+    'push-worker': 'src/wal/push-worker.ts',
     'stream-worker': 'src/backup/stream-worker.ts',
     'extract-worker': 'src/restore/extract-worker.ts',
   },

@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { CommanderError } from 'commander'
 import { buildProgram, type CommandName, type Invocation } from './cli/program.ts'
-import { errorFacts, tellError } from './cli/report.ts'
+import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
 import { decideColor, Terminal } from './cli/terminal.ts'
-import type { CommandContext, Outcome, Run } from './commands/context.ts'
+import type { CommandContext, Run } from './commands/context.ts'
 import { chooseCluster, chooseRepositories } from './config/choose.ts'
 import type { LoadedConfig } from './config/load.ts'
-import { EXIT_CODES, exitCodeOf, PgrecallError, systemCode } from './errors.ts'
+import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
 import { Events } from './events.ts'
 import type { ConnectionOptions } from './postgres/server.ts'
 import { openStorage } from './storage/open.ts'
@@ -17,6 +17,7 @@ import { fetchFailureCode, fetchFailureHint, pushFailureCode } from './wal/hook-
 const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   init: () => import('./commands/init.ts'),
   check: () => import('./commands/check.ts'),
+  status: () => import('./commands/status.ts'),
   backup: () => import('./commands/backup.ts'),
   list: () => import('./commands/list.ts'),
   show: () => import('./commands/show.ts'),
@@ -24,6 +25,8 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   retention: () => import('./commands/retention.ts'),
   'wal-push': () => import('./commands/wal-push.ts'),
   'wal-fetch': () => import('./commands/wal-fetch.ts'),
+  'wal-prefetch': () => import('./commands/wal-prefetch.ts'),
+  'wal-receive': () => import('./commands/wal-receive.ts'),
   'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
   completion: () => import('./commands/completion.ts'),
 }
@@ -33,7 +36,9 @@ const AS_OWNER: ReadonlySet<CommandName> = new Set([
   'check',
   'backup',
   'retention',
+  'status',
   'wal-push',
+  'wal-receive',
   'catalog rebuild',
 ])
 
@@ -50,7 +55,7 @@ export async function main(): Promise<void> {
     color: decideColor(process.env, process.stderr),
     interactive: process.stderr.isTTY === true && process.env.TERM !== 'dumb',
   })
-  const asJson = process.argv.includes('--json')
+  const wantsJson = process.argv.includes('--json')
   let exitCode = 0
   try {
     const program = buildProgram(version, async (invocation) => {
@@ -66,7 +71,7 @@ export async function main(): Promise<void> {
     await program.parseAsync()
   } catch (error) {
     terminal.clearStatus()
-    exitCode = report(error, terminal, asJson)
+    exitCode = report(error, terminal, wantsJson)
   }
   terminal.close()
   process.exitCode = exitCode
@@ -98,7 +103,7 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
     throw error
   })
   terminal.clearStatus()
-  await print(outcome, options)
+  await writeResult(process.stdout, outcome, { ...options, oneLine: invocation.command === 'wal-receive' })
   return outcome.exitCode ?? 0
 }
 
@@ -111,25 +116,6 @@ async function becomeOwner(context: CommandContext): Promise<void> {
   process.setgid?.(owner.gid)
   process.setuid?.(owner.uid)
 }
-
-async function print(outcome: Outcome, options: Record<string, unknown>): Promise<void> {
-  const text = options.json
-    ? JSON.stringify(outcome.json, bigintAsText, 2)
-    : options.quiet
-      ? ''
-      : outcome.text
-  if (text === '') return
-  await new Promise<void>((resolve, reject) => {
-    // A reader that went away, as "head" does, is no error.
-    process.stdout.once('error', (error) => {
-      if (systemCode(error) === 'EPIPE') resolve()
-      else reject(new PgrecallError('failed', `cannot write the result: ${error.message}`))
-    })
-    process.stdout.write(text.endsWith('\n') ? text : `${text}\n`, () => resolve())
-  })
-}
-
-const bigintAsText = (_key: string, value: unknown) => (typeof value === 'bigint' ? String(value) : value)
 
 async function subscribe(
   events: Events,
@@ -148,6 +134,12 @@ async function subscribe(
     unicode: /utf-?8/i.test(process.env.LC_ALL || process.env.LC_CTYPE || process.env.LANG || ''),
     quiet: options.quiet === true || isHook,
   })
+  if (command === 'wal-receive' && options.json) {
+    // It runs until it is stopped: a line for each thing that happens.
+    events.on('detail', ({ facts }) => {
+      if (facts?.event) process.stdout.write(`${asJson(facts)}\n`)
+    })
+  }
   // Help and completions work without a configuration; every other command reads it, and fails there with a sentence.
   if (command === 'completion' || command === 'init') return
   const { config, warnings } = context.config()
@@ -178,7 +170,7 @@ async function buildContext(
 ): Promise<CommandContext> {
   const { env } = process
   const isRoot = process.getuid?.() === 0
-  const { loadConfig } = await import('./config/load.ts')
+  const { loadConfig, configPaths } = await import('./config/load.ts')
   const { defaultConfig, findLocalServers, homeOf } = await import('./config/defaults.ts')
   const cwd = process.cwd()
   let loaded: LoadedConfig | undefined
@@ -186,6 +178,7 @@ async function buildContext(
     loaded ??= loadConfig(options.config as string | undefined, { env, home: homedir(), cwd }) ?? {
       config: defaultConfig(env, homeForDefaults()),
       file: undefined,
+      absent: configPaths({ env, home: homedir() }),
       warnings: [],
     }
     return loaded
@@ -274,14 +267,16 @@ function safely<T>(read: () => T): T | undefined {
 }
 
 /** The one place where an error is told. @returns the exit code */
-function report(error: unknown, terminal: Terminal, asJson: boolean): number {
+function report(error: unknown, terminal: Terminal, wantsJson: boolean): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0
   const facts = errorFacts(error, verb() === 'wal-fetch' ? fetchFailureHint(process.cwd()) : undefined)
   const wantsDetails = /--log-level[= ](?:debug|trace)/.test(process.argv.join(' '))
   tellError(error, facts, terminal, wantsDetails)
-  if (asJson) process.stdout.write(`${JSON.stringify({ error: facts }, undefined, 2)}\n`)
+  if (wantsJson) process.stdout.write(`${JSON.stringify({ error: facts }, undefined, 2)}\n`)
   // PostgreSQL acts on the exit codes of its hooks, whatever the reason.
   if (verb() === 'wal-fetch') return fetchFailureCode(process.cwd())
+  // It helps only; and a server that is a container's first process takes an orphan's failure for a crash of its own.
+  if (process.argv.includes('wal-prefetch')) return 0
   if (error instanceof CommanderError) return EXIT_CODES.usage.code
   return verb() === 'wal-push' ? pushFailureCode(error) : exitCodeOf(error)
 }

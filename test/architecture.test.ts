@@ -18,10 +18,11 @@ const ROOMS: Record<string, string[]> = {
   cli: [],
   catalog: ['postgres', 'storage'],
   config: ['archive', 'catalog', 'postgres'],
-  wal: ['archive', 'catalog', 'postgres', 'storage'],
+  wal: ['archive', 'catalog', 'postgres', 'storage', 'threads'],
   backup: ['archive', 'catalog', 'postgres', 'snapshot', 'storage', 'threads', 'wal'],
   restore: ['archive', 'catalog', 'postgres', 'storage', 'threads', 'wal'],
   retention: ['catalog', 'postgres', 'storage'],
+  status: ['catalog', 'cli', 'postgres', 'restore', 'storage', 'wal'],
   commands: [
     'archive',
     'backup',
@@ -32,6 +33,7 @@ const ROOMS: Record<string, string[]> = {
     'restore',
     'retention',
     'snapshot',
+    'status',
     'storage',
     'wal',
   ],
@@ -54,10 +56,12 @@ const ROOMS: Record<string, string[]> = {
 
 /** Where only some files of a room are open to another one; `type` lets types through and nothing else. */
 const NARROW: Record<string, string[] | 'type'> = {
-  'catalog -> postgres': ['postgres/lsn.ts', 'postgres/wal-file.ts'],
+  'catalog -> postgres': ['postgres/lsn.ts', 'postgres/timeline-history.ts', 'postgres/wal-file.ts'],
   'snapshot -> archive': ['archive/file-name.ts'],
   'backup -> snapshot': 'type',
   'commands -> snapshot': 'type',
+  'status -> cli': ['cli/units.ts'],
+  'status -> restore': ['restore/find-target.ts', 'restore/timeline-path.ts'],
   'config -> archive': ['archive/codec.ts'],
   'config -> catalog': ['catalog/layout.ts'],
   'config -> postgres': 'type',

@@ -17,8 +17,8 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
     lost: server.lost,
     resumes: true,
 
-    async check({ standalone }) {
-      const checked = await checkServer({ server, expectedDataDirectory, standalone })
+    async check({ standalone, receiveSlot }) {
+      const checked = await checkServer({ server, expectedDataDirectory, standalone, receiveSlot })
       const { bytes } = await scanCluster(checked.facts)
       return { ...checked, bytes }
     },

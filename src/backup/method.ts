@@ -24,6 +24,8 @@ export interface BackupRequest {
   checksumFailures: 'warn' | 'fail'
   /** Whether shards of an interrupted backup are kept, where they still hold. */
   resume: boolean
+  /** The replication slot of `wal-receive`, which archives where the server does not. */
+  receiveSlot: string
   archiveTimeoutMs: number
   tool: { name: string; version: string }
 }

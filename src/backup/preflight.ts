@@ -13,6 +13,8 @@ export interface PreflightRequest {
   /** The data directory that the configuration names, if any. */
   expectedDataDirectory: string | undefined
   standalone: boolean
+  /** As in BackupRequest. */
+  receiveSlot: string
 }
 
 /**
@@ -29,14 +31,14 @@ export async function checkServer(
   await requireSameHost(facts, request.expectedDataDirectory)
   if (request.standalone) return { facts, warnings: await checkOwnWal(server, facts) }
   // What a standby's settings say of archiving says nothing about its primary, which does it.
-  return { facts, warnings: facts.inRecovery ? [] : checkArchiving(facts) }
+  return { facts, warnings: facts.inRecovery ? [] : await checkArchiving(server, facts, request.receiveSlot) }
 }
 
 /** Everything that would make a `stream` backup fail later, as far as SQL tells. */
 export async function checkStreaming(
   server: Server,
   connection: ConnectionOptions,
-  standalone: boolean,
+  { standalone, receiveSlot }: { standalone: boolean; receiveSlot: string },
 ): Promise<{ facts: ServerFacts; warnings: string[]; bytes: number }> {
   const facts = await server.facts()
   requireWalLevel(facts, 'a base backup')
@@ -52,7 +54,7 @@ export async function checkStreaming(
       },
     )
   }
-  const warnings = standalone || facts.inRecovery ? [] : checkArchiving(facts)
+  const warnings = standalone || facts.inRecovery ? [] : await checkArchiving(server, facts, receiveSlot)
   return { facts, warnings, bytes: (await server.dataBytes()) ?? 0 }
 }
 
@@ -122,12 +124,17 @@ async function samePlace(a: string, b: string): Promise<boolean> {
 }
 
 /** Without an archive that works, the backup's own WAL would never arrive. */
-function checkArchiving(facts: ServerFacts): string[] {
+async function checkArchiving(server: Server, facts: ServerFacts, receiveSlot: string): Promise<string[]> {
   const hint =
-    'set archive_mode = on and archive_command = \'pgrecall wal-push "%p"\' (pgrecall init prints the lines), or take a backup that carries its own WAL with --standalone'
+    'set archive_mode = on and archive_command = \'pgrecall wal-push "%p"\' (pgrecall init prints the lines), run "pgrecall wal-receive", or take a backup that carries its own WAL with --standalone'
   const refuse = (what: string) =>
     new PgrecallError('refused', `WAL is not being archived: ${what}`, { hint })
   if (facts.walLevel === 'minimal') throw refuse('wal_level is minimal')
+  const { isReceived } = await server.one<{ isReceived: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active) AS "isReceived"`,
+    [receiveSlot],
+  )
+  if (isReceived) return []
   if (facts.archiveMode === 'off') throw refuse('archive_mode is off')
   if (facts.archiveCommand === '' && facts.archiveLibrary === '') throw refuse('archive_command is empty')
   return facts.archiveCommand.includes('wal-push')

@@ -28,8 +28,8 @@ export function snapshotMethod(
     lost: server.lost,
     resumes: true,
 
-    async check({ standalone }) {
-      const checked = await checkServer({ server, expectedDataDirectory, standalone })
+    async check({ standalone, receiveSlot }) {
+      const checked = await checkServer({ server, expectedDataDirectory, standalone, receiveSlot })
       await snapshots.check(foldersOf(checked.facts))
       const { bytes } = await scanCluster(checked.facts)
       return { ...checked, bytes }

@@ -31,9 +31,9 @@ export function streamMethod(
     lost: undefined,
     resumes: false,
 
-    async check({ standalone }) {
+    async check(request) {
       await using server = await connect()
-      return await checkStreaming(server, connection, standalone)
+      return await checkStreaming(server, connection, request)
     },
 
     async take(run) {

@@ -1,15 +1,17 @@
-import { type BackupRecord, summaryOf } from '../catalog/backup-record.ts'
-import { type Catalog, debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import type { BackupRecord } from '../catalog/backup-record.ts'
+import { type Catalog, debrisOf, loadCatalog, updateCatalog } from '../catalog/catalog.ts'
 import { claimIdentity } from '../catalog/identity.ts'
 import { backupId, backupPrefix, backupRecordKey, momentOfBackupId } from '../catalog/layout.ts'
 import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { droppedSince } from '../catalog/wal-ranges.ts'
 import { PgrecallError, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { storeManifest, storeRecord, storeRestoreText } from './closing-objects.ts'
 import { draftRecord } from './draft-record.ts'
 import type { BackupMethod, BackupRequest, BackupRun, Taken } from './method.ts'
+import { requireOwnWal } from './own-bytes.ts'
 import { requireSpace } from './preflight.ts'
 import { KeptShards } from './resume.ts'
 
@@ -45,7 +47,7 @@ export async function takeBackup(
   const signal = AbortSignal.any([context.signal, lock.lost, ...(method.lost ? [method.lost] : [])])
   await claimIdentity(storage, request.cluster, known.facts)
   await storage.sweep()
-  const catalog = await loadCatalog(storage, request.cluster)
+  const catalog = await loadCatalog(storage, request.cluster, { believingWalAt: now() })
   const run = await openRun(request, method, catalog, lock, { ...context, signal })
   try {
     await requireSpace(
@@ -58,10 +60,13 @@ export async function takeBackup(
     const taken = await method.take(run)
     requireSoundPages(request, taken)
     const manifest = await storeManifest(run, taken)
-    const warnings = [...known.warnings, ...taken.warnings]
+    const warnings = [...known.warnings, ...warningOfLostWal(catalog), ...taken.warnings]
     const draft = draftRecord(run, method.name, startedAt, { ...taken, warnings }, [manifest])
     const record = await storeRestoreText(storage, run.folder, draft)
-    if (!request.standalone) await method.awaitWal(run, taken)
+    if (!request.standalone) {
+      await method.awaitWal(run, taken)
+      if (isOnHost(method)) await requireOwnWal(run, taken)
+    }
     signal.throwIfAborted()
     await lock.confirm()
     const committed = await storeRecord(storage, run.folder, record, now())
@@ -126,6 +131,18 @@ async function newBackupId(catalog: Catalog, { repository, events, now }: Backup
   }
 }
 
+/** The data directory of a `stream` backup may be on another host. */
+const isOnHost = ({ name }: BackupMethod) => name !== 'stream'
+
+/** No recovery from an earlier backup gets past WAL that was given up. */
+function warningOfLostWal({ backups, wal }: Catalog): string[] {
+  const lost = droppedSince(wal, backups.at(-1))[0]
+  if (!lost) return []
+  return [
+    `WAL was given up at ${lost.since} (${lost.reason}), so recovery to later moments begins with this backup`,
+  ]
+}
+
 function requireSoundPages({ checksumFailures }: BackupRequest, { damaged = [] }: Taken): void {
   const first = damaged[0]
   if (checksumFailures === 'warn' || !first) return
@@ -170,9 +187,7 @@ async function refreshCatalog(
   { repository, events, now }: BackupContext,
 ): Promise<void> {
   try {
-    const catalog = await loadCatalog(repository.storage, record.cluster)
-    if (!catalog.backups.some((backup) => backup.id === record.id)) catalog.backups.push(summaryOf(record))
-    await saveCatalog(repository.storage, catalog, now())
+    await updateCatalog(repository.storage, record.cluster, now())
   } catch (error) {
     events.emit('warning', {
       text: `the backup is complete, but the catalog could not be written: ${(error as Error).message}`,

@@ -1,42 +1,66 @@
-import { z } from 'zod'
-import { readObject, type Storage } from '../storage/storage.ts'
-import { type BackupSummary, BackupSummarySchema, readBackupRecord, summaryOf } from './backup-record.ts'
-import { FORMAT, readIdentity, requireRepository } from './identity.ts'
-import { backupRecordKey, backupsPrefix, catalogKey, isBackupId, walPrefix } from './layout.ts'
-import { type TimelineWal, walTimelines } from './wal-ranges.ts'
+import type { Storage } from '../storage/storage.ts'
+import { archivedWal } from './archived-wal.ts'
+import { type BackupSummary, readBackupRecord, summaryOf } from './backup-record.ts'
+import { type Catalog, encodeCatalog, readStoredCatalog, type StoredCatalog } from './catalog-file.ts'
+import { readIdentity, requireRepository } from './identity.ts'
+import { backupRecordKey, backupsPrefix, catalogKey, isBackupId } from './layout.ts'
+import type { TimelineWal } from './wal-ranges.ts'
 
-/**
- * The catalog of one cluster in one repository: its backups, oldest first, and the WAL that is archived.
- * `catalog.json` keeps it so that few objects need to be read; it is derived, and checked against what is stored
- * each time it is used.
- */
-export interface Catalog {
-  cluster: string
-  systemIdentifier: string | undefined
-  walSegmentBytes: number
-  backups: BackupSummary[]
-  wal: TimelineWal[]
-  /** Backups whose record cannot be believed, with the reason. */
-  damaged: { id: string; reason: string }[]
+export type { Catalog } from './catalog-file.ts'
+
+const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
+/** What was listed so long ago is listed again: what somebody took out of the middle of a run is noticed within a day. */
+const BELIEVED_MS = 24 * 60 * 60 * 1000
+
+export interface LoadOptions {
+  /** Reads every backup's record and lists all WAL: nothing that `catalog.json` says is believed. */
+  fresh?: boolean
+  /**
+   * The moment of the look; then WAL that `catalog.json` knows is not listed again unless that is a day old. Without it
+   * all WAL is listed: so it must be for what decides what can be recovered, or what may be removed.
+   */
+  believingWalAt?: Date
 }
 
-const StoredSchema = z.object({ format: z.literal(FORMAT), backups: z.array(BackupSummarySchema) })
-const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
-
 /**
- * What is stored now. What `catalog.json` already knows is not read again, but nothing is believed that the
+ * What is stored now. What `catalog.json` already knows of backups is not read again, but none is believed that the
  * listing does not show: an outdated, damaged or missing catalog only makes this slower.
- * @param options `fresh` reads every backup's record and ignores what `catalog.json` says
  */
 export async function loadCatalog(
   storage: Storage,
   cluster: string,
-  options: { fresh?: boolean } = {},
+  { fresh = false, believingWalAt }: LoadOptions = {},
 ): Promise<Catalog> {
-  const [identity, known] = await Promise.all([
+  const [identity, stored] = await Promise.all([
     readIdentity(storage, cluster),
-    options.fresh ? [] : knownBackups(storage, cluster),
+    fresh ? undefined : readStoredCatalog(storage, cluster),
   ])
+  const { backups, damaged } = await storedBackups(storage, cluster, stored?.backups)
+  const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
+  const believed = believingWalAt && stored && believableWal(stored, segmentBytes, believingWalAt)
+  const wal = await archivedWal({ storage, cluster, segmentBytes }, believed ?? [])
+  // A folder that is not mounted must not look like an empty repository.
+  if (!identity && backups.length + damaged.length + wal.length === 0) await requireRepository(storage)
+  return {
+    cluster,
+    systemIdentifier: identity?.systemIdentifier,
+    walSegmentBytes: segmentBytes,
+    ...(believed && { walListedAt: stored!.walListedAt }),
+    backups,
+    wal,
+    damaged,
+  }
+}
+
+/**
+ * The backups that are stored now.
+ * @param known records that need not be read again; each other one is
+ */
+export async function storedBackups(
+  storage: Storage,
+  cluster: string,
+  known: readonly BackupSummary[] = [],
+): Promise<Pick<Catalog, 'backups' | 'damaged'>> {
   const byId = new Map(known.map((backup) => [backup.id, backup]))
   const backups: BackupSummary[] = []
   const damaged: Catalog['damaged'] = []
@@ -53,25 +77,33 @@ export async function loadCatalog(
       damaged.push({ id, reason: (error as Error).message })
     }
   }
-  const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
-  const wal = await walTimelines(storage.list(walPrefix(cluster)), segmentBytes)
-  // A folder that is not mounted must not look like an empty repository.
-  if (!identity && backups.length + damaged.length + wal.length === 0) await requireRepository(storage)
-  return {
-    cluster,
-    systemIdentifier: identity?.systemIdentifier,
-    walSegmentBytes: segmentBytes,
-    backups,
-    wal,
-    damaged,
-  }
+  return { backups, damaged }
+}
+
+/** The WAL in `catalog.json`, where it may be believed. */
+function believableWal(
+  { walSegmentBytes, walListedAt, wal }: StoredCatalog,
+  segmentBytes: number,
+  now: Date,
+): TimelineWal[] | undefined {
+  const age = now.getTime() - Date.parse(walListedAt)
+  return walSegmentBytes === segmentBytes && age >= 0 && age < BELIEVED_MS ? wal : undefined
+}
+
+/**
+ * Brings `catalog.json` up to date by looking only at what is new. Whoever does it at the same moment writes the same.
+ * Never on the path of `wal-push`.
+ * @returns what is stored now
+ */
+export async function updateCatalog(storage: Storage, cluster: string, now: Date): Promise<Catalog> {
+  const catalog = await loadCatalog(storage, cluster, { believingWalAt: now })
+  await saveCatalog(storage, catalog, now)
+  return catalog
 }
 
 /** Writes `catalog.json`. Never on the path of `wal-push`. */
 export async function saveCatalog(storage: Storage, catalog: Catalog, now: Date): Promise<void> {
-  const { damaged: _damaged, ...derived } = catalog
-  const stored = { format: FORMAT, updatedAt: now.toISOString(), ...derived }
-  await storage.put(catalogKey(catalog.cluster), Buffer.from(`${JSON.stringify(stored, undefined, 1)}\n`))
+  await storage.put(catalogKey(catalog.cluster), encodeCatalog(catalog, now))
 }
 
 /**
@@ -84,14 +116,4 @@ export async function debrisOf(storage: Storage, cluster: string): Promise<strin
     if (isBackupId(id) && !(await storage.stat(backupRecordKey(cluster, id)))) debris.push(id)
   }
   return debris
-}
-
-async function knownBackups(storage: Storage, cluster: string): Promise<BackupSummary[]> {
-  const bytes = await readObject(storage, catalogKey(cluster))
-  if (!bytes) return []
-  try {
-    return StoredSchema.parse(JSON.parse(bytes.toString('utf8'))).backups
-  } catch {
-    return []
-  }
 }

@@ -33,6 +33,16 @@ export function walKey(cluster: string, name: string): string {
   return `${walPrefix(cluster)}${timelineName(file.timeline)}/${folder}${name}${WAL_SUFFIX}`
 }
 
+/** A segment that `wal-receive` is still receiving, as far as it has come; replaced as it grows, removed when it is whole. */
+export function receivingKey(cluster: string, segment: string): string {
+  return `${walKey(cluster, segment).slice(0, -WAL_SUFFIX.length)}.receiving${WAL_SUFFIX}`
+}
+
+/** The note that a segment was given up, since too much WAL was waiting; it explains a gap. */
+export function droppedKey(cluster: string, segment: string): string {
+  return `${walKey(cluster, segment).slice(0, -WAL_SUFFIX.length)}.dropped.json`
+}
+
 /** The WAL file's name in a key, or undefined for any other object. */
 export function walNameOf(key: string): string | undefined {
   const last = key.slice(key.lastIndexOf('/') + 1)

@@ -1,6 +1,5 @@
 import { numberOf, parseWalFile, segmentName } from '../postgres/wal-file.ts'
-import type { ObjectFacts } from '../storage/storage.ts'
-import { walNameOf } from './layout.ts'
+import type { BackupSummary } from './backup-record.ts'
 
 /** What the archive holds of one timeline. */
 export interface TimelineWal {
@@ -9,8 +8,21 @@ export interface TimelineWal {
   ranges: WalRun[]
   /** Whether `<timeline>.history` is stored; the first timeline has none. */
   hasHistory: boolean
+  /** The timelines that lead here, oldest first, so that the parent is the last; absent where no history could be read. */
+  history?: Ancestor[]
   /** The unfinished last segment of a timeline that ended by a promotion. */
   partial?: string
+  /** The segment that `wal-receive` is receiving; only where it extends the last run, or is all that there is. */
+  receiving?: { segment: string; bytes: number; storedAt: string }
+  /** WAL that was given up and is not stored: what explains a gap. */
+  dropped?: DroppedWal[]
+}
+
+/** A timeline on the way to another one. */
+export interface Ancestor {
+  timeline: number
+  /** The LSN where the way goes over to the next timeline. */
+  switchedAt: string
 }
 
 /** Segments `first` to `last`, all stored. */
@@ -19,61 +31,102 @@ export interface WalRun {
   last: string
   segments: number
   storedBytes: number
-  /** When the newest of them was stored, by the store's clock; ISO 8601. */
+  /** When `first`, and when the newest of them was stored, by the store's clock; ISO 8601. */
+  firstStoredAt: string
   newestStoredAt: string
 }
 
-/**
- * Sorts what lies in the archive into timelines and runs.
- * @param objects the listing of `wal/`, in the order of its keys
- */
-export async function walTimelines(
-  objects: AsyncIterable<ObjectFacts>,
-  segmentBytes: number,
-): Promise<TimelineWal[]> {
-  const timelines = new Map<number, TimelineWal>()
-  let run: (WalRun & { end: bigint; timeline: number }) | undefined
-  for await (const object of objects) {
-    const file = parseWalFile(walNameOf(object.key) ?? '')
-    if (!file) continue
-    const entry = timelines.get(file.timeline) ?? { timeline: file.timeline, ranges: [], hasHistory: false }
-    timelines.set(file.timeline, entry)
-    if (file.kind === 'history') entry.hasHistory = true
-    else if (file.kind === 'partial') entry.partial = file.name
-    else if (file.kind === 'segment') {
-      const number = numberOf(file, segmentBytes)
-      if (!run || run.timeline !== file.timeline || run.end + 1n !== number) {
-        run = {
-          timeline: file.timeline,
-          first: file.name,
-          last: file.name,
-          segments: 0,
-          storedBytes: 0,
-          newestStoredAt: '',
-          end: number,
-        }
-        entry.ranges.push(run)
-      }
-      run.last = file.name
-      run.end = number
-      run.segments++
-      run.storedBytes += object.bytes
-      const stored = object.modified.toISOString()
-      if (stored > run.newestStoredAt) run.newestStoredAt = stored
+/** Segments `first` to `last`, given up by `wal-push`; the reason is that of the first. */
+export interface DroppedWal {
+  first: string
+  last: string
+  segments: number
+  /** When the first and the last of them were given up; ISO 8601. */
+  since: string
+  until: string
+  reason: string
+}
+
+/** What is known of one dropped segment. */
+export type DroppedNote = Pick<DroppedWal, 'since' | 'until' | 'reason'>
+
+/** Puts the WAL of one timeline together from what is told in the order of the keys. */
+export class TimelineBuilder {
+  readonly #timeline: number
+  readonly #segmentBytes: number
+  readonly #ranges: WalRun[] = []
+  readonly #dropped: DroppedWal[] = []
+  /** The number of the last segment so far. */
+  #end: bigint | undefined
+  #droppedEnd: bigint | undefined
+  #partial: string | undefined
+  #receiving: TimelineWal['receiving']
+
+  constructor(timeline: number, segmentBytes: number) {
+    this.#timeline = timeline
+    this.#segmentBytes = segmentBytes
+  }
+
+  /** A run that is known already, or a single segment as a run of one. */
+  addRun(run: WalRun): void {
+    const number = segmentNumberOf(run.first, this.#segmentBytes)
+    const before = this.#ranges.at(-1)
+    if (before && this.#end === number - 1n) {
+      before.last = run.last
+      before.segments += run.segments
+      before.storedBytes += run.storedBytes
+      if (run.newestStoredAt > before.newestStoredAt) before.newestStoredAt = run.newestStoredAt
+    } else this.#ranges.push({ ...run })
+    this.#end = segmentNumberOf(run.last, this.#segmentBytes)
+    // What stands before a segment in the listing was said of it when it was not there yet.
+    if (this.#droppedEnd === number) this.#takeBackNote()
+    if (this.#partial?.startsWith(run.first)) this.#partial = undefined
+  }
+
+  addPartial(name: string): void {
+    this.#partial = name
+  }
+
+  addReceiving(segment: string, bytes: number, storedAt: string): void {
+    this.#receiving = { segment, bytes, storedAt }
+  }
+
+  addDropped(segment: string, note: DroppedNote): void {
+    const number = segmentNumberOf(segment, this.#segmentBytes)
+    const before = this.#dropped.at(-1)
+    if (before && this.#droppedEnd === number - 1n) {
+      before.last = segment
+      before.segments++
+      if (note.since < before.since) before.since = note.since
+      if (note.until > before.until) before.until = note.until
+    } else this.#dropped.push({ first: segment, last: segment, segments: 1, ...note })
+    this.#droppedEnd = number
+  }
+
+  #takeBackNote(): void {
+    const last = this.#dropped.at(-1)!
+    last.segments--
+    if (last.segments === 0) this.#dropped.pop()
+    else last.last = segmentName(this.#timeline, this.#droppedEnd! - 1n, this.#segmentBytes)
+    this.#droppedEnd = undefined
+  }
+
+  /** @param history undefined when none is stored; without ancestors when it cannot be read */
+  build(history: { ancestors: Ancestor[] | undefined } | undefined): TimelineWal {
+    const follows =
+      this.#receiving !== undefined &&
+      (this.#end === undefined ||
+        segmentNumberOf(this.#receiving.segment, this.#segmentBytes) === this.#end + 1n)
+    return {
+      timeline: this.#timeline,
+      ranges: this.#ranges,
+      hasHistory: history !== undefined,
+      ...(history?.ancestors && { history: history.ancestors }),
+      ...(this.#partial !== undefined && { partial: this.#partial }),
+      ...(follows && { receiving: this.#receiving! }),
+      ...(this.#dropped.length > 0 && { dropped: this.#dropped }),
     }
   }
-  return [...timelines.values()]
-    .map((entry) => ({
-      ...entry,
-      ranges: entry.ranges.map(({ first, last, segments, storedBytes, newestStoredAt }) => ({
-        first,
-        last,
-        segments,
-        storedBytes,
-        newestStoredAt,
-      })),
-    }))
-    .sort((a, b) => a.timeline - b.timeline)
 }
 
 /** A hole in a timeline: segments `first` to `last` are missing. */
@@ -82,22 +135,83 @@ export interface WalGap {
   first: string
   last: string
   segments: number
+  /** What of it was given up, where that is known. */
+  dropped?: DroppedWal[]
 }
 
 /** The holes between the runs of each timeline. */
 export function walGaps(timelines: readonly TimelineWal[], segmentBytes: number): WalGap[] {
-  return timelines.flatMap(({ timeline, ranges }) =>
+  const number = (name: string) => segmentNumberOf(name, segmentBytes)
+  return timelines.flatMap(({ timeline, ranges, dropped = [] }) =>
     ranges.slice(1).map((range, index) => {
-      const first = segmentNumberOf(ranges[index]!.last, segmentBytes) + 1n
-      const last = segmentNumberOf(range.first, segmentBytes) - 1n
+      const first = number(ranges[index]!.last) + 1n
+      const last = number(range.first) - 1n
+      const notes = dropped.filter((note) => number(note.first) <= last && first <= number(note.last))
       return {
         timeline,
         first: segmentName(timeline, first, segmentBytes),
         last: segmentName(timeline, last, segmentBytes),
         segments: Number(last - first) + 1,
+        ...(notes.length > 0 && { dropped: notes }),
       }
     }),
   )
+}
+
+/** WAL that was given up after the end of a timeline's last run, so that the archive does not go on there. */
+export function droppedAtEnd({ ranges, dropped = [] }: TimelineWal): DroppedWal[] {
+  const last = ranges.at(-1)?.last ?? ''
+  return dropped.filter((note) => note.first > last)
+}
+
+/**
+ * WAL that was given up and that a recovery from a backup would need, oldest first.
+ * @param backup nothing to get all of it
+ */
+export function droppedSince(
+  timelines: readonly TimelineWal[],
+  backup: Pick<BackupSummary, 'timeline' | 'start'> | undefined,
+): DroppedWal[] {
+  // On a later timeline the part of the name behind it goes on to grow.
+  const start = backup?.start.walFile.slice(8) ?? ''
+  return timelines
+    .filter(({ timeline }) => timeline >= (backup?.timeline ?? 0))
+    .flatMap(({ dropped = [] }) => dropped)
+    .filter(({ last }) => last.slice(8) >= start)
+    .toSorted((a, b) => (a.since < b.since ? -1 : 1))
+}
+
+/** The ids of the backups whose recovery begins in a run. */
+export function backupsIn(run: WalRun, backups: readonly BackupSummary[]): string[] {
+  return backups
+    .filter(({ start }) => run.first <= start.walFile && start.walFile <= run.last)
+    .map(({ id }) => id)
+}
+
+/**
+ * The runs as they are after the removal of some segments, which were the oldest of the timeline. Where that is not how
+ * it was, what comes out does not fit what is stored, and the next look notices.
+ * @param removed the segments, with their stored bytes
+ */
+export function withoutRemoved(
+  { ranges, ...rest }: TimelineWal,
+  removed: readonly { name: string; bytes: number }[],
+  segmentBytes: number,
+): TimelineWal {
+  const left = ranges.flatMap((run) => {
+    const gone = removed.filter(({ name }) => run.first <= name && name <= run.last)
+    if (gone.length === run.segments) return []
+    const first = segmentNumberOf(run.first, segmentBytes) + BigInt(gone.length)
+    return [
+      {
+        ...run,
+        first: segmentName(rest.timeline, first, segmentBytes),
+        segments: run.segments - gone.length,
+        storedBytes: run.storedBytes - gone.reduce((sum, { bytes }) => sum + bytes, 0),
+      },
+    ]
+  })
+  return { ...rest, ranges: left }
 }
 
 /**

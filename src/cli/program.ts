@@ -11,6 +11,7 @@ export interface Invocation {
 export type CommandName =
   | 'init'
   | 'check'
+  | 'status'
   | 'backup'
   | 'list'
   | 'show'
@@ -18,6 +19,8 @@ export type CommandName =
   | 'retention'
   | 'wal-push'
   | 'wal-fetch'
+  | 'wal-prefetch'
+  | 'wal-receive'
   | 'catalog rebuild'
   | 'completion'
 
@@ -52,14 +55,14 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .addHelpText('after', () => examples(EXAMPLES) + exitCodeHelp())
     .showSuggestionAfterError()
 
-  const add = (name: CommandName, text: string, more: string[] = []) => {
+  const add = (name: CommandName, text: string, more: string[] = [], hidden = false) => {
     const words = name.split(' ')
     let parent = program
     for (const word of words.slice(0, -1)) {
       parent = parent.commands.find((child) => child.name() === word) ?? parent.command(word)
     }
     return parent
-      .command(words.at(-1)!)
+      .command(words.at(-1)!, { hidden })
       .description(text)
       .addHelpText('after', () => examples(more))
       .action((...parameters) => {
@@ -167,15 +170,36 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--full <count>', 'how many full backups to keep', wholeNumber(1))
     .option('--dry-run', 'print the plan and change nothing')
 
-  add('wal-push', 'Archive one WAL file; PostgreSQL runs this as archive_command', [
+  add(
+    'status',
+    'Say what can be recovered, how far the archive is behind, and what is wrong; exit code 12 when something is',
+    ['pgrecall status', 'pgrecall status --json | jq ".[].windows"'],
+  )
+
+  add('wal-push', 'Archive WAL; PostgreSQL runs this as archive_command', [
     `archive_command = 'pgrecall wal-push "%p"'`,
-  ]).addArgument(new Argument('<path>', 'the file, %p in archive_command'))
+    'pgrecall wal-push --from-directory /mnt/archive --remove   # from cron, where archive_command only copies',
+  ])
+    .addArgument(new Argument('[path]', 'the file, %p in archive_command'))
+    .option('--from-directory <dir>', 'archive every WAL file that lies in this folder')
+    .option('--remove', 'with --from-directory: remove each file once it is stored')
 
   add('wal-fetch', 'Fetch one WAL file; PostgreSQL runs this as restore_command', [
     `restore_command = 'pgrecall wal-fetch "%f" "%p"'`,
   ])
     .addArgument(new Argument('<file>', 'the name of the WAL file, %f in restore_command'))
     .addArgument(new Argument('<destination-path>', 'where to put it, %p in restore_command'))
+
+  add('wal-prefetch', 'Keep the next WAL ready for a recovery; wal-fetch starts this', [], true).addArgument(
+    new Argument('<file>', 'the segment after which to begin'),
+  )
+
+  add('wal-receive', 'Receive WAL as it is written, through a replication slot, and archive it', [
+    'pgrecall wal-receive                   # until it is stopped; systemd runs it',
+    'pgrecall wal-receive --synchronous     # as a synchronous standby',
+  ])
+    .option('--synchronous', 'confirm each write as soon as it is on this disk')
+    .option('--drop-slot', 'remove the replication slot, and end')
 
   program.command('catalog').description('Work on the catalog of backups and WAL')
   add('catalog rebuild', 'Make catalog.json again from what is stored')

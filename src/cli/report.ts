@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander'
-import { PgrecallError, reasonOf } from '../errors.ts'
+import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { redactText } from './redact.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -41,4 +41,29 @@ export function tellError(
   for (const line of `pgrecall: ${message}`.split('\n')) terminal.line(line)
   if (facts.hint) terminal.line(`hint: ${facts.hint}`)
   if ((isBug || wantsDetails) && error instanceof Error) terminal.line(redactText(error.stack ?? ''))
+}
+
+/** JSON of anything that a command answers. @param indent spaces; one line when left out */
+export function asJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, (_key, part) => (typeof part === 'bigint' ? String(part) : part), indent)
+}
+
+/**
+ * Writes a command's result: its text for people, its JSON for programs, and nothing for cron.
+ * @throws PgrecallError `failed` when it cannot be written; a reader that went away, as `head` does, is no error
+ */
+export async function writeResult(
+  stream: NodeJS.WritableStream,
+  { text, json }: { text: string; json: unknown },
+  options: { json?: unknown; quiet?: unknown; oneLine: boolean },
+): Promise<void> {
+  const shown = options.json ? asJson(json, options.oneLine ? undefined : 2) : options.quiet ? '' : text
+  if (shown === '') return
+  await new Promise<void>((resolve, reject) => {
+    stream.once('error', (error) => {
+      if (systemCode(error) === 'EPIPE') resolve()
+      else reject(new PgrecallError('failed', `cannot write the result: ${error.message}`))
+    })
+    stream.write(shown.endsWith('\n') ? shown : `${shown}\n`, () => resolve())
+  })
 }

@@ -32,7 +32,7 @@ export async function methodOf(
 /** What is asked of a backup. @throws PgrecallError `usage` for an option that cannot be read */
 export function requestOf(
   cluster: string,
-  { backup }: ClusterConfig,
+  { backup, wal }: ClusterConfig,
   options: Record<string, unknown>,
   version: string,
 ): BackupRequest {
@@ -51,6 +51,7 @@ export function requestOf(
     shardBytes: backup.shardSize,
     checksumFailures: (options.checksumFailures as 'warn' | 'fail' | undefined) ?? backup.checksumFailures,
     resume: options.resume !== false,
+    receiveSlot: wal.receive.slot,
     archiveTimeoutMs: backup.archiveTimeout * 1000,
     tool: { name: 'pgrecall', version },
   }

@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { updateCatalog } from '../catalog/catalog.ts'
 import { claimIdentity } from '../catalog/identity.ts'
 import { walKey } from '../catalog/layout.ts'
 import { paint } from '../cli/terminal.ts'
@@ -134,6 +135,7 @@ async function seeSegmentArrive(
     }
   }
   const seconds = ((performance.now() - begun) / 1000).toFixed(1)
+  for (const { storage } of repositories) await updateCatalog(storage, cluster, context.now())
   return { text: `segment ${segment} was switched and is stored, after ${seconds} s`, value: segment }
 }
 

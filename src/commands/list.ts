@@ -1,5 +1,6 @@
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
-import { walGaps } from '../catalog/wal-ranges.ts'
+import { walWithBackups } from '../catalog/catalog-file.ts'
+import { type DroppedWal, droppedAtEnd, walGaps } from '../catalog/wal-ranges.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes } from '../cli/units.ts'
 import type { CommandContext, Run } from './context.ts'
@@ -8,7 +9,7 @@ export const run: Run = async (_invocation, context) => {
   const { name } = context.cluster()
   const found = []
   for (const repository of context.repositories()) {
-    const catalog = await loadCatalog(repository.storage, name)
+    const catalog = await loadCatalog(repository.storage, name, { believingWalAt: context.now() })
     found.push({ repository: repository.name, location: repository.storage.location, catalog })
   }
   return {
@@ -18,9 +19,10 @@ export const run: Run = async (_invocation, context) => {
           `Cluster "${name}" in repository "${repository}" (${location})\n\n${catalogText(catalog, context)}`,
       )
       .join('\n\n'),
-    json: found.map(({ repository, catalog }) => ({
+    json: found.map(({ repository, catalog: { walListedAt: _bookkeeping, ...catalog } }) => ({
       repository,
       ...catalog,
+      wal: walWithBackups(catalog),
       gaps: walGaps(catalog.wal, catalog.walSegmentBytes),
     })),
   }
@@ -30,14 +32,23 @@ function catalogText(catalog: Catalog, { view }: CommandContext): string {
   const sections = [backupTable(catalog, view), walTable(catalog, view)]
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
   if (gaps.length > 0) {
-    const lines = gaps.map(
-      ({ timeline, first, last, segments }) =>
-        `  timeline ${timeline}: ${segments === 1 ? first : `${first} to ${last}`} (${segments} segments)`,
-    )
+    const lines = gaps.map((gap) => `  timeline ${gap.timeline}: ${stretchText(gap)}${whyText(gap.dropped)}`)
     sections.push(`The archive has holes; no recovery goes across them:\n${lines.join('\n')}`)
   }
+  for (const given of catalog.wal.flatMap(droppedAtEnd))
+    sections.push(`The archive does not go on: ${stretchText(given)}${whyText([given])}`)
   for (const { id, reason } of catalog.damaged) sections.push(`Backup ${id} cannot be read: ${reason}`)
   return sections.join('\n\n')
+}
+
+const stretchText = ({ first, last, segments }: Pick<DroppedWal, 'first' | 'last' | 'segments'>) =>
+  segments === 1 ? `${first} (1 segment)` : `${first} to ${last} (${segments} segments)`
+
+/** A gap without a note is one that somebody made, or that waits for a segment that is late. */
+function whyText(dropped: readonly DroppedWal[] = []): string {
+  return dropped
+    .map(({ since, reason }) => `, given up at ${since.replace(/\.\d+Z$/, 'Z')}: ${reason}`)
+    .join('')
 }
 
 function backupTable(catalog: Catalog, view: CommandContext['view']): string {

@@ -1,5 +1,5 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
-import { loadCatalog } from '../catalog/catalog.ts'
+import { storedBackups } from '../catalog/catalog.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes } from '../cli/units.ts'
@@ -18,7 +18,7 @@ export const run: Run = async ({ args }, context) => {
   const { name } = context.cluster()
   const asked = args[0] ?? 'latest'
   for (const { name: repository, storage } of context.repositories()) {
-    const id = asked === 'latest' ? (await loadCatalog(storage, name)).backups.at(-1)?.id : asked
+    const id = asked === 'latest' ? (await storedBackups(storage, name)).backups.at(-1)?.id : asked
     const record = id === undefined ? undefined : await readBackupRecord(storage, name, id)
     if (!record) continue
     const folder = `${storage.location}/${backupPrefix(name, record.id)}`

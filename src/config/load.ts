@@ -9,6 +9,10 @@ export interface LoadedConfig {
   config: Config
   /** The file that it came from; undefined when no file was found and the defaults hold. */
   file: string | undefined
+  /** When that was changed last, nanoseconds since 1970, as it was before it was read. */
+  changedAtNs?: bigint
+  /** Where a file would be taken instead of it, or of the defaults: none is there. */
+  absent: string[]
   warnings: string[]
 }
 
@@ -39,10 +43,12 @@ export function loadConfig(named: string | undefined, surroundings: Surroundings
     ? [join(explicit.startsWith('/') ? '' : surroundings.cwd, explicit)]
     : configPaths(surroundings)
   for (const file of candidates) {
+    const changedAtNs = statSync(file, { bigint: true, throwIfNoEntry: false })?.mtimeNs
     const text = readIfPresent(file)
-    if (text === undefined) continue
+    if (text === undefined || changedAtNs === undefined) continue
     const config = parseConfig(text, file)
-    return { config, file, warnings: warningsOf(config, file) }
+    const absent = candidates.slice(0, candidates.indexOf(file))
+    return { config, file, changedAtNs, absent, warnings: warningsOf(config, file) }
   }
   if (explicit) {
     throw new PgrecallError('config', `there is no configuration file ${candidates[0]}`, {

@@ -99,11 +99,34 @@ const BackupSchema = z.strictObject({
   snapshot: SnapshotSchema.optional(),
 })
 
+const WalSchema = z.strictObject({
+  /** How many files one call of wal-push archives at most, beside the one it is asked for, and with how many threads. */
+  batch: z.int().min(0).max(1024).default(128),
+  jobs: jobs.default(2),
+  /** Plain bytes of WAL that are kept ready for a recovery; 0 fetches each segment when it is asked for. */
+  prefetch: byteSize(0, '0').default(256 * 1024 * 1024),
+  /** From so much WAL on that waits to be archived, what cannot be stored is given up, and is a gap from then on. */
+  queueMax: byteSize(64 * 1024 * 1024, '64MB').optional(),
+  receive: z
+    .strictObject({
+      /** Where segments are received; next to the user's data when left out. */
+      directory: absolutePath.optional(),
+      slot: z
+        .string()
+        .regex(/^[a-z0-9_]{1,63}$/, 'must be lower-case letters, digits and "_"')
+        .default('pgrecall'),
+      /** How often the unfinished segment is stored, in seconds. */
+      interval: z.number().min(1).max(3600).default(5),
+    })
+    .prefault({}),
+})
+
 const ClusterSchema = z.strictObject({
   dataDirectory: absolutePath.optional(),
   connection: ConnectionSchema.default({}),
   repositories: z.array(name).min(1, 'must name at least one repository'),
   backup: BackupSchema.prefault({}),
+  wal: WalSchema.prefault({}),
   restore: z.strictObject({ jobs: jobs.default(2) }).prefault({}),
   retention: z
     .strictObject({ full: z.int().min(1, 'must keep at least one backup').optional() })

@@ -1,6 +1,7 @@
 import { type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import type { Repository } from '../catalog/repository.ts'
+import type { TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
@@ -127,9 +128,11 @@ async function pathTo(
 
 /** The newest timeline of which there is more than a history. */
 function newestTimeline({ backups, wal }: Catalog): number {
-  const withWal = wal.filter(({ ranges }) => ranges.length > 0)
+  const withWal = wal.filter(hasSegments)
   return Math.max(...[...backups, ...withWal].map((entry) => entry.timeline))
 }
+
+const hasSegments = ({ ranges, receiving }: TimelineWal) => ranges.length > 0 || receiving !== undefined
 
 /**
  * Of a timeline that has a history but no segment yet, PostgreSQL would read its parent's WAL, past the point where the
@@ -138,7 +141,7 @@ function newestTimeline({ backups, wal }: Catalog): number {
 function requireOwnWal(catalog: Catalog, timeline: number): void {
   const own = catalog.wal.find((entry) => entry.timeline === timeline)
   const hasBackup = catalog.backups.some((backup) => backup.timeline === timeline)
-  if (hasBackup || !own || own.ranges.length > 0) return
+  if (hasBackup || !own || hasSegments(own)) return
   throw new PgrecallError('unreachable', `of timeline ${timeline} only the history is archived, and no WAL`, {
     hint: `the newest timeline with WAL is ${newestTimeline(catalog)}`,
   })
@@ -209,7 +212,7 @@ async function gather(
   const reach = reachAlong(path, lsn(backup.start.lsn), catalog.wal, catalog.walSegmentBytes)
   const found = location !== undefined && location < reach.end ? location : undefined
   const nothing = { lastMoment: undefined, lastTransaction: undefined, lastLsn: undefined }
-  if (target.kind === 'immediate') return { reach, found, ...nothing }
+  if (target.kind === 'immediate' && !reach.isGrowing) return { reach, found, ...nothing }
   const { lastMoment, lastTransaction, lastLsn } = await search(
     repository,
     catalog,
@@ -217,7 +220,13 @@ async function gather(
     { kind: 'end' },
     context,
   )
-  return { reach, found, lastMoment, lastTransaction, lastLsn }
+  return {
+    reach: reach.isGrowing && lastLsn !== undefined ? { ...reach, end: lastLsn } : reach,
+    found,
+    lastMoment,
+    lastTransaction,
+    lastLsn,
+  }
 }
 
 function search(

@@ -16,6 +16,11 @@ export interface Reach {
   legs: WalLeg[]
   /** The first position that no stored WAL covers. */
   end: Lsn
+  /**
+   * The last segment of the last leg is still being received: its WAL ends somewhere before `end`, and only looking
+   * into it tells where.
+   */
+  isGrowing?: true
   /** The segment whose absence ends it, where later WAL on the way is stored; undefined at the archive's end. */
   gap: string | undefined
 }
@@ -39,14 +44,14 @@ export function reachAlong(
   let next = segmentNumber(start, segmentBytes)
   const hasLater = (from: number) =>
     way.slice(from).some(({ stored }) => {
-      const last = stored?.ranges.at(-1)?.last
+      const last = stored?.receiving?.segment ?? stored?.ranges.at(-1)?.last
       return last !== undefined && segmentNumberOf(last, segmentBytes) > next
     })
   for (const [index, { timeline, stored }] of way.entries()) {
     const following = way[index + 1]
     const limit = following && segmentNumber(following.begin, segmentBytes) - 1n
     if (limit !== undefined && limit < next) continue
-    const last = min(reachFrom(stored, next, segmentBytes), limit)
+    const last = min(reachWithReceiving(stored, next, segmentBytes), limit)
     if (last !== undefined) {
       legs.push({ timeline, first: next, last })
       next = last + 1n
@@ -61,9 +66,25 @@ export function reachAlong(
       return { legs, end: end!, gap: undefined }
     }
     const gap = hasLater(index) ? segmentName(timeline, next, segmentBytes) : undefined
-    return { legs, end: segmentStart(next, segmentBytes), gap }
+    const isGrowing = last !== undefined && last === receivingNumber(stored, segmentBytes)
+    return { legs, end: segmentStart(next, segmentBytes), gap, ...(isGrowing && { isGrowing }) }
   }
   return { legs, end: segmentStart(next, segmentBytes), gap: undefined }
+}
+
+/** As `reachFrom`, with the segment that is being received. */
+function reachWithReceiving(
+  stored: TimelineWal | undefined,
+  from: bigint,
+  segmentBytes: number,
+): bigint | undefined {
+  const whole = reachFrom(stored, from, segmentBytes)
+  const next = whole === undefined ? from : whole + 1n
+  return receivingNumber(stored, segmentBytes) === next ? next : whole
+}
+
+function receivingNumber(stored: TimelineWal | undefined, segmentBytes: number): bigint | undefined {
+  return stored?.receiving && segmentNumberOf(stored.receiving.segment, segmentBytes)
 }
 
 /** Whether a backup lies on a path: its timeline is part of it, and it ended before the path left that timeline. */

@@ -1,12 +1,22 @@
-import { debrisOf, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
-import { catalogKey, walNameOf, walPrefix } from '../catalog/layout.ts'
+import {
+  type Catalog,
+  debrisOf,
+  loadCatalog,
+  saveCatalog,
+  storedBackups,
+  updateCatalog,
+} from '../catalog/catalog.ts'
+import { catalogKey, walPrefix } from '../catalog/layout.ts'
 import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { walObjectOf } from '../catalog/wal-object.ts'
+import { withoutRemoved } from '../catalog/wal-ranges.ts'
 import { PgrecallError, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
-import { numberOf, parseWalFile } from '../postgres/wal-file.ts'
+import { numberOf } from '../postgres/wal-file.ts'
+import type { Storage } from '../storage/storage.ts'
 import { planRetention, type RetentionPlan, type RetentionRules } from './plan.ts'
 
 export interface RetentionContext {
@@ -27,11 +37,16 @@ export interface RetentionResult {
 export async function previewRetention(
   cluster: string,
   rules: RetentionRules,
-  { repository, now }: RetentionContext,
+  context: RetentionContext,
 ): Promise<RetentionPlan> {
-  // Whether a backup counts decides what is removed: each record is read, and none believed for being listed.
+  return (await look(cluster, rules, context)).plan
+}
+
+/** Whether a backup counts decides what is removed: each record is read, all WAL is listed, and no catalog is believed. */
+async function look(cluster: string, rules: RetentionRules, { repository, now }: RetentionContext) {
   const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
-  return planRetention(catalog, rules, await livingPins(repository.storage, cluster, now()))
+  const pins = await livingPins(repository.storage, cluster, now())
+  return { catalog, plan: planRetention(catalog, rules, pins) }
 }
 
 /**
@@ -52,7 +67,7 @@ export async function applyRetention(
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
   await sweepPins(storage, cluster, now())
-  const plan = await previewRetention(cluster, rules, context)
+  const { catalog, plan } = await look(cluster, rules, context)
   for (const text of plan.warnings) events.emit('warning', { text })
   const result: RetentionResult = { plan, removedBackups: 0, removedWal: 0, freedBytes: 0 }
   for (const { id } of plan.backups.filter((backup) => !backup.stays)) {
@@ -65,8 +80,10 @@ export async function applyRetention(
   }
   for (const id of await debrisOf(storage, cluster))
     result.freedBytes += await removeBackup(storage, cluster, id)
-  await pruneWal(cluster, context, signal, result)
-  await saveCatalog(storage, await loadCatalog(storage, cluster), now())
+  const removed = await pruneWal(catalog, context, signal)
+  for (const { bytes } of removed) result.freedBytes += bytes
+  result.removedWal = removed.length
+  await keepCatalog(catalog, removed, context)
   return result
 }
 
@@ -87,32 +104,59 @@ async function lockEvenIfFull(
   }
 }
 
+interface RemovedWal {
+  name: string
+  kind: string
+  bytes: number
+}
+
 /**
- * Removes WAL that no stored backup needs. What is needed is computed anew from what is stored now, so that a backup
- * that stayed for a reason the plan did not know of keeps its WAL.
+ * Removes WAL that no stored backup needs, and what lies beside it. What is needed is computed anew from what is stored
+ * now, so that a backup that stayed for a reason the plan did not know of keeps its WAL.
  */
 async function pruneWal(
-  cluster: string,
-  { repository, events }: RetentionContext,
+  catalog: Catalog,
+  { repository: { storage }, events }: RetentionContext,
   signal: AbortSignal,
-  result: RetentionResult,
-): Promise<void> {
-  const { storage } = repository
-  const catalog = await loadCatalog(storage, cluster, { fresh: true })
-  const { walBefore } = planRetention(catalog, { full: Number.POSITIVE_INFINITY }, [])
-  if (walBefore === undefined) return
-  const keys: { key: string; bytes: number }[] = []
-  for await (const { key, bytes } of storage.list(walPrefix(cluster))) {
-    const file = parseWalFile(walNameOf(key) ?? '')
-    // Histories stay: they are tiny, and tell how the timelines hang together.
-    if (file && file.kind !== 'history' && numberOf(file, catalog.walSegmentBytes) < walBefore)
-      keys.push({ key, bytes })
-  }
-  if (keys.length > 0) events.emit('step', { text: `Removing ${keys.length} WAL files that no backup needs` })
-  for (const { key, bytes } of keys) {
+): Promise<RemovedWal[]> {
+  const left = { ...catalog, ...(await storedBackups(storage, catalog.cluster)) }
+  const { walBefore } = planRetention(left, { full: Number.POSITIVE_INFINITY }, [])
+  if (walBefore === undefined) return []
+  const old: (RemovedWal & { key: string })[] = []
+  for await (const folder of storage.folders(walPrefix(catalog.cluster)))
+    for await (const object of olderWal(storage, catalog, folder, walBefore)) old.push(object)
+  if (old.length > 0) events.emit('step', { text: `Removing ${old.length} WAL files that no backup needs` })
+  for (const { key } of old) {
     signal.throwIfAborted()
     await storage.remove(key)
-    result.removedWal++
-    result.freedBytes += bytes
   }
+  return old
+}
+
+/** Histories stay: they are tiny, and tell how the timelines hang together. */
+async function* olderWal(
+  storage: Storage,
+  { cluster, walSegmentBytes }: Catalog,
+  folder: string,
+  before: bigint,
+): AsyncIterable<RemovedWal & { key: string }> {
+  for await (const { key, bytes } of storage.list(`${walPrefix(cluster)}${folder}/`)) {
+    const file = walObjectOf(cluster, key)
+    if (!file || file.kind === 'history') continue
+    // Keys are in the order of the numbers, so what follows is needed.
+    if (numberOf(file, walSegmentBytes) >= before) return
+    yield { key, bytes, name: file.name, kind: file.kind }
+  }
+}
+
+/** All WAL was listed for the plan, and what is gone since is known. */
+async function keepCatalog(
+  catalog: Catalog,
+  removed: readonly RemovedWal[],
+  { repository: { storage }, now }: RetentionContext,
+): Promise<void> {
+  const segments = removed.filter(({ kind }) => kind === 'segment')
+  const wal = catalog.wal.map((entry) => withoutRemoved(entry, segments, catalog.walSegmentBytes))
+  await saveCatalog(storage, { ...catalog, wal }, now())
+  await updateCatalog(storage, catalog.cluster, now())
 }

@@ -18,6 +18,8 @@ import {
 } from './storage.ts'
 
 const READ_BYTES = 1024 * 1024
+/** How many files a listing asks for at the same time. */
+const MOST_STATS = 64
 
 /**
  * A repository in a folder. Objects are files of mode 0600 in folders of mode 0700; everything is written under
@@ -215,6 +217,8 @@ export class LocalStorage implements Storage {
     startAfter: string,
     signal: AbortSignal | undefined,
   ): AsyncIterable<ObjectFacts> {
+    let files: string[] = []
+    let together = 1
     for (const entry of await this.#entries(folder)) {
       signal?.throwIfAborted()
       const key = folder + entry.name
@@ -222,14 +226,24 @@ export class LocalStorage implements Storage {
         const below = `${key}/`
         const matches = below.startsWith(prefix) || prefix.startsWith(below)
         // A whole folder lies before `startAfter` unless it sorts after it or contains it.
-        if (matches && (below > startAfter || startAfter.startsWith(below))) {
-          yield* this.#walk(below, prefix, startAfter, signal)
-        }
+        if (!matches || (below <= startAfter && !startAfter.startsWith(below))) continue
+        yield* this.#factsOf(files)
+        files = []
+        yield* this.#walk(below, prefix, startAfter, signal)
       } else if (key.startsWith(prefix) && key > startAfter) {
-        const facts = await this.stat(key)
-        if (facts) yield facts
+        files.push(key)
+        if (files.length < together) continue
+        yield* this.#factsOf(files)
+        files = []
+        // Whoever wants the first key only does not pay for many; whoever goes on waits less often.
+        together = Math.min(2 * together, MOST_STATS)
       }
     }
+    yield* this.#factsOf(files)
+  }
+
+  async *#factsOf(keys: readonly string[]): AsyncIterable<ObjectFacts> {
+    for (const facts of await Promise.all(keys.map((key) => this.stat(key)))) if (facts) yield facts
   }
 
   /** One folder in the byte order of the keys below it: a folder `a` sorts as `a/`. */

@@ -2,7 +2,8 @@ import { open, rename, rm } from 'node:fs/promises'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
-import { ArchiveHole, readArchivedFile } from './read.ts'
+import { ArchiveHole, type ReadOptions, readArchivedFile } from './read.ts'
+import { usedBytes } from './received-deposit.ts'
 
 export interface FetchRequest {
   /** PostgreSQL's `%f`. */
@@ -42,19 +43,45 @@ export async function fetchWalFile(request: FetchRequest): Promise<string | unde
 }
 
 async function fetchOnce(request: FetchRequest): Promise<string | undefined> {
+  const found = await readFromAny(request)
+  if (found) await place(found.plain, request.destination)
+  return found?.repository
+}
+
+type Question = Pick<FetchRequest, 'name' | 'cluster' | 'repositories' | 'isHoleFilled' | 'signal'>
+
+/**
+ * Asks one repository after the other for a file. A segment that is still being received counts only when no repository
+ * has the whole one, and then as far as any of them has it.
+ * @returns undefined when every repository answered that it is not there
+ * @throws PgrecallError when a repository gave no answer and no other has the file
+ */
+export async function readFromAny(
+  request: Question,
+  options: ReadOptions = {},
+): Promise<{ plain: Buffer; repository: string } | undefined> {
+  for await (const whole of answers(request, { wholeOnly: true })) return whole
+  if (options.wholeOnly) return undefined
+  let longest: { plain: Buffer; repository: string } | undefined
+  for await (const answer of answers(request, {})) {
+    if (!longest || usedBytes(answer.plain) > usedBytes(longest.plain)) longest = answer
+  }
+  return longest
+}
+
+/** What the repositories have, one after the other. @throws at the end what kept one of them from an answer */
+async function* answers(request: Question, options: ReadOptions) {
+  const { name, cluster, repositories, isHoleFilled, signal } = request
   let failure: unknown
-  for (const repository of request.repositories) {
+  for (const repository of repositories) {
     try {
-      const plain = await readArchivedFile(repository, request.cluster, request.name, request.signal)
-      if (!plain) continue
-      await place(plain, request.destination)
-      return repository.name
+      const plain = await readArchivedFile(repository, cluster, name, signal, options)
+      if (plain) yield { plain, repository: repository.name }
     } catch (error) {
-      if (!(request.isHoleFilled && error instanceof ArchiveHole)) failure ??= error
+      if (!(isHoleFilled && error instanceof ArchiveHole)) failure ??= error
     }
   }
   if (failure) throw failure
-  return undefined
 }
 
 /**
@@ -80,4 +107,6 @@ async function place(plain: Buffer, destination: string): Promise<void> {
   }
 }
 
-const isWorthRetrying = (error: unknown) => error instanceof PgrecallError && error.kind === 'repository'
+/** A hole is one only when it stays: the server archives several segments side by side. */
+const isWorthRetrying = (error: unknown) =>
+  error instanceof ArchiveHole || (error instanceof PgrecallError && error.kind === 'repository')

@@ -1,5 +1,5 @@
 import { readIdentity } from '../catalog/identity.ts'
-import { walKey, walNameOf, walPrefix } from '../catalog/layout.ts'
+import { receivingKey, walKey, walNameOf, walPrefix } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { parseHistory } from '../postgres/timeline-history.ts'
@@ -22,8 +22,15 @@ export class ArchiveHole extends PgrecallError {
   }
 }
 
+export interface ReadOptions {
+  /** Leaves out the segment that `wal-receive` is receiving: it is not to be kept, since there is more of it soon. */
+  wholeOnly?: boolean
+}
+
 /**
- * One file out of the archive, checked: its SHA-256, and that a segment is the one that its name says.
+ * One file out of the archive, checked: its SHA-256, and that a segment is the one that its name says. Where WAL is
+ * received as it is written, the last segment comes as far as it is stored, with zeros behind: PostgreSQL replays it
+ * up to there.
  * @returns undefined when it is certain that the repository does not have it
  * @throws PgrecallError `repository` when there is no answer, `damaged` when the bytes are wrong or when the archive
  *   has a hole where the segment must be
@@ -33,15 +40,27 @@ export async function readArchivedFile(
   cluster: string,
   name: string,
   signal?: AbortSignal,
+  { wholeOnly = false }: ReadOptions = {},
 ): Promise<Buffer | undefined> {
   const file = parseWalFile(name)
   if (!file) throw new PgrecallError('usage', `"${name}" is not the name of a WAL file`)
-  const key = walKey(cluster, name)
+  const readWhole = () => readChecked(storage, walKey(cluster, name), file, signal)
+  const plain = await readWhole()
+  if (plain) return plain
+  await requireCertainAbsence(storage, repositoryName, cluster, file)
+  if (wholeOnly || file.kind !== 'segment') return undefined
+  // It is removed once the whole one is stored: perhaps just now.
+  return (await readChecked(storage, receivingKey(cluster, name), file, signal)) ?? readWhole()
+}
+
+async function readChecked(
+  storage: Storage,
+  key: string,
+  file: WalFile,
+  signal: AbortSignal | undefined,
+): Promise<Buffer | undefined> {
   const object = await readObject(storage, key, { limit: 2 ** 31 - 1, ...(signal && { signal }) })
-  if (!object) {
-    await requireCertainAbsence(storage, repositoryName, cluster, file)
-    return undefined
-  }
+  if (!object) return undefined
   const plain = decodeChecked(object, storage, key)
   const mismatch =
     file.kind === 'segment' || file.kind === 'partial' ? describeSegmentMismatch(file, plain) : undefined

@@ -25,13 +25,28 @@ export const HEAD_READ_BYTES = 512
 export const MAX_WAL_BYTES = 1024 * 1024 * 1024
 const CHUNK_BYTES = 4 * 1024 * 1024
 
-export function encodeWalFile(plain: Buffer, level: number): { object: Buffer; sha256: string } {
+export interface EncodedWalFile {
+  /** The skippable frame, then the frame with the bytes: together the object. */
+  head: Buffer
+  frame: Buffer
+  /** Of the plain bytes, hexadecimal. */
+  sha256: string
+}
+
+/** @param level zstd's @returns the object in its two parts, so that the large one is not copied */
+export function encodeWalFrames(plain: Buffer, level: number): EncodedWalFile {
   const sha256 = createHash('sha256').update(plain).digest('hex')
   const line = Buffer.from(`pgrecall-wal 1 sha256=${sha256} bytes=${plain.length}\n`)
-  const head = Buffer.alloc(8)
+  const head = Buffer.alloc(8 + line.length)
   head.writeUInt32LE(SKIPPABLE_MAGIC, 0)
   head.writeUInt32LE(line.length, 4)
-  return { object: Buffer.concat([head, line, compressFrame({ method: 'zstd', level }, plain)]), sha256 }
+  line.copy(head, 8)
+  return { head, frame: compressFrame({ method: 'zstd', level }, plain), sha256 }
+}
+
+export function encodeWalFile(plain: Buffer, level: number): { object: Buffer; sha256: string } {
+  const { head, frame, sha256 } = encodeWalFrames(plain, level)
+  return { object: Buffer.concat([head, frame]), sha256 }
 }
 
 /** Reads the head from the first bytes of an object; undefined when it has none. */

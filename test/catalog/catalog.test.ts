@@ -1,9 +1,11 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type BackupRecord, encodeBackupRecord, readBackupRecord } from '../../src/catalog/backup-record.ts'
-import { debrisOf, loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
+import { debrisOf, loadCatalog, saveCatalog, updateCatalog } from '../../src/catalog/catalog.ts'
 import { claimIdentity, markRepository } from '../../src/catalog/identity.ts'
+import { walKey } from '../../src/catalog/layout.ts'
 import { removeBackup } from '../../src/catalog/remove-backup.ts'
+import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject, type Storage } from '../../src/storage/storage.ts'
 import { Scratch } from '../lab/scratch.ts'
@@ -115,6 +117,78 @@ describe('catalog.json only makes it faster', () => {
     const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
     expect(stored).toMatchObject({ format: 1, updatedAt: NOW.toISOString(), cluster: 'main' })
     expect(stored.backups).toHaveLength(3)
+  })
+})
+
+describe('WAL that catalog.json knows', () => {
+  const later = (hours: number) => new Date(NOW.getTime() + hours * 3_600_000)
+  const segments = async (options: Parameters<typeof loadCatalog>[2]) =>
+    (await loadCatalog(storage, 'main', options)).wal[0]!.ranges.reduce((sum, run) => sum + run.segments, 0)
+  beforeEach(async () => {
+    await updateCatalog(storage, 'main', NOW)
+    // Somebody takes one out of the middle, which no look at the ends notices.
+    await storage.remove(walKey('main', segmentName(1, 20n, SEGMENT)))
+  })
+
+  test('is believed for a day, only by who says so; then all of it is listed again', async () => {
+    expect(await segments({ believingWalAt: later(23) })).toBe(24)
+    expect(await segments({})).toBe(23)
+    expect(await segments({ fresh: true })).toBe(23)
+    expect(await segments({ believingWalAt: later(24) })).toBe(23)
+    // A clock that was set back makes nothing young.
+    expect(await segments({ believingWalAt: later(-1) })).toBe(23)
+  })
+
+  test('does not get younger by being kept', async () => {
+    await updateCatalog(storage, 'main', later(20))
+    expect(await segments({ believingWalAt: later(23) })).toBe(24)
+    expect(await segments({ believingWalAt: later(25) })).toBe(23)
+    await updateCatalog(storage, 'main', later(25))
+    expect(await segments({ believingWalAt: later(48) })).toBe(23)
+  })
+
+  test.each([
+    [
+      'runs that overlap',
+      {
+        ranges: [
+          [10, 33],
+          [20, 40],
+        ],
+      },
+    ],
+    ['runs of another timeline', { timeline: 2 }],
+    ['a number that does not fit', { segments: 7 }],
+    ['segments of another size', { walSegmentBytes: MIB }],
+    ['no name at all', { first: 'x' }],
+  ])('is not believed with %s', async (_what, change: Record<string, unknown>) => {
+    const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
+    const { ranges, timeline, walSegmentBytes, ...run } = change
+    if (timeline) stored.wal[0].timeline = timeline
+    if (walSegmentBytes) stored.walSegmentBytes = walSegmentBytes
+    Object.assign(stored.wal[0].ranges[0], run)
+    if (ranges) {
+      stored.wal[0].ranges = (ranges as [number, number][]).map(([first, last]) => ({
+        ...stored.wal[0].ranges[0],
+        first: segmentName(1, BigInt(first), SEGMENT),
+        last: segmentName(1, BigInt(last), SEGMENT),
+        segments: last - first + 1,
+      }))
+    }
+    await storage.put('main/catalog.json', Buffer.from(JSON.stringify(stored)))
+    expect(await segments({ believingWalAt: NOW })).toBe(23)
+  })
+
+  test('is kept with the backups that begin in it, and with its gaps', async () => {
+    await updateCatalog(storage, 'main', later(24))
+    const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
+    expect(stored.wal[0].ranges.map(({ backups }: { backups: string[] }) => backups)).toEqual([
+      [FIRST],
+      [THIRD],
+    ])
+    expect(stored.gaps).toEqual([
+      { timeline: 1, first: segmentName(1, 20n, SEGMENT), last: segmentName(1, 20n, SEGMENT), segments: 1 },
+    ])
   })
 })
 

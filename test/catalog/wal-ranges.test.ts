@@ -1,13 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { archivedWal } from '../../src/catalog/archived-wal.ts'
 import { walKey } from '../../src/catalog/layout.ts'
-import {
-  reachFrom,
-  segmentNumberOf,
-  type TimelineWal,
-  walGaps,
-  walTimelines,
-} from '../../src/catalog/wal-ranges.ts'
+import { reachFrom, segmentNumberOf, type TimelineWal, walGaps } from '../../src/catalog/wal-ranges.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
+import { CountingStorage } from './counting-storage.ts'
 import { MIB, range, SEGMENT } from './stored.ts'
 
 const name = (number: number, timeline = 1, segmentBytes = SEGMENT) =>
@@ -15,13 +11,12 @@ const name = (number: number, timeline = 1, segmentBytes = SEGMENT) =>
 const runs = (wal: TimelineWal | undefined) =>
   wal?.ranges.map(({ first, last, segments }) => [first, last, segments])
 
-/** As a listing has them: in the order of the keys. */
+/** Stores them in the order of their keys, each a second after the one before. */
 async function timelines(names: string[], segmentBytes = SEGMENT): Promise<TimelineWal[]> {
+  const storage = new CountingStorage()
   const keys = names.map((file) => (file.includes('/') ? file : walKey('main', file))).toSorted()
-  const objects = async function* () {
-    for (const [index, key] of keys.entries()) yield { key, bytes: 10, modified: new Date(1000 * index) }
-  }
-  return walTimelines(objects(), segmentBytes)
+  for (const key of keys) await storage.put(key, Buffer.alloc(10))
+  return archivedWal({ storage, cluster: 'main', segmentBytes }, [])
 }
 
 test('nothing stored is no timeline', async () => {
@@ -40,7 +35,8 @@ test('segments without a hole are one run, over the borders of 4 GiB too', async
         last: name(520),
         segments: 271,
         storedBytes: 2710,
-        newestStoredAt: new Date(270_000).toISOString(),
+        firstStoredAt: '2026-11-20T12:00:01.000Z',
+        newestStoredAt: '2026-11-20T12:04:31.000Z',
       },
     ],
   })

@@ -69,6 +69,7 @@ test('what is left out has defaults', () => {
           archiveTimeout: 60,
           checksumFailures: 'warn',
         },
+        wal: { batch: 128, jobs: 2, prefetch: 256 * 2 ** 20, receive: { slot: 'pgrecall', interval: 5 } },
         restore: { jobs: 2 },
         retention: {},
       },

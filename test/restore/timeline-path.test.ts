@@ -20,6 +20,7 @@ function stored(runs: Record<number, [number, number][]>): TimelineWal[] {
       last: name(Number(timeline), last),
       segments: last - first + 1,
       storedBytes: 1,
+      firstStoredAt: '',
       newestStoredAt: '',
     })),
   }))

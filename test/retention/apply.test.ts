@@ -3,14 +3,14 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
 import { newHolder } from '../../src/catalog/holder.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
-import { walKey } from '../../src/catalog/layout.ts'
+import { droppedKey, receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { acquireLock } from '../../src/catalog/lock.ts'
 import { pinBackup } from '../../src/catalog/pin.ts'
 import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { applyRetention, previewRetention, type RetentionContext } from '../../src/retention/apply.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
-import type { Storage } from '../../src/storage/storage.ts'
+import { readObject, type Storage } from '../../src/storage/storage.ts'
 import { keysOf, MIB, range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
 import { Scratch } from '../lab/scratch.ts'
 
@@ -174,6 +174,52 @@ test('killed at any removal it leaves whole backups and WAL without a hole; the 
     expect((await loadCatalog(victim, 'main')).wal[0]!.ranges[0]!.first).toBe(name(12))
     expect(await keysOf(victim, `main/backups/${IDS[0]}/`)).toEqual([])
   }
+})
+
+test('what lies beside WAL goes with it: received beginnings, and the notes of what was given up', async () => {
+  for (const number of [3, 8, 40]) {
+    await storage.put(droppedKey('main', name(number)), Buffer.from('{}'))
+    await storage.put(receivingKey('main', name(number)), Buffer.from('x'))
+  }
+  await storage.put(droppedKey('main', `${name(8)}.partial`), Buffer.from('{}'))
+  const { removedWal } = await applyRetention('main', { full: 1 }, context())
+  const beside = (await keysOf(storage, 'main/wal/')).filter((key) => /dropped|receiving/.test(key))
+  expect(beside).toEqual([droppedKey('main', name(40)), receivingKey('main', name(40))])
+  // 25 segments, a label, and five beside them.
+  expect(removedWal).toBe(31)
+})
+
+test('the catalog is brought up to date without listing again what was listed for the plan', async () => {
+  await storeWal(storage, range(6, 9), { timeline: 2 })
+  const listed: string[] = []
+  const { location, address } = storage
+  const observed: Storage = {
+    location,
+    address,
+    ...viewOf(storage),
+    async *list(prefix, options) {
+      for await (const object of storage.list(prefix, options)) {
+        if (prefix.startsWith('main/wal/')) listed.push(object.key)
+        yield object
+      }
+    },
+  }
+  await applyRetention('main', { full: 1 }, context(observed))
+  const left = range(30, 35).length
+  // All of it for the plan; what goes, and the first that stays; the first that stays, and the history, for the catalog.
+  const all = range(5, 35).length + 4 + 3
+  expect(listed.length).toBeLessThanOrEqual(all + (all - left) + 4)
+
+  const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
+  const fresh = await loadCatalog(storage, 'main', { fresh: true })
+  expect(await loadCatalog(storage, 'main', { believingWalAt: now() })).toEqual({
+    ...fresh,
+    walListedAt: stored.walListedAt,
+  })
+  expect(fresh.wal).toMatchObject([
+    { ranges: [{ first: name(30), segments: 6, storedBytes: 60 }] },
+    { timeline: 2 },
+  ])
 })
 
 /** The methods of a storage, bound to it, for a wrapper that changes one of them. */

@@ -23,6 +23,7 @@ function catalogOf(
       last: name(last, timeline),
       segments,
       storedBytes: segments * 10,
+      firstStoredAt: '2026-11-19T12:00:00.000Z',
       newestStoredAt: '2026-11-20T12:00:00.000Z',
     })
     timelines.set(timeline, entry)

@@ -1,39 +1,56 @@
-import { rename } from 'node:fs/promises'
-import { expect, test } from 'vitest'
-import { backUp, restoreTo } from '../backup/commands.ts'
-import { Lab } from '../lab/lab.ts'
+import { rename, rm } from 'node:fs/promises'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { restoreTo } from '../backup/commands.ts'
+import type { Lab } from '../lab/lab.ts'
 import { poll } from '../lab/poll.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
+import { type ArchivedSteps, archiveSteps } from './archived-steps.ts'
+import { isSwept } from './prefetch-watch.ts'
 
-const SEGMENTS = 30
+/** More than are ever kept ready. */
+const SEGMENTS = 100
 
-test.skipIf(!findPrograms() && !process.env.CI)(
-  'a recovery whose repository goes away in the middle does not open, and goes on when that is back',
-  async (context) => {
-    requireServer(context)
-    await using lab = await Lab.create({ initdb: ['--wal-segsize=1'] })
-    const { cluster } = lab
-    await cluster.sql('CREATE TABLE steps (n int)')
-    await backUp(lab)
-    for (let n = 1; n <= SEGMENTS; n++) {
-      await cluster.sql(`INSERT INTO steps VALUES (${n}); SELECT pg_switch_wal()`)
-    }
-    await cluster.archiveWal()
-    // To the end: without a target nothing else tells PostgreSQL that there must be more.
-    const server = await lab.adopt(await restoreTo(lab, 'restored'), { settings: { archive_mode: 'off' } })
-    const fetched = () => server.logText().match(/restored log file "\w{24}" from archive/g)?.length ?? 0
+let archive: ArchivedSteps
+let lab: Lab
 
-    await server.start({ until: 'launched' })
-    await poll(() => fetched() >= 3, { what: 'the third segment', everyMs: 5 })
-    await rename(lab.repository, `${lab.repository}.unmounted`)
-    await server.waitForExit()
-    expect(fetched()).toBeLessThan(SEGMENTS)
-    expect(server.logText()).toContain('holds nothing of cluster "main"')
-    expect(server.logText()).not.toContain('archive recovery complete')
+describe.skipIf(!findPrograms() && !process.env.CI)(
+  'a recovery whose repository goes away in the middle',
+  () => {
+    beforeAll(async () => {
+      archive = await archiveSteps(SEGMENTS)
+      lab = archive.lab
+    })
+    beforeEach((context) => void requireServer(context))
+    afterAll(() => lab?.[Symbol.asyncDispose]())
 
-    await rename(`${lab.repository}.unmounted`, lab.repository)
-    await server.start()
-    await server.waitForPromotion()
-    expect(await server.sql('SELECT max(n) AS n FROM steps')).toEqual([{ n: SEGMENTS }])
+    test.each([
+      ['without prefetching', '0'],
+      ['with prefetching', '256MB'],
+    ])('does not open, and goes on when that is back: %s', async (what, prefetch) => {
+      await archive.configure(({ clusters }) => {
+        clusters.main!.wal = { prefetch }
+      })
+      // To the end: without a target nothing else tells PostgreSQL that there must be more.
+      const directory = await restoreTo(lab, what.replaceAll(' ', '-'))
+      const server = await lab.adopt(directory, { settings: { archive_mode: 'off' } })
+      const fetched = () => server.logText().match(/restored log file "\w{24}" from archive/g)?.length ?? 0
+
+      await server.start({ until: 'launched' })
+      await poll(() => fetched() >= 3, { what: 'the third segment', everyMs: 5 })
+      await rename(lab.repository, `${lab.repository}.unmounted`)
+      await server.waitForExit()
+      expect(fetched()).toBeLessThan(SEGMENTS)
+      expect(server.logText()).toContain('holds nothing of cluster "main"')
+      expect(server.logText()).not.toContain('archive recovery complete')
+      await poll(() => isSwept(directory), { what: 'the end of the prefetching' })
+
+      await rename(`${lab.repository}.unmounted`, lab.repository)
+      await server.start()
+      await server.waitForPromotion()
+      expect(await server.sql('SELECT count(*)::int AS n FROM steps')).toEqual([{ n: SEGMENTS }])
+      await poll(() => isSwept(directory), { what: 'the end of the prefetching' })
+      await server.stop()
+      await rm(directory, { recursive: true })
+    })
   },
 )

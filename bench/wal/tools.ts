@@ -1,0 +1,144 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import { stringify } from 'yaml'
+import { makeRepository } from '../../test/lab/lab.ts'
+import { untilGone } from '../../test/lab/processes.ts'
+import { product } from '../../test/lab/product.ts'
+import { weigh } from '../weigh.ts'
+import type { WalGround } from './ground.ts'
+
+/** How much WAL is kept ready for a recovery at most, by tools that do so. */
+const READY_MIB = 256
+
+/** One way to archive WAL and to get it back. */
+export interface WalTool {
+  readonly name: string
+  /** Undefined when it is not installed. */
+  version(): Promise<string | undefined>
+  /** Makes an empty archive. */
+  prepare(): Promise<void>
+  readonly archiveCommand: string
+  restoreCommand(dataDirectory: string): string
+  /** Files whose presence means that an earlier call has left the answer; %f is the WAL file's name. */
+  readonly marks: { push: string; fetch: string }
+  /** Waits for what works in the background, and removes what calls have left on the host. */
+  forget(dataDirectory: string): Promise<void>
+  /** Bytes of the archive. */
+  storedBytes(): Promise<number>
+}
+
+/** One way to get WAL for a recovery. */
+export type WalSource = Pick<WalTool, 'name' | 'restoreCommand' | 'forget'>
+
+export async function walTools(ground: WalGround): Promise<WalTool[]> {
+  return [await pgrecall(ground), pgbackrest(ground, true), pgbackrest(ground, false)]
+}
+
+/** `cp` from a folder of plain segments: the least that a recovery can do. */
+export async function plainCopy(ground: WalGround): Promise<WalSource> {
+  const folder = await ground.plainFolder()
+  return { name: 'cp', restoreCommand: () => `cp ${folder}/%f "%p"`, forget: async () => {} }
+}
+
+async function pgrecall({ cluster, jobs, scratch }: WalGround): Promise<WalTool> {
+  const { launcher } = await product()
+  const home = join(scratch.path, 'pgrecall')
+  const repository = join(home, 'repository')
+  const configFile = join(home, 'pgrecall.yaml')
+  const command = `${launcher} --config ${configFile}`
+
+  return {
+    name: 'pgrecall',
+    version: async () => (await execa(launcher, ['--version'])).stdout,
+    prepare: async () => {
+      await rm(home, { recursive: true, force: true })
+      await scratch.folder('pgrecall')
+      await makeRepository(repository)
+      const main = {
+        dataDirectory: cluster.dataDirectory,
+        repositories: ['local'],
+        backup: { compression: 'zstd:1' },
+        wal: { jobs, prefetch: `${READY_MIB}MB` },
+      }
+      const configuration = {
+        repositories: { local: { type: 'local', path: repository } },
+        clusters: { main },
+      }
+      await scratch.file('pgrecall/pgrecall.yaml', stringify(configuration))
+    },
+    archiveCommand: `${command} wal-push "%p"`,
+    restoreCommand: () => `${command} wal-fetch "%f" "%p"`,
+    marks: { push: 'pg_wal/pgrecall/pushed/%f', fetch: 'pg_wal/pgrecall/ready/%f' },
+    forget: async (dataDirectory) => {
+      await untilIdle(configFile)
+      await rm(join(dataDirectory, 'pg_wal/pgrecall'), { recursive: true, force: true })
+    },
+    storedBytes: async () => (await weigh(join(repository, 'main/wal'))).bytes,
+  }
+}
+
+function pgbackrest({ cluster, jobs, scratch }: WalGround, isAsync: boolean): WalTool {
+  const name = isAsync ? 'pgbackrest async' : 'pgbackrest'
+  const folder = isAsync ? 'pgbackrest-async' : 'pgbackrest'
+  const home = join(scratch.path, folder)
+  const configFile = join(home, 'pgbackrest.conf')
+  const spool = join(home, 'spool')
+  const command = (dataDirectory: string) =>
+    `pgbackrest --config=${configFile} --stanza=main --pg1-path=${dataDirectory}`
+
+  return {
+    name,
+    version: async () => {
+      const answer = await execa('pgbackrest', ['version'], { reject: false })
+      return /\d+\.\d+\S*/.exec(answer.stdout ?? '')?.[0]
+    },
+    prepare: async () => {
+      await rm(home, { recursive: true, force: true })
+      await scratch.folder(folder)
+      const lines = [
+        '[global]',
+        `repo1-path=${join(home, 'repository')}`,
+        `lock-path=${join(home, 'lock')}`,
+        `spool-path=${spool}`,
+        'compress-type=zst',
+        'compress-level=1',
+        'log-level-file=off',
+        'log-level-console=warn',
+        `process-max=${jobs}`,
+        ...(isAsync ? ['archive-async=y', `archive-get-queue-max=${READY_MIB}MiB`] : []),
+      ]
+      await scratch.file(`${folder}/pgbackrest.conf`, `${lines.join('\n')}\n`)
+      const [program, ...args] = command(cluster.dataDirectory).split(' ')
+      await execa(program!, [...args, '--no-online', 'stanza-create'], cluster.childOptions)
+    },
+    archiveCommand: `${command(cluster.dataDirectory)} archive-push "%p"`,
+    restoreCommand: (dataDirectory) => `${command(dataDirectory)} archive-get "%f" "%p"`,
+    marks: {
+      push: join(spool, 'archive/main/out/%f.ok'),
+      fetch: join(spool, 'archive/main/in/%f'),
+    },
+    forget: async () => {
+      await untilIdle(configFile)
+      await rm(spool, { recursive: true, force: true })
+    },
+    storedBytes: async () => (await weigh(join(home, 'repository/archive'))).bytes,
+  }
+}
+
+/** Waits for the end of all processes that have this file on their command line, and ends those that stay. */
+async function untilIdle(configFile: string): Promise<void> {
+  const pids = readdirSync('/proc').filter(
+    (name) => /^\d+$/.test(name) && commandLine(name).includes(configFile),
+  )
+  await untilGone(pids.map(Number))
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,106 @@
+import { z } from 'zod'
+import { parseLsn } from '../postgres/lsn.ts'
+import { readObject, type Storage } from '../storage/storage.ts'
+import { type BackupSummary, BackupSummarySchema } from './backup-record.ts'
+import { FORMAT } from './identity.ts'
+import { catalogKey } from './layout.ts'
+import { backupsIn, segmentNumberOf, type TimelineWal, walGaps } from './wal-ranges.ts'
+
+/**
+ * The catalog of one cluster in one repository: its backups, oldest first, and the WAL that is archived.
+ * `catalog.json` keeps it so that few objects need to be read; it is derived, and checked against what is stored
+ * each time it is used.
+ */
+export interface Catalog {
+  cluster: string
+  systemIdentifier: string | undefined
+  walSegmentBytes: number
+  backups: BackupSummary[]
+  wal: TimelineWal[]
+  /** When all WAL was listed, where that was not now; ISO 8601. */
+  walListedAt?: string
+  /** Backups whose record cannot be believed, with the reason. */
+  damaged: { id: string; reason: string }[]
+}
+
+const count = z.number().int().nonnegative()
+const moment = z.iso.datetime()
+const segment = z.string().regex(/^[0-9A-F]{24}$/)
+const stretch = { first: segment, last: segment, segments: count.min(1) }
+
+const TimelineSchema = z.object({
+  timeline: count.min(1),
+  ranges: z.array(
+    z.object({ ...stretch, storedBytes: count, firstStoredAt: moment, newestStoredAt: moment }),
+  ),
+  hasHistory: z.boolean(),
+  history: z
+    .array(
+      z.object({ timeline: count, switchedAt: z.string().refine((text) => parseLsn(text) !== undefined) }),
+    )
+    .exactOptional(),
+  partial: z.string().exactOptional(),
+  receiving: z.object({ segment, bytes: count, storedAt: moment }).exactOptional(),
+  dropped: z
+    .array(z.object({ ...stretch, since: moment, until: moment, reason: z.string() }))
+    .exactOptional(),
+})
+
+const StoredSchema = z
+  .object({
+    format: z.literal(FORMAT),
+    walSegmentBytes: count.min(1024 * 1024),
+    walListedAt: moment,
+    backups: z.array(BackupSummarySchema),
+    wal: z.array(TimelineSchema),
+  })
+  .refine(({ wal, walSegmentBytes }) => wal.every((entry) => isInOrder(entry, walSegmentBytes)))
+
+export type StoredCatalog = z.infer<typeof StoredSchema>
+
+/** Runs that do not lie one behind the other are not what was found once. */
+function isInOrder({ ranges }: z.infer<typeof TimelineSchema>, segmentBytes: number): boolean {
+  let end = -2n
+  return ranges.every(({ first, last, segments }) => {
+    const begin = segmentNumberOf(first, segmentBytes)
+    const isBehind = begin > end + 1n
+    end = segmentNumberOf(last, segmentBytes)
+    return isBehind && end - begin + 1n === BigInt(segments)
+  })
+}
+
+/** `catalog.json`, or undefined where there is none that can be believed. */
+export async function readStoredCatalog(
+  storage: Storage,
+  cluster: string,
+): Promise<StoredCatalog | undefined> {
+  const bytes = await readObject(storage, catalogKey(cluster))
+  if (!bytes) return undefined
+  try {
+    return StoredSchema.parse(JSON.parse(bytes.toString('utf8')))
+  } catch {
+    return undefined
+  }
+}
+
+/** The bytes of `catalog.json`: beside what is read again, what helps a person and a program that look into it. */
+export function encodeCatalog(catalog: Catalog, now: Date): Buffer {
+  const { damaged: _damaged, wal, walListedAt, ...rest } = catalog
+  const stored = {
+    format: FORMAT,
+    updatedAt: now.toISOString(),
+    walListedAt: walListedAt ?? now.toISOString(),
+    ...rest,
+    wal: walWithBackups(catalog),
+    gaps: walGaps(wal, catalog.walSegmentBytes),
+  }
+  return Buffer.from(`${JSON.stringify(stored, undefined, 1)}\n`)
+}
+
+/** The WAL, with the ids of the backups whose recovery begins in each run. */
+export function walWithBackups({ wal, backups }: Catalog) {
+  return wal.map((entry) => ({
+    ...entry,
+    ranges: entry.ranges.map((run) => ({ ...run, backups: backupsIn(run, backups) })),
+  }))
+}

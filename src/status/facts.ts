@@ -1,0 +1,100 @@
+import type { DroppedWal } from '../catalog/wal-ranges.ts'
+import type { UnusableBackup } from './windows.ts'
+
+/** What is known when the state of a cluster is judged. Times are ISO 8601, spans seconds; null is what is not known. */
+
+/** A stretch of time to any moment of which one can go back. */
+export interface Window {
+  timeline: number
+  from: { backup: string; time: string; lsn: string }
+  /**
+   * The last commit in the archive, or the last backup's end where none came after it. Not exact where the last segments
+   * have no commit or cannot be read: then there may be later ones.
+   */
+  to: { time: string; lsn: string; isExact: boolean }
+  backups: string[]
+  /** The missing segment that ends it, where later WAL is stored. */
+  cutBy: string | null
+}
+
+/** A hole in the archive, and what it costs. */
+export interface Gap {
+  timeline: number
+  first: string
+  /** Null where a timeline goes over to the next, so that it is not known how much is missing. */
+  last: string | null
+  segments: number | null
+  dropped: DroppedWal[]
+  /** How long what comes after it has been stored. */
+  ageSeconds: number | null
+  /** Per timeline whose recoveries end there: whose, and the span that is lost, up to the next backup's end. */
+  cuts: { timeline: number; backups: string[]; lostFrom: string; lostUntil: string | null }[]
+}
+
+/** WAL that another repository has, and this one has not, though it goes back as far. */
+export interface MissingWal {
+  has: string
+  timeline: number
+  first: string
+  last: string
+  segments: number
+}
+
+export interface RepositoryFacts {
+  repository: string
+  location: string
+  /** Why nothing is known of it. */
+  error: string | null
+  currentTimeline: number | null
+  windows: Window[]
+  unusable: UnusableBackup[]
+  gaps: Gap[]
+  /** WAL of the current timeline that was given up, and nothing is stored after it. */
+  droppedAtEnd: DroppedWal[]
+  damagedRecords: { id: string; reason: string }[]
+  damagedPages: { id: string; pages: number }[]
+  newestBackup: { id: string; time: string; ageSeconds: number; storedBytes: number } | null
+  /** The end of the current timeline in the archive, and how long ago anything of it was stored. */
+  archived: {
+    lastSegment: string
+    storedAt: string
+    ageSeconds: number
+    behindSegments: number | null
+  } | null
+  receiving: { segment: string; bytes: number; storedAt: string } | null
+  freeBytes: number | null
+  missing: MissingWal[]
+  /** Timelines, runs of segments, and the backups that begin in them, as in catalog.json. */
+  wal: unknown[]
+}
+
+export interface ServerFacts {
+  reachable: boolean
+  /** Why it cannot be asked. */
+  error: string | null
+  systemIdentifier: string | null
+  inRecovery: boolean | null
+  timeline: number | null
+  /** Where it writes. */
+  lsn: string | null
+  archiveMode: string | null
+  archiver: {
+    lastArchived: { file: string; time: string } | null
+    lastFailed: { file: string; time: string } | null
+  } | null
+  /** What waits to be archived, by `archive_status`. */
+  waiting: { segments: number; oldest: { file: string; since: string; ageSeconds: number } | null } | null
+  /** The disk of `pg_wal`. */
+  walDisk: { freeBytes: number } | null
+  /** How fast the server writes WAL. */
+  walBytesPerSecond: number | null
+  /** When `pg_wal` fills its disk; null where that is not known, or not to come at this rate. */
+  fullInSeconds: number | null
+}
+
+export interface Finding {
+  severity: 'ok' | 'warn' | 'fail'
+  subject: string
+  text: string
+  hint?: string
+}

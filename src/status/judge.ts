@@ -1,0 +1,241 @@
+import { formatAge, formatBytes } from '../cli/units.ts'
+import type { Finding, RepositoryFacts, ServerFacts } from './facts.ts'
+
+/** From when on something is told, and from when on it is a failure. docs/operations.md has the same table. */
+export const THRESHOLDS = {
+  archiveLateSeconds: { warn: 5 * 60, fail: 15 * 60 },
+  diskFullSeconds: { warn: 72 * 3600, fail: 24 * 3600 },
+  backupAgeSeconds: { warn: 8 * 24 * 3600 },
+  /** Segments are stored side by side, so for a moment a later one can be there before an earlier one. */
+  settlingSeconds: 60,
+} as const
+
+/**
+ * What the server and its `pg_wal` mean. Pure, as all of this file.
+ * @param isReceived whether `wal-receive` has left what it is receiving
+ */
+export function judgeServer(
+  server: ServerFacts,
+  clusterIdentifier: string | undefined,
+  isReceived = false,
+): Finding[] {
+  const findings: Finding[] = []
+  const add = (severity: Finding['severity'], subject: string, text: string, hint?: string) =>
+    findings.push({ severity, subject, text, ...(hint && { hint }) })
+  if (!server.reachable) {
+    add('warn', 'server', `the server cannot be asked: ${server.error}`)
+  } else if (clusterIdentifier !== undefined && server.systemIdentifier !== clusterIdentifier) {
+    add(
+      'fail',
+      'server',
+      `the server is the PostgreSQL cluster ${server.systemIdentifier}, and what is stored belongs to ${clusterIdentifier}`,
+      'two clusters cannot share a name: give this one a name of its own under "clusters"',
+    )
+  }
+  if (server.inRecovery)
+    add('ok', 'server', 'the server is a standby; whether its primary archives is seen in the repository')
+  else findings.push(...judgeArchiving(server, isReceived), ...judgeDisk(server))
+  return findings
+}
+
+function judgeArchiving(server: ServerFacts, isReceived: boolean): Finding[] {
+  const { waiting, archiver, archiveMode } = server
+  const subject = 'archiving'
+  if (archiveMode === 'off' && isReceived)
+    return [{ severity: 'ok', subject, text: 'archive_mode is off; WAL is received as it is written' }]
+  if (archiveMode === 'off')
+    return [
+      {
+        severity: 'warn',
+        subject,
+        text: 'archive_mode is off, so the server archives nothing',
+        hint: 'unless wal-receive runs, only backups with --standalone can be recovered, and only to their end',
+      },
+    ]
+  const wait = waitingText(waiting)
+  if (isFailing(server)) {
+    const { file, time } = archiver!.lastFailed!
+    const hint = 'look into the server\'s log for what archive_command said; "pgrecall check" tries it'
+    return [
+      { severity: 'fail', subject, text: `archiving fails, last at ${time} with ${file}; ${wait}`, hint },
+    ]
+  }
+  if (!waiting) return server.reachable ? [{ severity: 'ok', subject, text: wait }] : []
+  const severity = lateness(waiting.oldest?.ageSeconds ?? 0)
+  if (severity !== 'ok')
+    return [{ severity, subject, text: `archiving is behind: ${wait}`, hint: 'pgrecall check' }]
+  return [{ severity, subject, text: server.reachable ? `archiving keeps up; ${wait}` : wait }]
+}
+
+/** The archiver tries again and again; what counts is what happened last. */
+function isFailing({ archiver }: Pick<ServerFacts, 'archiver'>): boolean {
+  const [failed, archived] = [archiver?.lastFailed?.time, archiver?.lastArchived?.time]
+  return failed !== undefined && (archived === undefined || failed > archived)
+}
+
+function lateness(seconds: number): Finding['severity'] {
+  const { warn, fail } = THRESHOLDS.archiveLateSeconds
+  return seconds > fail ? 'fail' : seconds > warn ? 'warn' : 'ok'
+}
+
+function waitingText(waiting: ServerFacts['waiting']): string {
+  if (!waiting)
+    return 'how many segments wait is not known (it takes the role pg_monitor, or the data directory on this host)'
+  if (!waiting.oldest) return 'no segment waits'
+  const { segments, oldest } = waiting
+  return `${counted(segments, 'segment')} ${segments === 1 ? 'waits' : 'wait'}, the oldest for ${formatAge(1000 * oldest.ageSeconds)}`
+}
+
+const isBehind = (server: Pick<ServerFacts, 'archiver' | 'waiting'>) =>
+  isFailing(server) || lateness(server.waiting?.oldest?.ageSeconds ?? 0) !== 'ok'
+
+/** When `pg_wal` fills its disk if nothing is archived any more; null while archiving keeps up, or it is not known. */
+export function secondsUntilFull(server: Omit<ServerFacts, 'fullInSeconds'>): number | null {
+  const { walDisk, walBytesPerSecond } = server
+  if (!isBehind(server) || !walDisk || !walBytesPerSecond) return null
+  return Math.round(walDisk.freeBytes / walBytesPerSecond)
+}
+
+function judgeDisk(server: ServerFacts): Finding[] {
+  const { walDisk, fullInSeconds } = server
+  if (!walDisk) return []
+  const subject = 'pg_wal'
+  const free = `${formatBytes(walDisk.freeBytes)} are free on the disk of pg_wal`
+  if (fullInSeconds === null && isBehind(server))
+    return [{ severity: 'warn', subject, text: `${free}; how fast WAL fills it is not known` }]
+  if (fullInSeconds === null)
+    return [{ severity: 'ok', subject, text: `${free}; it does not fill at this rate` }]
+  const { warn, fail } = THRESHOLDS.diskFullSeconds
+  const severity = fullInSeconds < fail ? 'fail' : fullInSeconds < warn ? 'warn' : 'ok'
+  const hint = 'the server stops when pg_wal cannot grow: mend archiving first'
+  return [
+    {
+      severity,
+      subject,
+      text: `${free}; at this rate WAL fills it in ${formatAge(1000 * fullInSeconds)}`,
+      ...(severity !== 'ok' && { hint }),
+    },
+  ]
+}
+
+/** What a repository holds, and lacks. */
+export function judgeRepository(facts: RepositoryFacts, server: ServerFacts): Finding[] {
+  if (facts.error !== null) return [{ severity: 'fail', subject: 'repository', text: facts.error }]
+  return [
+    ...judgeBackups(facts),
+    ...judgeGaps(facts),
+    ...judgeEnd(facts, server),
+    ...facts.missing.map(
+      ({ has, first, last, segments }): Finding => ({
+        severity: 'warn',
+        subject: 'spread',
+        text: `${counted(segments, 'segment')} that "${has}" has ${areWord(segments)} missing here: ${stretch(first, last)}`,
+      }),
+    ),
+    ...judgeSpace(facts),
+  ]
+}
+
+function judgeBackups({ newestBackup, unusable, damagedRecords, damagedPages }: RepositoryFacts): Finding[] {
+  const subject = 'backups'
+  const findings: Finding[] = []
+  const add = (severity: Finding['severity'], text: string, hint?: string) =>
+    findings.push({ severity, subject, text, ...(hint && { hint }) })
+  if (!newestBackup) add('fail', 'there is no backup, so nothing can be recovered', 'pgrecall backup')
+  else {
+    const isOld = newestBackup.ageSeconds > THRESHOLDS.backupAgeSeconds.warn
+    add(
+      isOld ? 'warn' : 'ok',
+      `the newest backup, ${newestBackup.id}, is ${formatAge(1000 * newestBackup.ageSeconds)} old`,
+    )
+  }
+  for (const { id, missing } of unusable)
+    add('fail', `backup ${id} cannot be recovered: its WAL segment ${missing} is missing`, 'pgrecall backup')
+  for (const { id, reason } of damagedRecords) add('fail', `backup ${id} cannot be read: ${reason}`)
+  for (const { id, pages } of damagedPages) {
+    const isNewest = id === newestBackup?.id
+    add(
+      isNewest ? 'fail' : 'warn',
+      `backup ${id} has ${counted(pages, 'damaged page')}`,
+      `pgrecall show ${id}`,
+    )
+  }
+  return findings
+}
+
+/** A hole is a failure where it cuts the way of a kept backup to now. */
+function judgeGaps({ gaps, currentTimeline, droppedAtEnd }: RepositoryFacts): Finding[] {
+  const subject = 'WAL'
+  const findings = gaps.map((gap): Finding => {
+    const what =
+      gap.last === null
+        ? `WAL from ${gap.first} on is missing`
+        : `${stretch(gap.first, gap.last)} ${areWord(gap.segments!)} missing (${counted(gap.segments!, 'segment')})`
+    const why = gap.dropped
+      .map(({ since, reason }) => `, given up at ${momentText(since)}: ${reason}`)
+      .join('')
+    const cut = gap.cuts.find(({ timeline }) => timeline === currentTimeline) ?? gap.cuts[0]
+    if (!cut) return { severity: 'ok', subject, text: `${what}${why}; no backup needs it` }
+    const isSettling = gap.ageSeconds !== null && gap.ageSeconds < THRESHOLDS.settlingSeconds
+    if (isSettling && gap.dropped.length === 0)
+      return { severity: 'warn', subject, text: `${what}; it may be on its way` }
+    const until = cut.lostUntil === null ? 'on' : `to ${momentText(cut.lostUntil)}`
+    const whose =
+      cut.backups.length === 1
+        ? `backup ${cut.backups[0]}`
+        : `${cut.backups.length} backups, ${cut.backups[0]} to ${cut.backups.at(-1)},`
+    const cost = `${whose} cannot be recovered past it, and from ${momentText(cut.lostFrom)} ${until} there is no way back`
+    return {
+      severity: cut.timeline === currentTimeline ? 'fail' : 'warn',
+      subject,
+      text: `${what}${why}; ${cost}`,
+      ...(cut.lostUntil === null && { hint: 'take a backup now: pgrecall backup' }),
+    }
+  })
+  const dropped = droppedAtEnd.map(
+    ({ first, last, segments, since, reason }): Finding => ({
+      severity: 'fail',
+      subject,
+      text: `${stretch(first, last)} (${counted(segments, 'segment')}) ${areWord(segments)} lost, given up at ${momentText(since)}: ${reason}; nothing later can be recovered`,
+      hint: 'once archiving works again, take a backup: pgrecall backup',
+    }),
+  )
+  return [...findings, ...dropped]
+}
+
+/** The server takes a segment for archived, and it is not here: its archive_command stores elsewhere, or not at all. */
+function judgeEnd({ archived }: RepositoryFacts, { waiting }: ServerFacts): Finding[] {
+  const behind = archived?.behindSegments
+  // What was stored just now is followed by more while this is asked.
+  const isMoving = archived !== null && archived.ageSeconds < THRESHOLDS.settlingSeconds
+  if (!behind || behind < 2 || isMoving || waiting?.segments) return []
+  return [
+    {
+      severity: 'fail',
+      subject: 'WAL',
+      text: `the server is ${counted(behind, 'segment')} ahead of ${archived!.lastSegment}, the last one stored here`,
+      hint: 'is this the repository that archive_command stores into? "pgrecall check" tells',
+    },
+  ]
+}
+
+function judgeSpace({ freeBytes, newestBackup }: RepositoryFacts): Finding[] {
+  if (freeBytes === null) return []
+  const isTight = newestBackup !== null && freeBytes < newestBackup.storedBytes
+  const text = `${formatBytes(freeBytes)} are free in the repository`
+  return [
+    isTight
+      ? {
+          severity: 'warn',
+          subject: 'space',
+          text: `${text}, less than the newest backup takes`,
+          hint: 'pgrecall retention, or a larger disk',
+        }
+      : { severity: 'ok', subject: 'space', text },
+  ]
+}
+
+const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`
+const stretch = (first: string, last: string) => (first === last ? first : `${first} to ${last}`)
+const areWord = (count: number) => (count === 1 ? 'is' : 'are')
+const momentText = (iso: string) => iso.replace(/\.\d+Z$/, 'Z')

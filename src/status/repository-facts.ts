@@ -1,0 +1,187 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import { walWithBackups } from '../catalog/catalog-file.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { droppedAtEnd, segmentNumberOf, type TimelineWal, walGaps } from '../catalog/wal-ranges.ts'
+import { formatLsn, lsn } from '../postgres/lsn.ts'
+import { segmentNumber } from '../postgres/wal-file.ts'
+import { searchWal } from '../restore/find-target.ts'
+import type { WalLeg } from '../restore/timeline-path.ts'
+import { readArchivedFile } from '../wal/read.ts'
+import type { Gap, RepositoryFacts, ServerFacts, Window } from './facts.ts'
+import { currentTimeline, endOf, type Stretch, stretchesOf } from './windows.ts'
+
+/** Segments without a commit are seldom many, as an idle server writes none; so much is read to find the last one. */
+const LOOK_BACK_SEGMENTS = 8
+
+interface Look {
+  repository: Repository
+  server: ServerFacts
+  now: Date
+  signal: AbortSignal
+}
+
+/** What is known of a cluster in one repository, beside what other repositories have. */
+export async function repositoryFacts(catalog: Catalog, look: Look): Promise<RepositoryFacts> {
+  const { repository, server, now } = look
+  const timeline = currentTimeline(catalog, server.timeline ?? undefined)
+  const own = catalog.wal.find((entry) => entry.timeline === timeline)
+  const { stretches, unusable } = stretchesOf(catalog)
+  const windows: Window[] = []
+  for (const stretch of stretches) windows.push(await windowOf(stretch, catalog, look))
+  return {
+    repository: repository.name,
+    location: repository.storage.location,
+    error: null,
+    currentTimeline: timeline ?? null,
+    windows,
+    unusable,
+    gaps: gapsOf(catalog, windows, now),
+    droppedAtEnd: own ? droppedAtEnd(own) : [],
+    damagedRecords: catalog.damaged,
+    damagedPages: catalog.backups.flatMap(({ id, damagedPages }) =>
+      damagedPages ? [{ id, pages: damagedPages }] : [],
+    ),
+    newestBackup: newestBackup(catalog, now),
+    archived: archivedEnd(own, server, catalog.walSegmentBytes, now),
+    receiving: own?.receiving ?? null,
+    freeBytes: (await repository.storage.freeBytes()) ?? null,
+    missing: [],
+    wal: walWithBackups(catalog),
+  }
+}
+
+/** A repository of which nothing is known. */
+export function unreadable({ name, storage }: Repository, error: string): RepositoryFacts {
+  return {
+    repository: name,
+    location: storage.location,
+    error,
+    currentTimeline: null,
+    windows: [],
+    unusable: [],
+    gaps: [],
+    droppedAtEnd: [],
+    damagedRecords: [],
+    damagedPages: [],
+    newestBackup: null,
+    archived: null,
+    receiving: null,
+    freeBytes: null,
+    missing: [],
+    wal: [],
+  }
+}
+
+async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise<Window> {
+  const [oldest, newest] = [stretch.backups[0]!, stretch.backups.at(-1)!]
+  const { moment, isExact, lsn: end } = await lastCommit(stretch, catalog, look)
+  return {
+    timeline: stretch.timeline,
+    from: { backup: oldest.id, time: oldest.stop.time, lsn: oldest.stop.lsn },
+    to: {
+      time: moment !== undefined && moment > newest.stop.time ? moment : newest.stop.time,
+      lsn: formatLsn(end ?? stretch.end),
+      isExact,
+    },
+    backups: stretch.backups.map(({ id }) => id),
+    cutBy: stretch.cutBy ?? null,
+  }
+}
+
+/** When the last transaction of a stretch ended. WAL that cannot be read hides it, and is found by whoever verifies. */
+async function lastCommit(
+  stretch: Stretch,
+  catalog: Catalog,
+  { repository, signal }: Look,
+): Promise<{ moment: string | undefined; isExact: boolean; lsn: bigint | undefined }> {
+  const { cluster, walSegmentBytes } = catalog
+  const tail = endOf(stretch, LOOK_BACK_SEGMENTS)
+  try {
+    const found = await searchWal(
+      tail,
+      { kind: 'end' },
+      {
+        segmentBytes: walSegmentBytes,
+        read: (name) => readArchivedFile(repository, cluster, name, signal),
+        onProgress: () => {},
+        onEnd: () => {},
+      },
+    )
+    const { lastMoment, lastLsn } = found
+    const moment = lastMoment === undefined ? undefined : isoOf(lastMoment)
+    // Where no segment is left to read, there is no commit after the backup.
+    const isExact = moment !== undefined || segmentsOf(tail) === segmentsOf(stretch.legs)
+    return { moment, isExact, lsn: lastLsn }
+  } catch {
+    signal.throwIfAborted()
+    return { moment: undefined, isExact: false, lsn: undefined }
+  }
+}
+
+const segmentsOf = (legs: readonly WalLeg[]) =>
+  legs.reduce((sum, { first, last }) => sum + Number(last - first) + 1, 0)
+
+/** Microseconds since 1970 as the records of backups have it, so that the two compare. */
+function isoOf(micros: bigint): string {
+  const iso = new Date(Number(micros / 1000n)).toISOString()
+  return iso.replace('Z', `${String(micros % 1000n).padStart(3, '0')}Z`)
+}
+
+function gapsOf({ wal, walSegmentBytes }: Catalog, windows: readonly Window[], now: Date): Gap[] {
+  const runs = wal.flatMap(({ ranges }) => ranges)
+  const gaps = walGaps(wal, walSegmentBytes).map((gap): Gap => {
+    const after = runs.find(({ first }) => first > gap.last)!
+    return { dropped: [], ...gap, ageSeconds: secondsSince(after.firstStoredAt, now), cuts: [] }
+  })
+  for (const [index, { timeline, backups, to, cutBy }] of windows.entries()) {
+    if (cutBy === null) continue
+    let gap = gaps.find(({ first, last }) => first <= cutBy && last !== null && cutBy <= last)
+    if (!gap) {
+      const own = Number.parseInt(cutBy.slice(0, 8), 16)
+      gap = {
+        timeline: own,
+        first: cutBy,
+        last: null,
+        segments: null,
+        dropped: [],
+        ageSeconds: null,
+        cuts: [],
+      }
+      gaps.push(gap)
+    }
+    const next = windows[index + 1]
+    const lostUntil = next?.timeline === timeline ? next.from.time : null
+    gap.cuts.push({ timeline, backups, lostFrom: to.time, lostUntil })
+  }
+  return gaps
+}
+
+function newestBackup({ backups }: Catalog, now: Date): RepositoryFacts['newestBackup'] {
+  const newest = backups.at(-1)
+  if (!newest) return null
+  const ageSeconds = secondsSince(newest.stop.time, now)
+  return { id: newest.id, time: newest.stop.time, ageSeconds, storedBytes: newest.storedBytes }
+}
+
+function archivedEnd(
+  wal: TimelineWal | undefined,
+  server: ServerFacts,
+  segmentBytes: number,
+  now: Date,
+): RepositoryFacts['archived'] {
+  const last = wal?.ranges.at(-1)
+  if (!last) return null
+  // A standby may know less than the archive has.
+  const writing = server.lsn !== null && !server.inRecovery && segmentNumber(lsn(server.lsn), segmentBytes)
+  const behind = writing ? Number(writing - 1n - segmentNumberOf(last.last, segmentBytes)) : undefined
+  return {
+    lastSegment: last.last,
+    storedAt: last.newestStoredAt,
+    ageSeconds: secondsSince(wal?.receiving?.storedAt ?? last.newestStoredAt, now),
+    behindSegments: behind === undefined ? null : Math.max(0, behind),
+  }
+}
+
+/** A clock that was set back makes nothing younger than now. */
+const secondsSince = (iso: string, now: Date) =>
+  Math.max(0, Math.round((now.getTime() - Date.parse(iso)) / 1000))

@@ -1,0 +1,132 @@
+import { type Catalog, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { Server } from '../postgres/server.ts'
+import { askServer } from './archiver.ts'
+import type { Finding, RepositoryFacts, ServerFacts } from './facts.ts'
+import { judgeRepository, judgeServer, secondsUntilFull, THRESHOLDS } from './judge.ts'
+import { repositoryFacts, unreadable } from './repository-facts.ts'
+import { type Holding, missingIn } from './spread.ts'
+
+export interface StatusContext {
+  repositories: readonly Repository[]
+  connect: () => Promise<Server>
+  dataDirectory: string | undefined
+  events: Events
+  signal: AbortSignal
+  now: () => Date
+}
+
+export interface Status {
+  server: ServerFacts
+  /** About the server and its archiver. */
+  findings: Finding[]
+  repositories: { facts: RepositoryFacts; findings: Finding[] }[]
+}
+
+type Read = { repository: Repository; catalog: Catalog | undefined; error: string | undefined }
+
+const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
+
+/**
+ * What can be recovered, how far the archive is behind, and what is wrong. Neither a server that is down nor a
+ * repository that cannot be read is an error: each is a finding.
+ */
+export async function takeStatus(cluster: string, context: StatusContext): Promise<Status> {
+  const { repositories, signal } = context
+  const now = context.now()
+  const reads: Read[] = []
+  for (const repository of repositories) reads.push(await readCatalog(repository, cluster, context))
+  const catalogs = reads.flatMap(({ catalog }) => catalog ?? [])
+  const server = await serverFacts(catalogs, context, now)
+  const facts: RepositoryFacts[] = []
+  for (const { repository, catalog, error } of reads) {
+    // Where another cluster's server answers, what it writes says nothing of this archive.
+    const isOurs = server.systemIdentifier === catalog?.systemIdentifier
+    const look = {
+      repository,
+      server: isOurs ? server : { ...server, timeline: null, lsn: null },
+      now,
+      signal,
+    }
+    facts.push(catalog ? await repositoryFacts(catalog, look) : unreadable(repository, error!))
+  }
+  addSpread(reads, facts, now)
+  return {
+    server,
+    findings: judgeServer(
+      server,
+      identifierOf(catalogs),
+      facts.some(({ receiving }) => receiving !== null),
+    ),
+    repositories: facts.map((each) => ({ facts: each, findings: judgeRepository(each, server) })),
+  }
+}
+
+/** Brings the catalog up to date, where that may be written. */
+async function readCatalog(
+  repository: Repository,
+  cluster: string,
+  { now, events, signal }: StatusContext,
+): Promise<Read> {
+  try {
+    const catalog = await loadCatalog(repository.storage, cluster, { believingWalAt: now() })
+    await saveCatalog(repository.storage, catalog, now()).catch((error) =>
+      events.emit('detail', { text: `the catalog could not be written: ${reasonOf(error)}` }),
+    )
+    return { repository, catalog, error: undefined }
+  } catch (error) {
+    signal.throwIfAborted()
+    return { repository, catalog: undefined, error: reasonOf(error) }
+  }
+}
+
+async function serverFacts(
+  catalogs: readonly Catalog[],
+  context: StatusContext,
+  now: Date,
+): Promise<ServerFacts> {
+  const asked = await askServer({
+    connect: context.connect,
+    dataDirectory: context.dataDirectory,
+    systemIdentifier: identifierOf(catalogs),
+    walSegmentBytes: catalogs[0]?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES,
+    now,
+  })
+  const walBytesPerSecond = asked.walBytesPerSecond ?? archivesRate(catalogs)
+  const server = { ...asked, walBytesPerSecond }
+  return { ...server, fullInSeconds: secondsUntilFull(server) }
+}
+
+const identifierOf = (catalogs: readonly Catalog[]) =>
+  catalogs.find(({ systemIdentifier }) => systemIdentifier !== undefined)?.systemIdentifier
+
+/** How fast WAL came into the archive, by its newest run. */
+function archivesRate(catalogs: readonly Catalog[]): number | null {
+  for (const { wal, walSegmentBytes } of catalogs) {
+    const run = wal.at(-1)?.ranges.at(-1)
+    const spanMs = run ? Date.parse(run.newestStoredAt) - Date.parse(run.firstStoredAt) : 0
+    if (run && spanMs > 60_000) return (run.segments * walSegmentBytes * 1000) / spanMs
+  }
+  return null
+}
+
+/** What one repository has of the current timeline and another lacks. */
+function addSpread(reads: readonly Read[], facts: readonly RepositoryFacts[], now: Date): void {
+  const holdings = reads.map(({ repository, catalog }, index): Holding => {
+    const { currentTimeline } = facts[index]!
+    return {
+      repository: repository.name,
+      wal: catalog?.wal.find(({ timeline }) => timeline === currentTimeline),
+      oldestNeeded: catalog?.backups[0]?.start.walFile,
+    }
+  })
+  for (const [index, { catalog }] of reads.entries()) {
+    const own = holdings[index]!
+    const others = holdings.filter((other) => other !== own)
+    const newest = own.wal?.ranges.at(-1)?.newestStoredAt
+    const isLate = !newest || now.getTime() - Date.parse(newest) > THRESHOLDS.archiveLateSeconds.fail * 1000
+    if (catalog) facts[index]!.missing = missingIn(own, others, catalog.walSegmentBytes, isLate)
+  }
+}

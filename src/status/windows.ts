@@ -1,0 +1,95 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { TimelineWal } from '../catalog/wal-ranges.ts'
+import { type Lsn, lsn } from '../postgres/lsn.ts'
+import type { TimelineHistory } from '../postgres/timeline-history.ts'
+import { segmentName, segmentNumber } from '../postgres/wal-file.ts'
+import { isOnPath, type Reach, reachAlong, type WalLeg } from '../restore/timeline-path.ts'
+
+/** A stretch of time to any moment of which a recovery leads, as far as the catalog tells it. */
+export interface Stretch {
+  timeline: number
+  /** Whose recoveries go through it, oldest first. */
+  backups: BackupSummary[]
+  /** The WAL that the last of them reads; empty for a backup that has no WAL but its own. */
+  legs: WalLeg[]
+  end: Lsn
+  /** The missing segment that ends it, where later WAL is stored. */
+  cutBy: string | undefined
+}
+
+/** A backup that cannot be brought to its end: `missing` is the first segment that it lacks. */
+export interface UnusableBackup {
+  id: string
+  missing: string
+}
+
+/**
+ * Follows the WAL from each backup, along each timeline. Pure.
+ * @returns the stretches of each timeline, in the order of time
+ */
+export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable: UnusableBackup[] } {
+  const stretches: Stretch[] = []
+  const unusable = new Map<string, UnusableBackup>()
+  const usable = new Set<string>()
+  for (const timeline of timelinesOf(catalog)) {
+    const path = pathTo(catalog.wal, timeline)
+    for (const backup of catalog.backups.filter((candidate) => isOnPath(path, candidate))) {
+      const reach = reachAlong(path, lsn(backup.start.lsn), catalog.wal, catalog.walSegmentBytes)
+      const isWhole = reach.end >= lsn(backup.stop.lsn)
+      if (isWhole || backup.standalone) {
+        usable.add(backup.id)
+        add(stretches, timeline, backup, isWhole ? reach : { ...reach, legs: [], end: lsn(backup.stop.lsn) })
+      } else {
+        const number = segmentNumber(reach.end, catalog.walSegmentBytes)
+        const missing = segmentName(backup.timeline, number, catalog.walSegmentBytes)
+        unusable.set(backup.id, { id: backup.id, missing })
+      }
+    }
+  }
+  return { stretches, unusable: [...unusable.values()].filter(({ id }) => !usable.has(id)) }
+}
+
+function add(stretches: Stretch[], timeline: number, backup: BackupSummary, { legs, end, gap }: Reach): void {
+  const last = stretches.at(-1)
+  if (last?.timeline === timeline && last.end === end) {
+    last.backups.push(backup)
+    last.legs = legs
+  } else stretches.push({ timeline, backups: [backup], legs, end, cutBy: gap })
+}
+
+/** Timelines of which there is more than a history. */
+function timelinesOf({ wal, backups }: Catalog): number[] {
+  const withWal = wal.filter(({ ranges, receiving }) => ranges.length > 0 || receiving)
+  const all = [...withWal, ...backups].map(({ timeline }) => timeline)
+  return [...new Set(all)].toSorted((a, b) => a - b)
+}
+
+/** The timeline that goes on: the server's own where that is known, or the newest of which there is more than a history. */
+export function currentTimeline(catalog: Catalog, servers: number | undefined): number | undefined {
+  return servers ?? timelinesOf(catalog).at(-1)
+}
+
+/** The way through the ancestors; where no history is stored, the timeline alone. */
+export function pathTo(wal: readonly TimelineWal[], timeline: number): TimelineHistory {
+  const ancestors = wal.find((entry) => entry.timeline === timeline)?.history ?? []
+  const ends = ancestors.map(({ switchedAt }) => lsn(switchedAt))
+  return [...ancestors.map((ancestor) => ancestor.timeline), timeline].map((number, at) => ({
+    timeline: number,
+    begin: ends[at - 1] ?? 0n,
+    end: ends[at],
+  }))
+}
+
+/** The WAL at the end of a stretch, `atMost` segments of it. */
+export function endOf({ legs }: Stretch, atMost: number): WalLeg[] {
+  const tail: WalLeg[] = []
+  let left = BigInt(atMost)
+  for (const leg of legs.toReversed()) {
+    if (left <= 0n) break
+    const first = leg.last - left + 1n
+    tail.unshift({ ...leg, first: first > leg.first ? first : leg.first })
+    left -= leg.last - leg.first + 1n
+  }
+  return tail
+}

@@ -1,0 +1,62 @@
+import { copyFile, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { FORMAT } from '../catalog/identity.ts'
+import { droppedKey, walKey } from '../catalog/layout.ts'
+import { parseWalFile } from '../postgres/wal-file.ts'
+import { type PushTarget, pushWalFile } from './push.ts'
+import { makeFolder, SPOOL } from './spool.ts'
+
+/** Notes of what was given up and is not yet told to the repositories. */
+const GIVEN_UP = join(SPOOL, 'dropped')
+const NOTE = '.json'
+
+/**
+ * Notes durably that a file of `pg_wal` will never be archived. Only then may PostgreSQL be told that it is done with. A
+ * history is small, and without it its timeline is lost: a copy is kept until it can be stored.
+ * @param root the data directory
+ */
+export async function giveUp(root: string, name: string, reason: string): Promise<void> {
+  const folder = join(root, GIVEN_UP)
+  makeFolder(folder)
+  if (parseWalFile(name)?.kind === 'history') {
+    const copy = join(folder, name)
+    await copyFile(join(root, 'pg_wal', name), `${copy}.new`)
+    await syncPath(`${copy}.new`)
+    await rename(`${copy}.new`, copy)
+  } else {
+    const note = { format: FORMAT, segment: name, droppedAt: new Date().toISOString(), reason }
+    const path = join(folder, `${name}${NOTE}`)
+    await using handle = await open(`${path}.new`, 'w', 0o600)
+    await handle.writeFile(`${JSON.stringify(note)}\n`)
+    await handle.sync()
+    await rename(`${path}.new`, path)
+  }
+  await syncPath(folder)
+}
+
+/** Tells the repositories what was given up while they were away: a gap that explains itself. */
+export async function deliverGivenUp(root: string, target: PushTarget): Promise<void> {
+  const folder = join(root, GIVEN_UP)
+  const entries = await readdir(folder).catch(() => [])
+  for (const entry of entries) {
+    const path = join(folder, entry)
+    if (entry.endsWith('.new')) continue
+    if (entry.endsWith(NOTE)) await deliverNote(path, entry.slice(0, -NOTE.length), target)
+    else await pushWalFile({ ...target, path })
+    await rm(path)
+  }
+}
+
+/** One repository may have stored what another one failed to. */
+async function deliverNote(path: string, name: string, { cluster, repositories }: PushTarget): Promise<void> {
+  const note = await readFile(path)
+  for (const { storage } of repositories) {
+    if (await storage.stat(walKey(cluster, name))) continue
+    await storage.put(droppedKey(cluster, name), note)
+  }
+}
+
+async function syncPath(path: string): Promise<void> {
+  await using handle = await open(path, 'r')
+  await handle.sync()
+}

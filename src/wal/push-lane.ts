@@ -1,0 +1,85 @@
+import { unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { PgrecallError } from '../errors.ts'
+import { Acknowledgements } from './acknowledge.ts'
+import { type PushResult, type PushTarget, WalPusher } from './push.ts'
+import type { Circumstances } from './spool.ts'
+
+/** What all lanes of a batch work on; plain data, which crosses to other threads. */
+export interface Batch {
+  /** Where the files lie. */
+  folder: string
+  /** Their names, in the order in which they are begun. */
+  names: readonly string[]
+  /** Two numbers that all lanes share: which name is the next, and whether to stop. */
+  counters: Int32Array
+  /** How many files one lane has under way: while one is on its way to the disk, the next is compressed. */
+  sideBySide: number
+  /** After this moment nothing is begun but the first file; milliseconds since 1970. */
+  untilMs: number
+  /** The file is removed once it is stored. */
+  remove: boolean
+  /** What an acknowledgement is good for; none are written when left out. */
+  circumstances: Circumstances | undefined
+}
+
+export interface LaneAnswer {
+  name: string
+  result?: PushResult
+  error?: unknown
+}
+
+/** Files of `pg_wal` of this size and more are pushed one at a time. */
+export const LARGE_BYTES = 64 * 1024 * 1024
+
+export function newCounters(): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(8))
+}
+
+/** Asks every lane to begin nothing more. */
+export function stopLanes({ counters }: Pick<Batch, 'counters'>): void {
+  Atomics.store(counters, 1, 1)
+}
+
+/** Pushes files of a batch until none is left. What fails is told, and only a repository that fails stops the others. */
+export async function runLane(
+  batch: Batch,
+  target: PushTarget,
+  answer: (answer: LaneAnswer) => void,
+): Promise<void> {
+  const notes =
+    batch.circumstances &&
+    new Acknowledgements(
+      batch.circumstances,
+      target.cluster,
+      target.repositories.map(({ storage }) => storage.address),
+    )
+  const run = async () => {
+    const pusher = new WalPusher(target)
+    for (let name = nextName(batch); name !== undefined; name = nextName(batch)) {
+      try {
+        const result = await pusher.push(join(batch.folder, name))
+        if (notes && result.changedAtNs !== undefined) note(notes, name, result.changedAtNs)
+        if (batch.remove) await unlink(join(batch.folder, name))
+        answer({ name, result })
+      } catch (error) {
+        if (error instanceof PgrecallError && error.kind === 'repository') stopLanes(batch)
+        answer({ name, error })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: batch.sideBySide }, run))
+}
+
+/** A note that cannot be written, on a full disk, only costs the next call its start. */
+function note(notes: Acknowledgements, name: string, changedAtNs: bigint): void {
+  try {
+    notes.add(name, changedAtNs)
+  } catch {}
+}
+
+function nextName({ names, counters, untilMs }: Batch): string | undefined {
+  if (Atomics.load(counters, 1) === 1) return undefined
+  const index = Atomics.add(counters, 0, 1)
+  return index === 0 || Date.now() < untilMs ? names[index] : undefined
+}

@@ -1,0 +1,33 @@
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { openStorage } from '../storage/open.ts'
+import type { StorageAddress } from '../storage/storage.ts'
+import { type Carried, carry } from '../threads/carried-error.ts'
+import type { PushResult } from './push.ts'
+import { type Batch, runLane } from './push-lane.ts'
+
+export interface PushWorkerData {
+  batch: Batch
+  cluster: string
+  level: number
+  repositories: { name: string; address: StorageAddress }[]
+}
+
+export interface PushMessage {
+  name: string
+  result?: PushResult
+  failure?: Carried
+}
+
+/** One more lane of a batch, in a thread of its own. */
+async function work(port: MessagePort, data: PushWorkerData): Promise<void> {
+  const target = {
+    cluster: data.cluster,
+    level: data.level,
+    repositories: data.repositories.map(({ name, address }) => ({ name, storage: openStorage(address) })),
+  }
+  await runLane(data.batch, target, ({ name, result, error }) =>
+    port.postMessage({ name, ...(result ? { result } : { failure: carry(error) }) } satisfies PushMessage),
+  )
+}
+
+await work(parentPort!, workerData as PushWorkerData)

@@ -1,0 +1,245 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { SenderFacts } from '../postgres/replication-slot.ts'
+import { describeSynchronous, isFinal, receiveOnce, type SessionOptions } from './receive-session.ts'
+import { ReceivedDeposit, type StoredFile } from './received-deposit.ts'
+import { holdFolder, listReceived, makeReceivingFolder, removeReceived } from './received-files.ts'
+
+export interface ReceiveRequest
+  extends Pick<SessionOptions, 'cluster' | 'connection' | 'repositories' | 'slot' | 'synchronous' | 'env'> {
+  /** Where segments are received; made where there is none. */
+  directory: string
+  /** zstd level. */
+  level: number
+  /** How often the unfinished segment is stored, milliseconds. */
+  intervalMs: number
+}
+
+export interface ReceiveResult {
+  /** Whole segments that the first repository got. */
+  segments: number
+  /** Their plain bytes. */
+  bytes: number
+}
+
+/** How often the folder is looked at. */
+const LOOK_MS = 500
+/** How long a lost server, or a repository that is away, is left alone at most. */
+const LONGEST_PAUSE_MS = 5000
+/** How long the last WAL may take to be stored when we are stopped. */
+const LAST_STORE_MS = 10_000
+
+/**
+ * Receives the WAL of a server as it is written, and stores it in every repository, until the signal comes: whole
+ * segments as they are finished, the unfinished one every few seconds. Lost connections and repositories that are away
+ * are waited for; what is not stored stays in the folder.
+ * @returns when it was told to stop, and what was received is stored
+ * @throws PgrecallError what people have to mend
+ */
+export async function receiveWal(
+  request: ReceiveRequest,
+  { events, signal }: { events: Events; signal: AbortSignal },
+): Promise<ReceiveResult> {
+  await makeReceivingFolder(request.directory)
+  await using _held = await holdFolder(request.directory)
+  return await new Receiving(request, events).run(signal)
+}
+
+/** Two works side by side: one receives into the folder, the other stores from it, a loop for each repository. */
+class Receiving {
+  readonly #request: ReceiveRequest
+  readonly #events: Events
+  readonly #deposits: ReceivedDeposit[]
+  readonly #result: ReceiveResult = { segments: 0, bytes: 0 }
+  /** No more is to come soon, so what there is is stored at once. */
+  #isQuiet = true
+
+  constructor(request: ReceiveRequest, events: Events) {
+    this.#request = request
+    this.#events = events
+    this.#deposits = request.repositories.map(
+      (repository) =>
+        new ReceivedDeposit({ ...request, repository, onStored: (file) => this.#tellStored(file) }),
+    )
+  }
+
+  async run(stop: AbortSignal): Promise<ReceiveResult> {
+    const over = new AbortController()
+    const broken = new AbortController()
+    const storing = Promise.all(
+      this.#deposits.map((deposit) =>
+        this.#keepStoring(deposit, over.signal).catch((error) => {
+          broken.abort(error)
+          throw error
+        }),
+      ),
+    )
+    const receiving = this.#keepReceiving(AbortSignal.any([stop, broken.signal])).finally(() => over.abort())
+    const failure = (await Promise.allSettled([storing, receiving])).find(
+      ({ status }) => status === 'rejected',
+    )
+    if (failure?.status === 'rejected') throw failure.reason
+    this.#events.emit('progressEnd', { task: TASK })
+    return this.#result
+  }
+
+  async #keepReceiving(stop: AbortSignal): Promise<void> {
+    let isFirst = true
+    /** Why it does not work at the moment, in the words that were told. */
+    const told = new Set<string>()
+    for (let pause = LOOK_MS; !stop.aborted; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+      let steady: NodeJS.Timeout | undefined
+      const onStart = (facts: SenderFacts, slotIsNew: boolean) => {
+        if (isFirst) this.#tellStart(facts, slotIsNew)
+        isFirst = false
+        // It may be over at once: another receiver holds the slot, or the WAL is gone.
+        steady = setTimeout(() => {
+          if (told.size > 0)
+            this.#tell('step', 'receiving', `Receiving again, from timeline ${facts.timeline}`)
+          this.#isQuiet = false
+          told.clear()
+          pause = LOOK_MS
+        }, STEADY_MS)
+      }
+      try {
+        const end = await receiveOnce(this.#session(stop, onStart), stop)
+        if (!stop.aborted) this.#tellLost(end.reason, told)
+      } catch (error) {
+        if (stop.aborted) return
+        if (isFinal(error, isFirst)) throw error
+        this.#tellLost(reasonOf(error), told)
+      } finally {
+        clearTimeout(steady)
+        this.#isQuiet = true
+      }
+      await wait(pause, undefined, { signal: stop }).catch(() => {})
+    }
+  }
+
+  #session(stop: AbortSignal, onStart: SessionOptions['onStart']): SessionOptions {
+    return {
+      ...this.#request,
+      onStart,
+      onWarning: (text) => this.#tell('warning', 'warning', text),
+      storeAll: () => this.#untilStored(stop),
+    }
+  }
+
+  async #untilStored(stop: AbortSignal): Promise<void> {
+    const { directory } = this.#request
+    for (;;) {
+      const { histories, segments } = await listReceived(directory)
+      const files = [...histories, ...segments]
+      const has = await Promise.all(
+        this.#deposits.flatMap((deposit) => files.map((file) => deposit.has(file))),
+      )
+      if (has.every(Boolean)) return
+      await wait(LOOK_MS, undefined, { signal: stop })
+    }
+  }
+
+  async #keepStoring(deposit: ReceivedDeposit, over: AbortSignal): Promise<void> {
+    const { directory } = this.#request
+    const { name } = deposit.repository
+    const deadline = new AbortController()
+    over.addEventListener('abort', () => setTimeout(() => deadline.abort(), LAST_STORE_MS).unref())
+    let pause = LOOK_MS
+    for (let isLast = false; !isLast; ) {
+      // What was received up to here is in the folder when receiving is over.
+      isLast = over.aborted
+      try {
+        await deposit.store(await listReceived(directory), {
+          all: isLast || this.#isQuiet,
+          signal: deadline.signal,
+        })
+        if (pause > LOOK_MS) this.#tell('step', 'repository', `Repository "${name}" can be written again`)
+        pause = LOOK_MS
+        await this.#removeStored()
+      } catch (error) {
+        if (!deadline.signal.aborted && isFinal(error, false)) throw error
+        if (isLast || pause === LOOK_MS) this.#tellTrouble(name, error, isLast)
+        pause = Math.min(pause * 2, LONGEST_PAUSE_MS)
+      }
+      if (!isLast) await wait(pause, undefined, { signal: over }).catch(() => {})
+    }
+  }
+
+  /** Up to 14, `pg_receivewal` knows only from its newest file where to go on; and it asks for a history that is gone. */
+  async #removeStored(): Promise<void> {
+    const { directory } = this.#request
+    const { histories, segments } = await listReceived(directory)
+    const newestWhole = segments.findLast(({ kind }) => kind === 'segment')
+    const kept = [histories.at(-1), segments.at(-1), newestWhole]
+    for (const file of [...histories, ...segments]) {
+      if (kept.includes(file)) continue
+      const has = await Promise.all(this.#deposits.map((deposit) => deposit.has(file)))
+      if (has.every(Boolean)) await removeReceived(directory, [file.name])
+    }
+  }
+
+  #tellStart(facts: SenderFacts, slotIsNew: boolean): void {
+    const { cluster, directory, slot, synchronous, intervalMs, repositories } = this.#request
+    const names = repositories.map(({ name }) => name).join(', ')
+    const how = `${synchronous ? 'synchronously ' : ''}through slot "${slot}"${slotIsNew ? ' (made now)' : ''}`
+    this.#tell(
+      'step',
+      'started',
+      `Receiving WAL of cluster "${cluster}" ${how} into ${directory}, for ${names}; the unfinished segment is stored every ${intervalMs / 1000} s`,
+      { cluster, slot, slotIsNew, directory, timeline: facts.timeline, synchronous },
+    )
+    const advice = describeSynchronous(facts.synchronousStandbyNames, synchronous)
+    if (advice) this.#tell('warning', 'warning', advice)
+  }
+
+  #tellStored({ repository, name, bytes, isWhole }: StoredFile): void {
+    if (isWhole && repository === this.#deposits[0]!.repository.name && !name.endsWith('.history')) {
+      this.#result.segments++
+      this.#result.bytes += bytes
+      this.#events.emit('progress', {
+        task: TASK,
+        bytes: this.#result.bytes,
+        total: undefined,
+        items: this.#result.segments,
+      })
+    }
+    const what = isWhole ? name : `${name}, ${bytes} bytes of it,`
+    this.#tell('detail', isWhole ? 'stored' : 'stored-partial', `Stored ${what} in "${repository}"`, {
+      repository,
+      file: name,
+      bytes,
+    })
+  }
+
+  /** A reason is told once, however often it comes up. */
+  #tellLost(reason: string, told: Set<string>): void {
+    if (!told.has(reason))
+      this.#tell('warning', 'lost', `not receiving: ${reason}; trying again until it works`, { reason })
+    told.add(reason)
+  }
+
+  #tellTrouble(repository: string, error: unknown, isLast: boolean): void {
+    const { directory } = this.#request
+    const then = isLast ? 'it is stored when wal-receive runs again' : 'trying again until it can be'
+    this.#tell(
+      'warning',
+      'repository',
+      `WAL cannot be stored in repository "${repository}": ${reasonOf(error)}; it is kept in ${directory}, ${then}`,
+      { repository },
+    )
+  }
+
+  #tell(
+    kind: 'step' | 'warning' | 'detail',
+    event: string,
+    text: string,
+    facts: Record<string, unknown> = {},
+  ): void {
+    if (kind !== 'detail') this.#events.emit(kind, { text })
+    this.#events.emit('detail', { text, facts: { event, ...facts } })
+  }
+}
+
+const TASK = 'Receiving WAL'
+/** After how long a connection counts as one. */
+const STEADY_MS = 1500

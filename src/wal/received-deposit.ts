@@ -1,0 +1,195 @@
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { claimIdentity } from '../catalog/identity.ts'
+import { receivingKey } from '../catalog/layout.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { PgrecallError, systemCode } from '../errors.ts'
+import type { WalFile } from '../postgres/wal-file.ts'
+import { describeSegmentMismatch, readSegmentHeader } from '../postgres/wal-page.ts'
+import { readObject } from '../storage/storage.ts'
+import { pushWalFile } from './push.ts'
+import type { ReceivedFiles, ReceivedSegment } from './received-files.ts'
+import { decodeWalFile, encodeWalFrames, MAX_WAL_BYTES } from './stored-file.ts'
+
+export interface DepositOptions {
+  directory: string
+  cluster: string
+  repository: Repository
+  /** zstd level. */
+  level: number
+  /** How often the unfinished segment is stored, milliseconds. */
+  intervalMs: number
+  onStored: (file: StoredFile) => void
+}
+
+/** Something that is durable in a repository now. */
+export interface StoredFile {
+  repository: string
+  name: string
+  /** Plain bytes: of an unfinished segment, those that hold WAL. */
+  bytes: number
+  isWhole: boolean
+}
+
+/** What one repository has of what was received. Each has its own, so that one that is away holds up no other. */
+export class ReceivedDeposit {
+  readonly #options: DepositOptions
+  /** Whole files. */
+  readonly #stored = new Set<string>()
+  /** Unfinished segments, as far as they are stored. */
+  readonly #unfinished = new Map<string, Unfinished>()
+  #lookedAt = Number.NEGATIVE_INFINITY
+
+  constructor(options: DepositOptions) {
+    this.#options = options
+  }
+
+  get repository(): Repository {
+    return this.#options.repository
+  }
+
+  /** Whether the repository has all that a file holds now. */
+  async has({ name, kind }: WalFile): Promise<boolean> {
+    if (kind !== 'partial') return this.#stored.has(name)
+    const path = join(this.#options.directory, name)
+    const now = await stat(path, { bigint: true }).catch(() => undefined)
+    return now !== undefined && now.mtimeNs === this.#unfinished.get(name)?.changedAtNs
+  }
+
+  /**
+   * Stores what is whole and, when it is time, what the unfinished segments hold by now.
+   * @param options `all` does not wait for the time
+   * @throws PgrecallError as `pushWalFile`
+   */
+  async store(files: ReceivedFiles, options: { all: boolean; signal?: AbortSignal }): Promise<void> {
+    // Whoever reads the archive must know a timeline before WAL of it.
+    for (const { name } of files.histories) await this.#storeWhole(name, options.signal)
+    for (const { name, kind } of files.segments) {
+      if (kind === 'segment') await this.#storeWhole(name, options.signal)
+    }
+    if (!options.all && performance.now() - this.#lookedAt < this.#options.intervalMs) return
+    for (const segment of files.segments) {
+      if (segment.kind === 'partial') await this.#storeUnfinished(segment, options.signal)
+    }
+    this.#lookedAt = performance.now()
+  }
+
+  /** What the archive_command of the server stored already counts too. */
+  async #storeWhole(name: string, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#stored.has(name)) return
+    const { directory, cluster, repository, level, onStored } = this.#options
+    const path = join(directory, name)
+    const { bytes, repositories } = await pushWalFile({
+      path,
+      cluster,
+      repositories: [repository],
+      level,
+      ...(signal && { signal }),
+    })
+    if (!name.endsWith('.history')) await repository.storage.remove(receivingKey(cluster, name))
+    this.#unfinished.delete(`${name}.partial`)
+    this.#stored.add(name)
+    if (repositories[0]!.result === 'stored')
+      onStored({ repository: repository.name, name, bytes, isWhole: true })
+  }
+
+  async #storeUnfinished(segment: ReceivedSegment, signal: AbortSignal | undefined): Promise<void> {
+    const { directory } = this.#options
+    const before = this.#unfinished.get(segment.name)
+    const read = await readUnfinished(join(directory, segment.name), segment, before?.changedAtNs)
+    if (!read) return
+    const { plain, changedAtNs } = read
+    const bytes = usedBytes(plain)
+    const stored =
+      bytes === 0 ? undefined : await this.#putUnfinished(segment, plain, bytes, before?.stored, signal)
+    this.#unfinished.set(segment.name, { stored, changedAtNs })
+  }
+
+  /** @param before what this run stored of it last @returns the same for the next time */
+  async #putUnfinished(
+    segment: ReceivedSegment,
+    plain: Buffer,
+    bytes: number,
+    before: string | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<string | undefined> {
+    const { cluster, repository, level, onStored } = this.#options
+    const { head, frame, sha256 } = encodeWalFrames(plain, level)
+    if (sha256 === before) return before
+    const key = receivingKey(cluster, segment.name.slice(0, -'.partial'.length))
+    // Each time: a folder that is not mounted any more must not be filled.
+    await this.#claim(plain)
+    if (before === undefined && (await this.#reachesFarther(key, plain, bytes, signal))) return undefined
+    await repository.storage.put(key, [head, frame], signal && { signal })
+    onStored({ repository: repository.name, name: segment.name, bytes, isWhole: false })
+    return sha256
+  }
+
+  async #claim(plain: Buffer): Promise<void> {
+    const { systemIdentifier, segmentBytes } = readSegmentHeader(plain)!
+    const { cluster, repository } = this.#options
+    const identity = { systemIdentifier, walSegmentBytes: segmentBytes }
+    await claimIdentity(repository.storage, cluster, identity, { mayMakeRepository: false })
+  }
+
+  /** After the folder was lost, a segment is received from its beginning again: until then, the repository has more. */
+  async #reachesFarther(key: string, plain: Buffer, bytes: number, signal?: AbortSignal): Promise<boolean> {
+    const object = await readObject(this.repository.storage, key, {
+      limit: MAX_WAL_BYTES,
+      ...(signal && { signal }),
+    })
+    if (!object) return false
+    try {
+      const stored = decodeWalFile(object)
+      return usedBytes(stored) > bytes && stored.subarray(0, bytes).equals(plain.subarray(0, bytes))
+    } catch {
+      return false
+    }
+  }
+}
+
+interface Unfinished {
+  /** SHA-256 of what was stored; undefined while nothing had to be. */
+  stored: string | undefined
+  /** The local file's time of change when it was read. */
+  changedAtNs: bigint
+}
+
+/**
+ * @returns undefined when there is nothing new, or the segment has become whole in the meantime
+ * @throws PgrecallError `damaged` when it is not what its name says
+ */
+async function readUnfinished(
+  path: string,
+  segment: ReceivedSegment,
+  knownNs: bigint | undefined,
+): Promise<{ plain: Buffer; changedAtNs: bigint } | undefined> {
+  try {
+    const { mtimeNs } = await stat(path, { bigint: true })
+    if (mtimeNs === knownNs) return undefined
+    const plain = await readFile(path)
+    if (usedBytes(plain) === 0) return { plain, changedAtNs: mtimeNs }
+    const mismatch = describeSegmentMismatch(segment, plain)
+    if (!mismatch) return { plain, changedAtNs: mtimeNs }
+    throw new PgrecallError('damaged', `${mismatch}; nothing was stored`, {
+      hint: `end what else writes into the folder, or move ${path} away: the server sends the segment again`,
+    })
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+const ZEROS = Buffer.alloc(64 * 1024)
+
+/** Without the zeros at the end. */
+export function usedBytes(segment: Buffer): number {
+  let end = segment.length
+  while (end > 0) {
+    const begin = Math.max(0, end - ZEROS.length)
+    if (!segment.subarray(begin, end).equals(ZEROS.subarray(0, end - begin))) break
+    end = begin
+  }
+  while (end > 0 && segment[end - 1] === 0) end--
+  return end
+}

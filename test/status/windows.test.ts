@@ -1,0 +1,123 @@
+import { expect, test } from 'vitest'
+import type { Catalog } from '../../src/catalog/catalog.ts'
+import type { TimelineWal } from '../../src/catalog/wal-ranges.ts'
+import { formatLsn } from '../../src/postgres/lsn.ts'
+import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
+import { currentTimeline, endOf, stretchesOf } from '../../src/status/windows.ts'
+import { SEGMENT, summary } from '../catalog/stored.ts'
+
+const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
+const at = (number: number, offset = 0) => formatLsn(segmentStart(BigInt(number), SEGMENT) + BigInt(offset))
+
+function wal(timeline: number, runs: [number, number][], history?: TimelineWal['history']): TimelineWal {
+  const ranges = runs.map(([first, last]) => ({
+    first: name(first, timeline),
+    last: name(last, timeline),
+    segments: last - first + 1,
+    storedBytes: 1,
+    firstStoredAt: '',
+    newestStoredAt: '',
+  }))
+  return { timeline, ranges, hasHistory: history !== undefined, ...(history && { history }) }
+}
+
+const catalogOf = (timelines: TimelineWal[], backups: Catalog['backups']): Catalog => ({
+  cluster: 'main',
+  systemIdentifier: '7',
+  walSegmentBytes: SEGMENT,
+  backups,
+  wal: timelines,
+  damaged: [],
+})
+const idOf = (day: number) => `202611${String(day).padStart(2, '0')}T120000Z-full`
+const told = (catalog: Catalog) => {
+  const { stretches, unusable } = stretchesOf(catalog)
+  return {
+    unusable,
+    stretches: stretches.map(({ timeline, backups, end, cutBy }) => ({
+      timeline,
+      backups: backups.map(({ id }) => id),
+      end: formatLsn(end),
+      cutBy,
+    })),
+  }
+}
+
+test('backups whose WAL is one run share a window; a gap cuts it, and the next backup opens another', () => {
+  const catalog = catalogOf(
+    [
+      wal(1, [
+        [5, 29],
+        [31, 50],
+      ]),
+    ],
+    [summary(idOf(1), { first: 10 }), summary(idOf(2), { first: 20 }), summary(idOf(3), { first: 40 })],
+  )
+  expect(told(catalog)).toEqual({
+    unusable: [],
+    stretches: [
+      { timeline: 1, backups: [idOf(1), idOf(2)], end: at(30), cutBy: name(30) },
+      { timeline: 1, backups: [idOf(3)], end: at(51), cutBy: undefined },
+    ],
+  })
+})
+
+test('a backup whose own WAL is not all there cannot be recovered, a standalone one to its end', () => {
+  const catalog = catalogOf(
+    [
+      wal(1, [
+        [5, 10],
+        [12, 20],
+      ]),
+    ],
+    [summary(idOf(1), { first: 10, last: 12 }), summary(idOf(2), { first: 30, last: 31, standalone: true })],
+  )
+  expect(told(catalog)).toEqual({
+    unusable: [{ id: idOf(1), missing: name(11) }],
+    stretches: [{ timeline: 1, backups: [idOf(2)], end: at(31, 0x1000), cutBy: undefined }],
+  })
+})
+
+test('each timeline has its own windows; those of a later one go through its ancestors', () => {
+  const catalog = catalogOf(
+    [wal(1, [[5, 25]]), wal(2, [[20, 40]], [{ timeline: 1, switchedAt: at(20, 0x5000) }])],
+    [
+      summary(idOf(1), { first: 10 }),
+      summary(idOf(2), { first: 22 }),
+      summary(idOf(3), { first: 30, timeline: 2 }),
+    ],
+  )
+  expect(told(catalog).stretches).toEqual([
+    { timeline: 1, backups: [idOf(1), idOf(2)], end: at(26), cutBy: undefined },
+    // The second backup was taken on timeline 1 after the way to timeline 2 had left it.
+    { timeline: 2, backups: [idOf(1), idOf(3)], end: at(41), cutBy: undefined },
+  ])
+  expect(currentTimeline(catalog, undefined)).toBe(2)
+  expect(currentTimeline(catalog, 1)).toBe(1)
+  expect(currentTimeline(catalogOf([wal(2, [], [])], []), undefined)).toBeUndefined()
+})
+
+test('a backup whose end only the next timeline has archived can be recovered', () => {
+  const catalog = catalogOf(
+    [wal(1, [[5, 19]]), wal(2, [[20, 22]], [{ timeline: 1, switchedAt: at(20, 0x5000) }])],
+    [summary(idOf(1), { first: 19, last: 20 })],
+  )
+  expect(told(catalog)).toEqual({
+    unusable: [],
+    stretches: [{ timeline: 2, backups: [idOf(1)], end: at(23), cutBy: undefined }],
+  })
+})
+
+test('the end of the WAL is read from its last segments, over a switch too', () => {
+  const catalog = catalogOf(
+    [wal(1, [[5, 25]]), wal(2, [[20, 22]], [{ timeline: 1, switchedAt: at(20, 0x5000) }])],
+    [summary(idOf(1), { first: 10 })],
+  )
+  const stretch = stretchesOf(catalog).stretches.at(-1)!
+  expect(endOf(stretch, 2)).toEqual([{ timeline: 2, first: 21n, last: 22n }])
+  expect(endOf(stretch, 5)).toEqual([
+    { timeline: 1, first: 18n, last: 19n },
+    { timeline: 2, first: 20n, last: 22n },
+  ])
+  expect(endOf(stretch, 99)).toEqual(stretch.legs)
+})
