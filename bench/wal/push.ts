@@ -1,6 +1,6 @@
 import { type Call, CallLog } from './calls.ts'
 import type { Section } from './sections.ts'
-import type { WalTool } from './tools.ts'
+import { unconfigured, type WalTool } from './tools.ts'
 import { takeTurns, type Work } from './work.ts'
 
 /** Single calls, with nothing prepared and nothing else waiting. */
@@ -30,11 +30,13 @@ export async function measurePush(work: Work): Promise<Section> {
       calls: all.filter((call) => call.isPrepared),
     })
   }
-  const runs = await takeTurns(work, tools, async (tool) => {
+  say('each call of a command that does nothing')
+  calls.push({ kind: 'a command that does nothing', tool: '/bin/true', calls: await emptyCalls(work) })
+  const runs = await takeTurns(work, [...tools, unconfigured(ground)], async (tool) => {
     await tool.prepare()
     const timed = await ground.drain(tool.archiveCommand)
     await tool.forget(ground.cluster.dataDirectory)
-    filled.add(tool)
+    if (tools.includes(tool)) filled.add(tool)
     return { timed, storedBytes: await tool.storedBytes() }
   })
   calls.sort((a, b) => a.kind.localeCompare(b.kind))
@@ -50,6 +52,13 @@ async function coldCalls({ ground }: Work, tool: WalTool): Promise<Call[]> {
     await log.run(tool.archiveCommand, tool.marks.push, { name, path: `pg_wal/${name}`, dataDirectory })
     await tool.forget(dataDirectory)
   }
+  return log.read()
+}
+
+/** What the server's shell and the clock take by themselves. */
+async function emptyCalls({ ground }: Work): Promise<Call[]> {
+  const log = new CallLog(ground)
+  await ground.drain(log.around('/bin/true', '/'))
   return log.read()
 }
 

@@ -33,7 +33,12 @@ export interface WalTool {
 export type WalSource = Pick<WalTool, 'name' | 'restoreCommand' | 'forget'>
 
 export async function walTools(ground: WalGround): Promise<WalTool[]> {
-  return [await pgrecall(ground), pgbackrest(ground, true), pgbackrest(ground, false)]
+  return [await pgrecall(ground), pgbackrest(ground, 'async'), pgbackrest(ground, 'sync')]
+}
+
+/** As it comes: with its own choice of codec and level, gzip at level 6. */
+export function unconfigured(ground: WalGround): WalTool {
+  return pgbackrest(ground, 'async gz:6')
 }
 
 /** `cp` from a folder of plain segments: the least that a recovery can do. */
@@ -79,9 +84,11 @@ async function pgrecall({ cluster, jobs, scratch }: WalGround): Promise<WalTool>
   }
 }
 
-function pgbackrest({ cluster, jobs, scratch }: WalGround, isAsync: boolean): WalTool {
-  const name = isAsync ? 'pgbackrest async' : 'pgbackrest'
-  const folder = isAsync ? 'pgbackrest-async' : 'pgbackrest'
+function pgbackrest({ cluster, jobs, scratch }: WalGround, mode: 'async' | 'sync' | 'async gz:6'): WalTool {
+  const isAsync = mode !== 'sync'
+  const codec = mode === 'async gz:6' ? ['compress-type=gz'] : ['compress-type=zst', 'compress-level=1']
+  const name = mode === 'sync' ? 'pgbackrest' : `pgbackrest ${mode}`
+  const folder = `pgbackrest-${mode.replace(/\W/g, '-')}`
   const home = join(scratch.path, folder)
   const configFile = join(home, 'pgbackrest.conf')
   const spool = join(home, 'spool')
@@ -102,8 +109,7 @@ function pgbackrest({ cluster, jobs, scratch }: WalGround, isAsync: boolean): Wa
         `repo1-path=${join(home, 'repository')}`,
         `lock-path=${join(home, 'lock')}`,
         `spool-path=${spool}`,
-        'compress-type=zst',
-        'compress-level=1',
+        ...codec,
         'log-level-file=off',
         'log-level-console=warn',
         `process-max=${jobs}`,

@@ -40,7 +40,7 @@ const TimelineSchema = z.object({
     )
     .exactOptional(),
   partial: z.string().exactOptional(),
-  receiving: z.object({ segment, bytes: count, storedAt: moment }).exactOptional(),
+  receiving: z.object({ segment, storedBytes: count, storedAt: moment }).exactOptional(),
   dropped: z
     .array(z.object({ ...stretch, since: moment, until: moment, reason: z.string() }))
     .exactOptional(),
@@ -49,6 +49,8 @@ const TimelineSchema = z.object({
 const StoredSchema = z
   .object({
     format: z.literal(FORMAT),
+    cluster: z.string(),
+    systemIdentifier: z.string().optional(),
     walSegmentBytes: count.min(1024 * 1024),
     walListedAt: moment,
     backups: z.array(BackupSummarySchema),
@@ -69,15 +71,21 @@ function isInOrder({ ranges }: z.infer<typeof TimelineSchema>, segmentBytes: num
   })
 }
 
-/** `catalog.json`, or undefined where there is none that can be believed. */
+/**
+ * `catalog.json`, or undefined where there is none that can be believed, as of one that is another cluster's.
+ * @param systemIdentifier the cluster's own, where that is known
+ */
 export async function readStoredCatalog(
   storage: Storage,
   cluster: string,
+  systemIdentifier: string | undefined,
 ): Promise<StoredCatalog | undefined> {
   const bytes = await readObject(storage, catalogKey(cluster))
   if (!bytes) return undefined
   try {
-    return StoredSchema.parse(JSON.parse(bytes.toString('utf8')))
+    const stored = StoredSchema.parse(JSON.parse(bytes.toString('utf8')))
+    const isOwn = stored.cluster === cluster && stored.systemIdentifier === systemIdentifier
+    return isOwn ? stored : undefined
   } catch {
     return undefined
   }

@@ -13,7 +13,7 @@ const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 const BELIEVED_MS = 24 * 60 * 60 * 1000
 
 export interface LoadOptions {
-  /** Reads every backup's record and lists all WAL: nothing that `catalog.json` says is believed. */
+  /** Reads every backup's record: what `catalog.json` says of them is not believed. */
   fresh?: boolean
   /**
    * The moment of the look; then WAL that `catalog.json` knows is not listed again unless that is a day old. Without it
@@ -31,11 +31,10 @@ export async function loadCatalog(
   cluster: string,
   { fresh = false, believingWalAt }: LoadOptions = {},
 ): Promise<Catalog> {
-  const [identity, stored] = await Promise.all([
-    readIdentity(storage, cluster),
-    fresh ? undefined : readStoredCatalog(storage, cluster),
-  ])
-  const { backups, damaged } = await storedBackups(storage, cluster, stored?.backups)
+  const identity = await readIdentity(storage, cluster)
+  const isOfUse = !fresh || believingWalAt !== undefined
+  const stored = isOfUse ? await readStoredCatalog(storage, cluster, identity?.systemIdentifier) : undefined
+  const { backups, damaged } = await storedBackups(storage, cluster, fresh ? [] : stored?.backups)
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   const believed = believingWalAt && stored && believableWal(stored, segmentBytes, believingWalAt)
   const wal = await archivedWal({ storage, cluster, segmentBytes }, believed ?? [])

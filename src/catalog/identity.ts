@@ -62,7 +62,7 @@ export async function claimIdentity(
 export async function requireRepository(storage: Storage): Promise<void> {
   if (await storage.stat(REPOSITORY_MARKER)) return
   throw new PgrecallError('repository', `${storage.location} is not a repository`, {
-    hint: 'is it mounted, and is the path right? "pgrecall init" makes a new one',
+    hint: 'is it mounted, and is the path right? Where there is no folder yet, "pgrecall check" and "pgrecall backup" make a new one',
   })
 }
 

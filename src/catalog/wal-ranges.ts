@@ -1,4 +1,5 @@
-import { numberOf, parseWalFile, segmentName } from '../postgres/wal-file.ts'
+import { lsn } from '../postgres/lsn.ts'
+import { numberOf, parseWalFile, segmentName, segmentNumber } from '../postgres/wal-file.ts'
 import type { BackupSummary } from './backup-record.ts'
 
 /** What the archive holds of one timeline. */
@@ -12,8 +13,11 @@ export interface TimelineWal {
   history?: Ancestor[]
   /** The unfinished last segment of a timeline that ended by a promotion. */
   partial?: string
-  /** The segment that `wal-receive` is receiving; only where it extends the last run, or is all that there is. */
-  receiving?: { segment: string; bytes: number; storedAt: string }
+  /**
+   * The segment that `wal-receive` is receiving, where no whole one is as new. It extends the last run only if it directly
+   * follows it: else what lies between the two is a gap.
+   */
+  receiving?: { segment: string; storedBytes: number; storedAt: string }
   /** WAL that was given up and is not stored: what explains a gap. */
   dropped?: DroppedWal[]
 }
@@ -87,8 +91,8 @@ export class TimelineBuilder {
     this.#partial = name
   }
 
-  addReceiving(segment: string, bytes: number, storedAt: string): void {
-    this.#receiving = { segment, bytes, storedAt }
+  addReceiving(segment: string, storedBytes: number, storedAt: string): void {
+    this.#receiving = { segment, storedBytes, storedAt }
   }
 
   addDropped(segment: string, note: DroppedNote): void {
@@ -113,17 +117,16 @@ export class TimelineBuilder {
 
   /** @param history undefined when none is stored; without ancestors when it cannot be read */
   build(history: { ancestors: Ancestor[] | undefined } | undefined): TimelineWal {
-    const follows =
+    const isNewest =
       this.#receiving !== undefined &&
-      (this.#end === undefined ||
-        segmentNumberOf(this.#receiving.segment, this.#segmentBytes) === this.#end + 1n)
+      segmentNumberOf(this.#receiving.segment, this.#segmentBytes) > (this.#end ?? -1n)
     return {
       timeline: this.#timeline,
       ranges: this.#ranges,
       hasHistory: history !== undefined,
       ...(history?.ancestors && { history: history.ancestors }),
       ...(this.#partial !== undefined && { partial: this.#partial }),
-      ...(follows && { receiving: this.#receiving! }),
+      ...(isNewest && { receiving: this.#receiving! }),
       ...(this.#dropped.length > 0 && { dropped: this.#dropped }),
     }
   }
@@ -139,28 +142,38 @@ export interface WalGap {
   dropped?: DroppedWal[]
 }
 
-/** The holes between the runs of each timeline. */
+/** The holes of each timeline: between its runs, and between the last one and the segment that is being received. */
 export function walGaps(timelines: readonly TimelineWal[], segmentBytes: number): WalGap[] {
   const number = (name: string) => segmentNumberOf(name, segmentBytes)
-  return timelines.flatMap(({ timeline, ranges, dropped = [] }) =>
-    ranges.slice(1).map((range, index) => {
-      const first = number(ranges[index]!.last) + 1n
-      const last = number(range.first) - 1n
+  return timelines.flatMap(({ timeline, ranges, receiving, dropped = [] }) => {
+    const begins = [...ranges.map((run) => run.first), ...(receiving ? [receiving.segment] : [])]
+    return ranges.flatMap((run, index) => {
+      const next = begins[index + 1]
+      const first = number(run.last) + 1n
+      const last = next === undefined ? -1n : number(next) - 1n
+      if (last < first) return []
       const notes = dropped.filter((note) => number(note.first) <= last && first <= number(note.last))
-      return {
-        timeline,
-        first: segmentName(timeline, first, segmentBytes),
-        last: segmentName(timeline, last, segmentBytes),
-        segments: Number(last - first) + 1,
-        ...(notes.length > 0 && { dropped: notes }),
-      }
-    }),
-  )
+      return [
+        {
+          timeline,
+          first: segmentName(timeline, first, segmentBytes),
+          last: segmentName(timeline, last, segmentBytes),
+          segments: Number(last - first) + 1,
+          ...(notes.length > 0 && { dropped: notes }),
+        },
+      ]
+    })
+  })
 }
 
-/** WAL that was given up after the end of a timeline's last run, so that the archive does not go on there. */
-export function droppedAtEnd({ ranges, dropped = [] }: TimelineWal): DroppedWal[] {
-  const last = ranges.at(-1)?.last ?? ''
+/** Since when something is stored behind a gap; ISO 8601. */
+export function storedBehind({ ranges, receiving }: TimelineWal, gap: Pick<WalGap, 'last'>): string {
+  return ranges.find(({ first }) => first > gap.last)?.firstStoredAt ?? receiving!.storedAt
+}
+
+/** WAL that was given up after all that is stored of a timeline, so that the archive does not go on there. */
+export function droppedAtEnd({ ranges, receiving, dropped = [] }: TimelineWal): DroppedWal[] {
+  const last = receiving?.segment ?? ranges.at(-1)?.last ?? ''
   return dropped.filter((note) => note.first > last)
 }
 
@@ -228,6 +241,34 @@ export function reachFrom(
     if (segmentNumberOf(range.first, segmentBytes) <= from && from <= last) return last
   }
   return undefined
+}
+
+/** Whether there is WAL of a timeline, and no history that can be read: then no recovery leads to it. */
+export function lacksHistory({ timeline, ranges, receiving, history }: TimelineWal): boolean {
+  return timeline > 1 && (ranges.length > 0 || receiving !== undefined) && history === undefined
+}
+
+/**
+ * Whether the whole segments from a backup's start to its stop are archived. The last of them may be there as the next
+ * timeline's first one, where a promotion came right after the backup.
+ */
+export function hasOwnWal(
+  { timeline, start, stop }: Pick<BackupSummary, 'timeline' | 'start' | 'stop'>,
+  wal: readonly TimelineWal[],
+  segmentBytes: number,
+): boolean {
+  const own = wal.find((entry) => entry.timeline === timeline)
+  const from = segmentNumberOf(start.walFile, segmentBytes)
+  const reached = reachFrom(own, from, segmentBytes)
+  if (reached !== undefined && reached >= segmentNumberOf(stop.walFile, segmentBytes))
+    return !lacksHistory(own!)
+  const missing = reached === undefined ? from : reached + 1n
+  return wal.some((later) => {
+    const left = later.history?.find((ancestor) => ancestor.timeline === timeline)
+    if (!left || lsn(left.switchedAt) < lsn(stop.lsn)) return false
+    const holdsSwitch = segmentNumber(lsn(left.switchedAt), segmentBytes) === missing
+    return holdsSwitch && reachFrom(later, missing, segmentBytes) !== undefined
+  })
 }
 
 /** The number of a segment by its name. */

@@ -24,8 +24,15 @@ export function errorFacts(error: unknown, consequence: string | undefined): Err
   return {
     kind: known?.kind ?? (isUsage ? 'usage' : 'internal'),
     message: redactText(message),
-    hint: hints.length > 0 ? redactText(hints.join('; ')) : null,
+    hint: hints.length > 0 ? redactText(joinHints(hints)) : null,
   }
+}
+
+/** Behind a question begins a new sentence. */
+function joinHints(hints: readonly string[]): string {
+  return hints.reduce((said, next) =>
+    said.endsWith('?') ? `${said} ${next[0]!.toUpperCase()}${next.slice(1)}` : `${said}; ${next}`,
+  )
 }
 
 /** Prints an error; the stack only for a bug, or where details were asked for. */

@@ -6,11 +6,18 @@ export interface Column {
   align?: 'left' | 'right'
   /** The look of every cell below the title, or a choice by what the cell says. */
   style?: Styles | ((cell: string) => Styles | undefined)
+  /** A name or a moment of which no part may be missing. Numbers are never cut: a shortened number is a wrong number. */
+  whole?: boolean
+  /** Left out where even cutting does not make the table fit; the lowest goes first. */
+  leaveOut?: number
 }
 
 export interface TableOptions {
   color: boolean
-  /** In columns. A wider table has its widest left-aligned columns cut, with '…' where something is missing. */
+  /**
+   * In columns. A wider table has its widest left-aligned columns cut, with '…' where something is missing; where that is
+   * not enough, columns are left out.
+   */
   width?: number | undefined
 }
 
@@ -22,11 +29,30 @@ const NARROWEST_CUT = 8
  * @param rows the cells as plain text; control characters are shown escaped, and missing cells are blank
  * @returns the lines, titles first, joined by newlines, without blanks at their ends and without a last newline
  */
-export function renderTable(columns: Column[], rows: string[][], options: TableOptions): string {
-  const titles = columns.map((column) => escapeControls(column.title))
-  const body = rows.map((row) => columns.map((_, index) => escapeControls(row[index] ?? '').trimEnd()))
-  const widths = fitWidths(columns, titles, body, options.width ?? Number.POSITIVE_INFINITY)
+export function renderTable(all: Column[], rows: string[][], options: TableOptions): string {
+  const columns = [...all]
+  const limit = options.width ?? Number.POSITIVE_INFINITY
+  const cellsOf = (row: string[]) =>
+    columns.map((column) => escapeControls(row[all.indexOf(column)] ?? '').trimEnd())
+  for (;;) {
+    const titles = columns.map((column) => escapeControls(column.title))
+    const body = rows.map(cellsOf)
+    const widths = fitWidths(columns, titles, body, limit)
+    const least = columns
+      .filter(({ leaveOut }) => leaveOut !== undefined)
+      .toSorted((a, b) => a.leaveOut! - b.leaveOut!)[0]
+    if (least === undefined || sumOf(widths) <= limit) return layOut(columns, titles, body, widths, options)
+    columns.splice(columns.indexOf(least), 1)
+  }
+}
 
+function layOut(
+  columns: Column[],
+  titles: string[],
+  body: string[][],
+  widths: number[],
+  options: TableOptions,
+): string {
   const render = (cells: string[], styleOf: (column: Column, cell: string) => Styles | undefined) =>
     columns
       .map((column, index) => {
@@ -52,11 +78,11 @@ function fitWidths(columns: Column[], titles: string[], body: string[][], limit:
     Math.max(displayWidth(title), ...body.map((cells) => displayWidth(cells[index]!))),
   )
   const floors = titles.map((title) => Math.max(displayWidth(title), NARROWEST_CUT))
-  let excess = widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - limit
+  let excess = sumOf(widths) - limit
   for (; excess > 0; excess--) {
     const widest = widths.reduce((best, width, index) => {
-      // Numbers are never cut: a shortened number is a wrong number.
-      if (columns[index]!.align === 'right' || width <= floors[index]!) return best
+      const { align, whole } = columns[index]!
+      if (whole || align === 'right' || width <= floors[index]!) return best
       return best === -1 || width > widths[best]! ? index : best
     }, -1)
     if (widest === -1) break
@@ -64,6 +90,10 @@ function fitWidths(columns: Column[], titles: string[], body: string[][], limit:
   }
   return widths
 }
+
+/** How wide a table is. */
+const sumOf = (widths: number[]) =>
+  widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1))
 
 function shorten(cell: string, width: number): string {
   return displayWidth(cell) <= width ? cell : `${cutToWidth(cell, width - 1)}…`

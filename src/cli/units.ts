@@ -65,6 +65,11 @@ export function formatAge(ms: number): string {
   return `${Math.floor(seconds / 86_400)} days`
 }
 
+/** @returns e.g. '1 segment', '2 segments' */
+export function formatCount(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}
+
 function twoDigits(value: number): string {
   return String(value).padStart(2, '0')
 }

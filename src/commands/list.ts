@@ -1,31 +1,56 @@
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
+import type { Repository } from '../catalog/repository.ts'
 import { type DroppedWal, droppedAtEnd, walGaps } from '../catalog/wal-ranges.ts'
 import { renderTable } from '../cli/table.ts'
-import { formatBytes } from '../cli/units.ts'
+import { formatBytes, formatCount } from '../cli/units.ts'
+import { exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
 import type { CommandContext, Run } from './context.ts'
+import { receivingText, seconds } from './wal-text.ts'
 
 export const run: Run = async (_invocation, context) => {
   const { name } = context.cluster()
-  const found = []
-  for (const repository of context.repositories()) {
-    const catalog = await loadCatalog(repository.storage, name, { believingWalAt: context.now() })
-    found.push({ repository: repository.name, location: repository.storage.location, catalog })
-  }
+  const looks: Look[] = []
+  for (const repository of context.repositories()) looks.push(await look(repository, name, context))
+  const failures = looks.flatMap((each) => ('error' in each ? [each.error] : []))
+  // With nothing to show, it is the error itself that is told.
+  if (failures.length === looks.length) throw failures[0]
   return {
-    text: found
-      .map(
-        ({ repository, location, catalog }) =>
-          `Cluster "${name}" in repository "${repository}" (${location})\n\n${catalogText(catalog, context)}`,
-      )
+    text: looks
+      .map((each) => {
+        const { name: repository, storage } = each.repository
+        const text = 'error' in each ? errorText(each.error) : catalogText(each.catalog, context)
+        return `Cluster "${name}" in repository "${repository}" (${storage.location})\n\n${text}`
+      })
       .join('\n\n'),
-    json: found.map(({ repository, catalog: { walListedAt: _bookkeeping, ...catalog } }) => ({
-      repository,
-      ...catalog,
-      wal: walWithBackups(catalog),
-      gaps: walGaps(catalog.wal, catalog.walSegmentBytes),
-    })),
+    json: looks.map(jsonOf),
+    ...(failures.length > 0 && { exitCode: exitCodeOf(failures[0]) }),
   }
+}
+
+type Look = { repository: Repository } & ({ catalog: Catalog } | { error: unknown })
+
+/** One repository that is away does not hide the others. */
+async function look(repository: Repository, cluster: string, { now, signal }: CommandContext): Promise<Look> {
+  try {
+    return { repository, catalog: await loadCatalog(repository.storage, cluster, { believingWalAt: now() }) }
+  } catch (error) {
+    signal.throwIfAborted()
+    return { repository, error }
+  }
+}
+
+function errorText(error: unknown): string {
+  const hint = error instanceof PgrecallError && error.hint ? `\n${error.hint}` : ''
+  return `It cannot be read: ${reasonOf(error)}${hint}`
+}
+
+function jsonOf(each: Look) {
+  const repository = each.repository.name
+  if ('error' in each) return { repository, error: reasonOf(each.error) }
+  const { walListedAt: _bookkeeping, ...catalog } = each.catalog
+  const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
+  return { repository, ...catalog, wal: walWithBackups(catalog), gaps }
 }
 
 function catalogText(catalog: Catalog, { view }: CommandContext): string {
@@ -42,46 +67,46 @@ function catalogText(catalog: Catalog, { view }: CommandContext): string {
 }
 
 const stretchText = ({ first, last, segments }: Pick<DroppedWal, 'first' | 'last' | 'segments'>) =>
-  segments === 1 ? `${first} (1 segment)` : `${first} to ${last} (${segments} segments)`
+  `${first}${segments === 1 ? '' : ` to ${last}`} (${formatCount(segments, 'segment')})`
 
 /** A gap without a note is one that somebody made, or that waits for a segment that is late. */
 function whyText(dropped: readonly DroppedWal[] = []): string {
-  return dropped
-    .map(({ since, reason }) => `, given up at ${since.replace(/\.\d+Z$/, 'Z')}: ${reason}`)
-    .join('')
+  return dropped.map(({ since, reason }) => `, given up at ${seconds(since)}: ${reason}`).join('')
 }
 
 function backupTable(catalog: Catalog, view: CommandContext['view']): string {
   if (catalog.backups.length === 0) return 'No backups yet; "pgrecall backup" takes one.'
+  const hasLabel = catalog.backups.some((backup) => backup.label !== '')
   const hasDamage = catalog.backups.some((backup) => backup.damagedPages)
   return renderTable(
     [
-      { title: 'Backup', style: 'bold' },
-      { title: 'Method' },
-      { title: 'Restorable from' },
+      { title: 'Backup', style: 'bold', whole: true },
+      { title: 'Method', whole: true, leaveOut: 1 },
+      { title: 'Restorable from', whole: true },
       { title: 'Timeline', align: 'right' },
-      { title: 'Data', align: 'right' },
-      { title: 'Stored', align: 'right' },
-      { title: 'WAL' },
+      { title: 'Data', align: 'right', leaveOut: 3 },
+      { title: 'Stored', align: 'right', leaveOut: 4 },
+      { title: 'WAL', whole: true, leaveOut: 2 },
       ...(hasDamage ? [{ title: 'Damaged pages', align: 'right' as const }] : []),
-      { title: 'Label' },
+      ...(hasLabel ? [{ title: 'Label' }] : []),
     ],
     catalog.backups.map((backup) => [
       backup.id,
       backup.method,
-      backup.stop.time.replace(/\.\d+Z$/, 'Z'),
+      seconds(backup.stop.time),
       String(backup.timeline),
       formatBytes(backup.dataBytes),
       formatBytes(backup.storedBytes),
       backup.standalone ? 'included' : 'archive',
       ...(hasDamage ? [backup.damagedPages ? String(backup.damagedPages) : '-'] : []),
-      backup.label,
+      ...(hasLabel ? [backup.label] : []),
     ]),
     view,
   )
 }
 
 function walTable(catalog: Catalog, view: CommandContext['view']): string {
+  const received = catalog.wal.flatMap(({ receiving }) => (receiving ? [receivingText(receiving)] : []))
   const rows = catalog.wal.flatMap(({ timeline, ranges }) =>
     ranges.map((range) => [
       String(timeline),
@@ -89,20 +114,21 @@ function walTable(catalog: Catalog, view: CommandContext['view']): string {
       range.last,
       String(range.segments),
       formatBytes(range.storedBytes),
-      range.newestStoredAt.replace(/\.\d+Z$/, 'Z'),
+      seconds(range.newestStoredAt),
     ]),
   )
-  if (rows.length === 0) return 'No WAL in the archive.'
-  return renderTable(
+  if (rows.length === 0) return received.join('\n') || 'No WAL in the archive.'
+  const table = renderTable(
     [
       { title: 'Timeline', align: 'right' },
-      { title: 'First WAL' },
-      { title: 'Last WAL' },
+      { title: 'First WAL', whole: true },
+      { title: 'Last WAL', whole: true },
       { title: 'Segments', align: 'right' },
       { title: 'Stored', align: 'right' },
-      { title: 'Newest stored at' },
+      { title: 'Newest stored at', whole: true, leaveOut: 1 },
     ],
     rows,
     view,
   )
+  return [table, ...received].join('\n')
 }

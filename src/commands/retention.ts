@@ -1,9 +1,10 @@
 import { renderTable } from '../cli/table.ts'
-import { formatBytes } from '../cli/units.ts'
+import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
-import { applyRetention, previewRetention } from '../retention/apply.ts'
+import { applyRetention, previewRetention, type RetentionResult } from '../retention/apply.ts'
 import type { RetentionPlan } from '../retention/plan.ts'
 import type { CommandContext, Run } from './context.ts'
+import { seconds } from './wal-text.ts'
 
 export const run: Run = async ({ options }, context) => {
   const { name, config } = context.cluster()
@@ -26,8 +27,7 @@ export const run: Run = async ({ options }, context) => {
       })
     } else {
       const { plan, ...done } = await applyRetention(name, { full }, surroundings)
-      const summary = `Removed ${done.removedBackups} backups and ${done.removedWal} WAL files, ${formatBytes(done.freedBytes)}.`
-      const text = `${planText(plan, context, false)}\n${summary}`
+      const text = `${planText(plan, context, false)}\n${summaryText(done)}`
       results.push({ repository: repository.name, dryRun: false, ...jsonOf(plan), ...done, text })
     }
   }
@@ -35,6 +35,15 @@ export const run: Run = async ({ options }, context) => {
     text: results.map((result) => `Repository "${result.repository}":\n${result.text}`).join('\n\n'),
     json: results.map(({ text: _text, ...result }) => result),
   }
+}
+
+/** More goes than the segments of the plan: the labels of backups, and what was noted beside a segment. */
+function summaryText(done: Omit<RetentionResult, 'plan'>): string {
+  const beside = done.removedWal - done.removedSegments
+  const parts = [formatCount(done.removedBackups, 'backup'), formatCount(done.removedSegments, 'WAL segment')]
+  if (beside > 0)
+    parts.push(`${formatCount(beside, 'file')} beside ${done.removedSegments === 1 ? 'it' : 'them'}`)
+  return `Removed ${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}: ${formatBytes(done.freedBytes)}.`
 }
 
 function jsonOf({ walBefore, ...plan }: RetentionPlan) {
@@ -45,15 +54,15 @@ function planText(plan: RetentionPlan, { view }: CommandContext, isPreview: bool
   if (plan.backups.length === 0) return 'There are no backups, so nothing is removed.'
   const table = renderTable(
     [
-      { title: 'Backup' },
-      { title: 'Ends at' },
+      { title: 'Backup', whole: true },
+      { title: 'Ends at', whole: true, leaveOut: 1 },
       { title: 'Stored', align: 'right' },
       { title: 'Verdict', style: (cell) => (cell === 'stays' ? 'green' : 'yellow') },
-      { title: 'Why' },
+      { title: 'Why', whole: true },
     ],
     plan.backups.map(({ id, stopTime, storedBytes, stays, reason }) => [
       id,
-      stopTime,
+      seconds(stopTime),
       formatBytes(storedBytes),
       stays ? 'stays' : 'goes',
       reason,
@@ -63,7 +72,7 @@ function planText(plan: RetentionPlan, { view }: CommandContext, isPreview: bool
   const verb = isPreview ? 'would go' : 'goes'
   const wal = plan.wal.map(
     ({ timeline, first, last, segments, storedBytes }) =>
-      `WAL of timeline ${timeline}, ${first} to ${last} (${segments} segments, ${formatBytes(storedBytes)}) ${verb}.`,
+      `WAL of timeline ${timeline}, ${first} to ${last} (${formatCount(segments, 'segment')}, ${formatBytes(storedBytes)}) ${verb}.`,
   )
   return [
     table,

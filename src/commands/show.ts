@@ -1,8 +1,9 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { storedBackups } from '../catalog/catalog.ts'
+import { requireRepository } from '../catalog/identity.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import { renderTable } from '../cli/table.ts'
-import { formatBytes } from '../cli/units.ts'
+import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import type { CommandContext, Run } from './context.ts'
 import { blocksText } from './damage-text.ts'
@@ -11,7 +12,9 @@ import { blocksText } from './damage-text.ts'
 function pagesText({ dataChecksums, damagedPages }: BackupRecord): string {
   if (!dataChecksums) return 'off, so nothing was checked'
   if (damagedPages === undefined) return 'on, not checked'
-  return damagedPages === 0 ? 'on, all pages were right' : `on, ${damagedPages} pages were wrong`
+  return damagedPages === 0
+    ? 'on, all pages were right'
+    : `on, ${formatCount(damagedPages, 'page')} ${damagedPages === 1 ? 'was' : 'were'} wrong`
 }
 
 export const run: Run = async ({ args }, context) => {
@@ -24,6 +27,8 @@ export const run: Run = async ({ args }, context) => {
     const folder = `${storage.location}/${backupPrefix(name, record.id)}`
     return { text: recordText(record, repository, folder, context), json: { repository, ...record } }
   }
+  // A folder that is not mounted has no backup either.
+  for (const { storage } of context.repositories()) await requireRepository(storage)
   throw new PgrecallError(
     'absent',
     asked === 'latest' ? `cluster "${name}" has no backup yet` : `there is no backup ${asked}`,
@@ -54,13 +59,13 @@ function recordText(
     ['Timeline', String(record.timeline)],
     ...(record.fromStandby ? [['Taken from', 'a standby'] satisfies [string, string]] : []),
     ['WAL', record.standalone ? 'included (standalone)' : 'in the archive'],
-    ['Data', `${formatBytes(record.dataBytes)} in ${record.files} files`],
+    ['Data', `${formatBytes(record.dataBytes)} in ${formatCount(record.files, 'file')}`],
     ['Page checksums', pagesText(record)],
     ...record.damaged.map(({ path, pages, blocks }): [string, string] => [
       'Damaged',
       `${path}: ${blocksText(blocks, pages)}`,
     ]),
-    ['Stored', `${formatBytes(record.storedBytes)} in ${record.objects.length} objects`],
+    ['Stored', `${formatBytes(record.storedBytes)} in ${formatCount(record.objects.length, 'object')}`],
     ['By hand', `${folder}RESTORE.txt`],
     ...record.tablespaces.map(({ name, oid, location, bytes }): [string, string] => [
       'Tablespace',

@@ -1,8 +1,9 @@
 import { renderTable } from '../cli/table.ts'
 import { displayWidth, escapeControls, paint } from '../cli/terminal.ts'
-import { formatAge, formatBytes } from '../cli/units.ts'
-import type { Finding, RepositoryFacts } from '../status/facts.ts'
+import { formatAge } from '../cli/units.ts'
+import type { Finding, RepositoryFacts, Window } from '../status/facts.ts'
 import type { Status } from '../status/take-status.ts'
+import { receivingText, seconds } from './wal-text.ts'
 
 interface View {
   color: boolean
@@ -31,31 +32,28 @@ function windowTable({ windows, receiving }: RepositoryFacts, view: View): strin
   const table = renderTable(
     [
       { title: 'Timeline', align: 'right' },
-      { title: 'Recoverable from' },
-      { title: 'To' },
-      { title: 'Ago', align: 'right' },
+      { title: 'Recoverable from', whole: true },
+      { title: 'To', whole: true },
+      { title: 'Ago', align: 'right', leaveOut: 1 },
       { title: 'Backups', align: 'right' },
       { title: 'Ends with', style: (cell) => (cell === WHOLE ? undefined : 'red') },
     ],
     windows.map((window) => [
       String(window.timeline),
-      seconds(window.from.time),
-      `${window.to.isExact ? '' : '>= '}${seconds(window.to.time)}`,
+      fromText(window),
+      `${window.to.isExact ? '' : '>= '}${toText(window)}`,
       formatAge(view.now.getTime() - Date.parse(window.to.time)),
       String(window.backups.length),
       window.cutBy === null ? WHOLE : CUT,
     ]),
     view,
   )
-  const line = receiving
-    ? `\nSegment ${receiving.segment} is being received: ${formatBytes(receiving.bytes)} at ${seconds(receiving.storedAt)}.`
-    : ''
-  return `${table}${line}`
+  return receiving ? `${table}\n${receivingText(receiving)}` : table
 }
 
 /** What a window ends with; which segments are missing is said below the table. */
-const WHOLE = 'the archive'
-const CUT = 'a gap'
+const WHOLE = 'archive'
+const CUT = 'gap'
 
 const STYLES = { ok: 'green', warn: 'yellow', fail: 'red' } as const
 const WEIGHTS = { fail: 0, warn: 1, ok: 2 } as const
@@ -86,4 +84,14 @@ function wrapped(text: string, width: number | undefined): string[] {
   return lines
 }
 
-const seconds = (iso: string) => iso.replace(/\.\d+Z$/, 'Z')
+/** What is told can be asked for: `--time` takes a window's begin and what lies before its end, not a moment before. */
+function fromText({ from }: Window): string {
+  const isWhole = /:\d\d(?:\.0+)?Z$/.test(from.time)
+  return isWhole ? seconds(from.time) : seconds(new Date(Date.parse(from.time) + 1000).toISOString())
+}
+
+/** Within the second of the begin there is no whole one. */
+function toText(window: Window): string {
+  const [from, to] = [fromText(window), seconds(window.to.time)]
+  return to < from ? from : to
+}

@@ -10,6 +10,7 @@ export const run: Run = async (_invocation, context) => {
     repositories: context.repositories(),
     connect: context.connect,
     dataDirectory: config.dataDirectory,
+    slot: config.wal.receive.slot,
     events: context.events,
     signal: context.signal,
     now: context.now,

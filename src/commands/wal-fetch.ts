@@ -3,7 +3,7 @@ import { EXIT_CODES, reasonOf } from '../errors.ts'
 import { parseWalFile } from '../postgres/wal-file.ts'
 import { fetchWalFile, RECOVERY_RETRIES_MS, STANDBY_RETRIES_MS } from '../wal/fetch.ts'
 import { runsInStandby } from '../wal/hook-answer.ts'
-import { holdsOwnCopy } from '../wal/own-copy.ts'
+import { holdsOwnCopy, isBeforeSwitch } from '../wal/own-copy.ts'
 import { recoveryCircumstances } from '../wal/prefetch-recovery.ts'
 import { endPrefetching, keepPrefetching } from '../wal/prefetch-start.ts'
 import { takeReady } from '../wal/ready-segments.ts'
@@ -55,6 +55,7 @@ async function fetchNow(
     cluster: context.cluster().name,
     repositories: context.repositories(),
     isHoleFilled: await holdsOwnCopy(context.cwd, name),
+    isExpected: await isBeforeSwitch(context.cwd, name),
     retryDelaysMs: runsInStandby(context.cwd) ? STANDBY_RETRIES_MS : RECOVERY_RETRIES_MS,
     signal: context.signal,
     onRetry: (error, delayMs) =>

@@ -17,6 +17,8 @@ export const run: Run = async ({ args, options }, context) => {
       hint: `archive_command is: pgrecall wal-push "%p"`,
     })
   }
+  if (options.remove && folder === undefined)
+    throw new PgrecallError('usage', '--remove is for --from-directory; PostgreSQL removes its own files')
   if (folder !== undefined) return pushFolder(resolve(context.cwd, folder), options.remove === true, context)
   return pushOne(path!, options.json === true, context)
 }
@@ -49,6 +51,9 @@ async function pushOne(path: string, asJson: boolean, context: CommandContext): 
 
 async function pushFolder(folder: string, remove: boolean, context: CommandContext): Promise<Outcome> {
   const { config } = context.cluster()
+  if (folder === config.wal.receive.directory) {
+    throw new PgrecallError('refused', `${folder} is where wal-receive works, which stores what lies there`)
+  }
   const result = await archiveFolder({ ...targetOf(context), folder, remove, jobs: config.wal.jobs })
   for (const name of result.unfinished) {
     context.events.emit('warning', { text: `${name} is not whole yet and was left for the next time` })

@@ -20,6 +20,8 @@ export interface RecoveryOptions {
   timeline: 'latest' | 'current' | number
   /** Go on as a standby instead of opening for writes. */
   standby: boolean
+  /** Whether WAL is missing right behind what is to be recovered. */
+  endsBeforeHole: boolean
   /** Whether the restored server archives its own WAL: as its settings say, or not at all. */
   archiveMode: 'preserve' | 'off'
 }
@@ -59,6 +61,8 @@ export function recoverySettings(options: RecoveryOptions): RecoverySettings {
   if (['time', 'lsn', 'xid'].includes(target.kind)) {
     settings.push(['recovery_target_inclusive', options.exclusive ? 'off' : 'on'])
   }
+  // It reads ahead, past the target too; and restore_command stops a recovery that asks for what is missing.
+  if (options.majorVersion >= 15 && options.endsBeforeHole) settings.push(['recovery_prefetch', 'off'])
   return {
     file: isOld ? 'recovery.conf' : 'postgresql.auto.conf',
     lines: settings.map(([name, value]) => settingLine(name, value)),
@@ -101,7 +105,7 @@ function targetSetting(target: RecoveryTarget): Setting | undefined {
 }
 
 const RECOVERY_SETTING =
-  /^\s*(?:restore_command|recovery_target\w*|standby_mode|primary_conninfo|primary_slot_name|recovery_end_command|archive_cleanup_command)\s*=/i
+  /^\s*(?:restore_command|recovery_target\w*|recovery_prefetch|standby_mode|primary_conninfo|primary_slot_name|recovery_end_command|archive_cleanup_command)\s*=/i
 
 /**
  * A `postgresql.auto.conf` without the settings of an earlier recovery: two different targets keep a server from

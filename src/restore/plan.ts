@@ -167,6 +167,7 @@ export function makePlan(input: {
           action: question.action,
           timeline: question.timeline,
           standby: question.standby,
+          endsBeforeHole: evidence.reach.gap !== undefined && !question.standby,
           archiveMode: question.archiveMode,
         })
       : plainStartSettings(question.archiveMode),

@@ -62,7 +62,8 @@ async function prepareFrom(
   context: PrepareContext,
 ): Promise<RestorePlan> {
   const { cluster, question } = request
-  const catalog = await loadCatalog(repository.storage, cluster)
+  // Every record anew: what catalog.json remembers of a backup decides nothing here.
+  const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
   requireBackups(catalog, repository, question.backup)
   const path = await pathTo(repository, catalog, question, context)
   const location = await locate(repository, catalog, path, question, context)

@@ -51,10 +51,10 @@ export function requireReachable(question: RestoreQuestion, backup: BackupRecord
   }
 }
 
-/** The last moment that can be had, with the option that leads there: the same time as a target would not. */
+/** The last moment that can be had, with the option that leads there: as `--time` it would need a transaction after it. */
 function nearest(backup: BackupRecord, { lastMoment, lastTransaction }: Evidence): string {
   if (lastMoment === undefined || lastTransaction === undefined || lastTransaction < lsn(backup.stop.lsn)) {
     return `${formatMoment(momentOf(backup.stop.time))}, the end of the backup itself (--immediate)`
   }
-  return `${formatMoment(lastMoment)} (--lsn ${formatLsn(lastTransaction)})`
+  return `${formatMoment(lastMoment)}: with --lsn ${formatLsn(lastTransaction)}, or by --time what lies before it`
 }

@@ -29,7 +29,9 @@ export interface RetentionContext {
 export interface RetentionResult {
   plan: RetentionPlan
   removedBackups: number
+  /** Objects below `wal/`: segments, and what lies beside them. */
   removedWal: number
+  removedSegments: number
   freedBytes: number
 }
 
@@ -69,7 +71,13 @@ export async function applyRetention(
   await sweepPins(storage, cluster, now())
   const { catalog, plan } = await look(cluster, rules, context)
   for (const text of plan.warnings) events.emit('warning', { text })
-  const result: RetentionResult = { plan, removedBackups: 0, removedWal: 0, freedBytes: 0 }
+  const result: RetentionResult = {
+    plan,
+    removedBackups: 0,
+    removedWal: 0,
+    removedSegments: 0,
+    freedBytes: 0,
+  }
   for (const { id } of plan.backups.filter((backup) => !backup.stays)) {
     signal.throwIfAborted()
     // A restore may have begun since the plan was made; it has pinned what it reads.
@@ -83,6 +91,7 @@ export async function applyRetention(
   const removed = await pruneWal(catalog, context, signal)
   for (const { bytes } of removed) result.freedBytes += bytes
   result.removedWal = removed.length
+  result.removedSegments = removed.filter(({ kind }) => kind === 'segment').length
   await keepCatalog(catalog, removed, context)
   return result
 }
@@ -125,7 +134,7 @@ async function pruneWal(
   const old: (RemovedWal & { key: string })[] = []
   for await (const folder of storage.folders(walPrefix(catalog.cluster)))
     for await (const object of olderWal(storage, catalog, folder, walBefore)) old.push(object)
-  if (old.length > 0) events.emit('step', { text: `Removing ${old.length} WAL files that no backup needs` })
+  if (old.length > 0) events.emit('step', { text: `Removing WAL that no backup needs: ${old.length} files` })
   for (const { key } of old) {
     signal.throwIfAborted()
     await storage.remove(key)

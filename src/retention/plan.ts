@@ -1,11 +1,11 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Pin } from '../catalog/pin.ts'
-import { segmentNumberOf } from '../catalog/wal-ranges.ts'
+import { hasOwnWal, lacksHistory, segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 
 export interface RetentionRules {
-  /** How many full backups stay; at least one. */
+  /** How many full backups stay that can be recovered; at least one. Those that cannot be do not count. */
   full: number
 }
 
@@ -29,14 +29,25 @@ export interface RetentionPlan {
  */
 export function planRetention(catalog: Catalog, rules: RetentionRules, pins: readonly Pin[]): RetentionPlan {
   if (!(rules.full >= 1)) throw new RangeError(`a rule must keep at least one backup, not ${rules.full}`)
-  const newestFirst = catalog.backups.toReversed()
-  const backups = newestFirst.map((backup, index) => verdict(backup, index, rules, pins)).toReversed()
+  const countable = new Set(catalog.backups.filter((backup) => canBeRecovered(backup, catalog)))
+  const backups = catalog.backups.map((backup, index) => {
+    const newer = catalog.backups.slice(index + 1).filter((other) => countable.has(other))
+    return verdict(backup, { newer: newer.length, counts: countable.has(backup) }, rules, pins)
+  })
   const staying = catalog.backups.filter((_, index) => backups[index]!.stays)
   const starts = staying.map((backup) => segmentNumberOf(backup.start.walFile, backup.walSegmentBytes))
-  const warnings = catalog.damaged.map(
-    ({ id, reason }) => `backup ${id} cannot be read (${reason}); it stays, and so does all WAL`,
-  )
   const foreign = catalog.backups.find((backup) => backup.walSegmentBytes !== catalog.walSegmentBytes)
+  const warnings = [
+    ...catalog.damaged.map(
+      ({ id, reason }) => `backup ${id} cannot be read (${reason}); it stays, and so does all WAL`,
+    ),
+    ...staying
+      .filter((backup) => !countable.has(backup) && backup !== foreign)
+      .map(
+        ({ id }) =>
+          `backup ${id} lacks its own WAL; it stays, and does not count as one of those that are kept`,
+      ),
+  ]
   if (foreign) warnings.push(`${foreign.id} has WAL segments of another size than the archive; all WAL stays`)
   const walBefore =
     starts.length === 0 || catalog.damaged.length > 0 || foreign
@@ -51,19 +62,22 @@ export function planRetention(catalog: Catalog, rules: RetentionRules, pins: rea
   }
 }
 
+/** Where it cannot be, the backups before it are the ones that a recovery begins with. */
+function canBeRecovered(backup: BackupSummary, { wal, walSegmentBytes }: Catalog): boolean {
+  const isReachable = !wal.some((entry) => entry.timeline === backup.timeline && lacksHistory(entry))
+  return (backup.standalone && isReachable) || hasOwnWal(backup, wal, walSegmentBytes)
+}
+
 function verdict(
   backup: BackupSummary,
-  newerBackups: number,
+  { newer, counts }: { newer: number; counts: boolean },
   { full }: RetentionRules,
   pins: readonly Pin[],
 ): RetentionPlan['backups'][number] {
   const pin = pins.find((candidate) => candidate.backup === backup.id)
-  const isRecent = newerBackups < full
-  const reason = isRecent
-    ? `one of the newest ${full}`
-    : pin
-      ? `in use: ${pin.purpose}`
-      : `beyond the newest ${full}`
+  const isRecent = newer < full
+  const recent = counts ? `one of the newest ${full}` : 'lacks its WAL, so not counted'
+  const reason = isRecent ? recent : pin ? `in use: ${pin.purpose}` : `beyond the newest ${full}`
   return {
     id: backup.id,
     stopTime: backup.stop.time,

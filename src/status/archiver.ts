@@ -18,6 +18,8 @@ export interface ServerQuestion {
   /** Whose archive it is; undefined when nothing is stored yet. */
   systemIdentifier: string | undefined
   walSegmentBytes: number
+  /** The replication slot of `wal-receive`. */
+  slot: string
   now: Date
 }
 
@@ -49,6 +51,7 @@ const UNKNOWN: Asked = {
   archiveMode: null,
   archiver: null,
   waiting: null,
+  slot: null,
 }
 
 async function askOverSql(question: ServerQuestion): Promise<Asked & { dataDirectory?: string | undefined }> {
@@ -77,6 +80,7 @@ async function askOverSql(question: ServerQuestion): Promise<Asked & { dataDirec
       archiveMode: row.archive_mode,
       archiver: await archiverOf(server),
       waiting: await waitingBySql(server, question.now),
+      slot: await slotOf(server, question.slot),
       dataDirectory: row.directory ?? undefined,
     }
   } catch (error) {
@@ -103,6 +107,14 @@ async function archiverOf(server: Server): Promise<ServerFacts['archiver']> {
     lastArchived: event(row.archived, row.archived_at),
     lastFailed: event(row.failed, row.failed_at),
   }
+}
+
+async function slotOf(server: Server, name: string): Promise<ServerFacts['slot']> {
+  const [slot] = await server.query<{ active: boolean }>(
+    'SELECT active FROM pg_replication_slots WHERE slot_name = $1',
+    [name],
+  )
+  return slot ? { name, active: slot.active } : null
 }
 
 /** Needs PostgreSQL 12 and the role pg_monitor. */

@@ -8,8 +8,8 @@ export interface Window {
   timeline: number
   from: { backup: string; time: string; lsn: string }
   /**
-   * The last commit in the archive, or the last backup's end where none came after it. Not exact where the last segments
-   * have no commit or cannot be read: then there may be later ones.
+   * The last commit in the archive and where its record begins, or the last backup's end where none came after it. Not
+   * exact where the last segments have no commit or cannot be read: then there may be later ones.
    */
   to: { time: string; lsn: string; isExact: boolean }
   backups: string[]
@@ -27,6 +27,8 @@ export interface Gap {
   dropped: DroppedWal[]
   /** How long what comes after it has been stored. */
   ageSeconds: number | null
+  /** An earlier gap ends the way already, for all backups before this one. */
+  isBehindAnother: boolean
   /** Per timeline whose recoveries end there: whose, and the span that is lost, up to the next backup's end. */
   cuts: { timeline: number; backups: string[]; lostFrom: string; lostUntil: string | null }[]
 }
@@ -49,6 +51,8 @@ export interface RepositoryFacts {
   windows: Window[]
   unusable: UnusableBackup[]
   gaps: Gap[]
+  /** Histories without which no recovery leads to the WAL that is stored of their timelines. */
+  lostHistories: { timeline: number; file: string; isDamaged: boolean }[]
   /** WAL of the current timeline that was given up, and nothing is stored after it. */
   droppedAtEnd: DroppedWal[]
   damagedRecords: { id: string; reason: string }[]
@@ -61,7 +65,7 @@ export interface RepositoryFacts {
     ageSeconds: number
     behindSegments: number | null
   } | null
-  receiving: { segment: string; bytes: number; storedAt: string } | null
+  receiving: { segment: string; storedBytes: number; storedAt: string } | null
   freeBytes: number | null
   missing: MissingWal[]
   /** Timelines, runs of segments, and the backups that begin in them, as in catalog.json. */
@@ -84,6 +88,8 @@ export interface ServerFacts {
   } | null
   /** What waits to be archived, by `archive_status`. */
   waiting: { segments: number; oldest: { file: string; since: string; ageSeconds: number } | null } | null
+  /** The replication slot of `wal-receive`, and whether somebody receives through it; null where there is none. */
+  slot: { name: string; active: boolean } | null
   /** The disk of `pg_wal`. */
   walDisk: { freeBytes: number } | null
   /** How fast the server writes WAL. */

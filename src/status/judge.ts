@@ -1,5 +1,5 @@
-import { formatAge, formatBytes } from '../cli/units.ts'
-import type { Finding, RepositoryFacts, ServerFacts } from './facts.ts'
+import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
+import type { Finding, Gap, RepositoryFacts, ServerFacts } from './facts.ts'
 
 /** From when on something is told, and from when on it is a failure. docs/operations.md has the same table. */
 export const THRESHOLDS = {
@@ -12,12 +12,12 @@ export const THRESHOLDS = {
 
 /**
  * What the server and its `pg_wal` mean. Pure, as all of this file.
- * @param isReceived whether `wal-receive` has left what it is receiving
+ * @param storedAgo how long nothing was stored in any repository, seconds; undefined where nothing is
  */
 export function judgeServer(
   server: ServerFacts,
   clusterIdentifier: string | undefined,
-  isReceived = false,
+  storedAgo?: number,
 ): Finding[] {
   const findings: Finding[] = []
   const add = (severity: Finding['severity'], subject: string, text: string, hint?: string) =>
@@ -32,17 +32,38 @@ export function judgeServer(
       'two clusters cannot share a name: give this one a name of its own under "clusters"',
     )
   }
+  findings.push(...judgeReceiving(server, storedAgo))
   if (server.inRecovery)
     add('ok', 'server', 'the server is a standby; whether its primary archives is seen in the repository')
-  else findings.push(...judgeArchiving(server, isReceived), ...judgeDisk(server))
+  else findings.push(...judgeArchiving(server), ...judgeDisk(server))
   return findings
 }
 
-function judgeArchiving(server: ServerFacts, isReceived: boolean): Finding[] {
-  const { waiting, archiver, archiveMode } = server
+/** The server knows whether `wal-receive` is connected; whether it comes to store anything, the repository tells. */
+function judgeReceiving({ slot }: ServerFacts, storedAgo: number | undefined): Finding[] {
+  const subject = 'receiving'
+  if (!slot) return []
+  if (slot.active)
+    return [
+      { severity: 'ok', subject, text: `WAL is received as it is written, through slot "${slot.name}"` },
+    ]
+  const isLong = storedAgo !== undefined && storedAgo > THRESHOLDS.archiveLateSeconds.fail
+  const since = storedAgo === undefined ? '' : `; the last WAL was stored ${formatAge(1000 * storedAgo)} ago`
+  return [
+    {
+      severity: isLong ? 'fail' : 'warn',
+      subject,
+      text: `wal-receive does not run: nobody receives through slot "${slot.name}", for which the server keeps its WAL${since}`,
+      hint: 'start pgrecall wal-receive; or give it up: pgrecall wal-receive --drop-slot',
+    },
+  ]
+}
+
+function judgeArchiving(server: ServerFacts): Finding[] {
+  const { waiting, archiver, archiveMode, slot } = server
   const subject = 'archiving'
-  if (archiveMode === 'off' && isReceived)
-    return [{ severity: 'ok', subject, text: 'archive_mode is off; WAL is received as it is written' }]
+  // What is received needs no archiver, and whether it is received is told.
+  if (archiveMode === 'off' && slot) return []
   if (archiveMode === 'off')
     return [
       {
@@ -83,7 +104,7 @@ function waitingText(waiting: ServerFacts['waiting']): string {
     return 'how many segments wait is not known (it takes the role pg_monitor, or the data directory on this host)'
   if (!waiting.oldest) return 'no segment waits'
   const { segments, oldest } = waiting
-  return `${counted(segments, 'segment')} ${segments === 1 ? 'waits' : 'wait'}, the oldest for ${formatAge(1000 * oldest.ageSeconds)}`
+  return `${formatCount(segments, 'segment')} ${segments === 1 ? 'waits' : 'wait'}, the oldest for ${formatAge(1000 * oldest.ageSeconds)}`
 }
 
 const isBehind = (server: Pick<ServerFacts, 'archiver' | 'waiting'>) =>
@@ -123,13 +144,14 @@ export function judgeRepository(facts: RepositoryFacts, server: ServerFacts): Fi
   if (facts.error !== null) return [{ severity: 'fail', subject: 'repository', text: facts.error }]
   return [
     ...judgeBackups(facts),
+    ...judgeHistories(facts),
     ...judgeGaps(facts),
     ...judgeEnd(facts, server),
     ...facts.missing.map(
       ({ has, first, last, segments }): Finding => ({
         severity: 'warn',
         subject: 'spread',
-        text: `${counted(segments, 'segment')} that "${has}" has ${areWord(segments)} missing here: ${stretch(first, last)}`,
+        text: `${formatCount(segments, 'segment')} that "${has}" has ${areWord(segments)} missing here: ${stretch(first, last)}`,
       }),
     ),
     ...judgeSpace(facts),
@@ -149,36 +171,59 @@ function judgeBackups({ newestBackup, unusable, damagedRecords, damagedPages }: 
       `the newest backup, ${newestBackup.id}, is ${formatAge(1000 * newestBackup.ageSeconds)} old`,
     )
   }
-  for (const { id, missing } of unusable)
-    add('fail', `backup ${id} cannot be recovered: its WAL segment ${missing} is missing`, 'pgrecall backup')
+  for (const { id, missing } of unusable) {
+    // A new backup would lie on the same lost timeline; what helps is said of its history.
+    if (missing.endsWith('.history'))
+      add('fail', `backup ${id} cannot be recovered: its timeline's history is lost`)
+    else
+      add(
+        'fail',
+        `backup ${id} cannot be recovered: its WAL segment ${missing} is missing`,
+        'pgrecall backup',
+      )
+  }
   for (const { id, reason } of damagedRecords) add('fail', `backup ${id} cannot be read: ${reason}`)
   for (const { id, pages } of damagedPages) {
     const isNewest = id === newestBackup?.id
     add(
       isNewest ? 'fail' : 'warn',
-      `backup ${id} has ${counted(pages, 'damaged page')}`,
+      `backup ${id} has ${formatCount(pages, 'damaged page')}`,
       `pgrecall show ${id}`,
     )
   }
   return findings
 }
 
+/** A restore goes to the newest timeline that there is, and without its history it goes nowhere. */
+function judgeHistories({ lostHistories, currentTimeline }: RepositoryFacts): Finding[] {
+  return lostHistories.map(({ timeline, file, isDamaged }) => ({
+    severity: timeline >= (currentTimeline ?? 0) ? 'fail' : 'warn',
+    subject: 'WAL',
+    text: `${file} ${isDamaged ? 'cannot be read' : 'is missing'}, so no recovery leads to timeline ${timeline}`,
+    hint: 'take it from another repository, or from pg_wal of a server on that timeline',
+  }))
+}
+
 /** A hole is a failure where it cuts the way of a kept backup to now. */
-function judgeGaps({ gaps, currentTimeline, droppedAtEnd }: RepositoryFacts): Finding[] {
+function judgeGaps({ gaps, currentTimeline, droppedAtEnd, unusable }: RepositoryFacts): Finding[] {
   const subject = 'WAL'
   const findings = gaps.map((gap): Finding => {
     const what =
       gap.last === null
         ? `WAL from ${gap.first} on is missing`
-        : `${stretch(gap.first, gap.last)} ${areWord(gap.segments!)} missing (${counted(gap.segments!, 'segment')})`
+        : `${stretch(gap.first, gap.last)} ${areWord(gap.segments!)} missing (${formatCount(gap.segments!, 'segment')})`
     const why = gap.dropped
       .map(({ since, reason }) => `, given up at ${momentText(since)}: ${reason}`)
       .join('')
     const cut = gap.cuts.find(({ timeline }) => timeline === currentTimeline) ?? gap.cuts[0]
-    if (!cut) return { severity: 'ok', subject, text: `${what}${why}; no backup needs it` }
+    if (!cut) return { severity: 'ok', subject, text: `${what}${why}; ${withoutCut(gap, unusable)}` }
     const isSettling = gap.ageSeconds !== null && gap.ageSeconds < THRESHOLDS.settlingSeconds
     if (isSettling && gap.dropped.length === 0)
-      return { severity: 'warn', subject, text: `${what}; it may be on its way` }
+      return {
+        severity: 'warn',
+        subject,
+        text: `${what}; ${gap.segments === 1 ? 'it' : 'they'} may be on the way`,
+      }
     const until = cut.lostUntil === null ? 'on' : `to ${momentText(cut.lostUntil)}`
     const whose =
       cut.backups.length === 1
@@ -196,11 +241,18 @@ function judgeGaps({ gaps, currentTimeline, droppedAtEnd }: RepositoryFacts): Fi
     ({ first, last, segments, since, reason }): Finding => ({
       severity: 'fail',
       subject,
-      text: `${stretch(first, last)} (${counted(segments, 'segment')}) ${areWord(segments)} lost, given up at ${momentText(since)}: ${reason}; nothing later can be recovered`,
+      text: `${stretch(first, last)} (${formatCount(segments, 'segment')}) ${areWord(segments)} lost, given up at ${momentText(since)}: ${reason}; nothing later can be recovered`,
       hint: 'once archiving works again, take a backup: pgrecall backup',
     }),
   )
   return [...findings, ...dropped]
+}
+
+/** Why a gap ends no window. */
+function withoutCut({ first, last, isBehindAnother }: Gap, unusable: RepositoryFacts['unusable']): string {
+  const lacking = unusable.find(({ missing }) => first <= missing && missing <= (last ?? first))
+  if (lacking) return `backup ${lacking.id} needs ${first === last ? 'it' : 'them'}`
+  return isBehindAnother ? 'an earlier gap ends the way already' : 'no backup needs it'
 }
 
 /** The server takes a segment for archived, and it is not here: its archive_command stores elsewhere, or not at all. */
@@ -213,7 +265,7 @@ function judgeEnd({ archived }: RepositoryFacts, { waiting }: ServerFacts): Find
     {
       severity: 'fail',
       subject: 'WAL',
-      text: `the server is ${counted(behind, 'segment')} ahead of ${archived!.lastSegment}, the last one stored here`,
+      text: `the server is ${formatCount(behind, 'segment')} ahead of ${archived!.lastSegment}, the last one stored here`,
       hint: 'is this the repository that archive_command stores into? "pgrecall check" tells',
     },
   ]
@@ -235,7 +287,6 @@ function judgeSpace({ freeBytes, newestBackup }: RepositoryFacts): Finding[] {
   ]
 }
 
-const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`
 const stretch = (first: string, last: string) => (first === last ? first : `${first} to ${last}`)
 const areWord = (count: number) => (count === 1 ? 'is' : 'are')
 const momentText = (iso: string) => iso.replace(/\.\d+Z$/, 'Z')

@@ -1,14 +1,21 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { droppedAtEnd, segmentNumberOf, type TimelineWal, walGaps } from '../catalog/wal-ranges.ts'
+import {
+  droppedAtEnd,
+  lacksHistory,
+  segmentNumberOf,
+  storedBehind,
+  type TimelineWal,
+  walGaps,
+} from '../catalog/wal-ranges.ts'
 import { formatLsn, lsn } from '../postgres/lsn.ts'
-import { segmentNumber } from '../postgres/wal-file.ts'
+import { historyName, segmentNumber, segmentStart } from '../postgres/wal-file.ts'
 import { searchWal } from '../restore/find-target.ts'
 import type { WalLeg } from '../restore/timeline-path.ts'
 import { readArchivedFile } from '../wal/read.ts'
 import type { Gap, RepositoryFacts, ServerFacts, Window } from './facts.ts'
-import { currentTimeline, endOf, type Stretch, stretchesOf } from './windows.ts'
+import { currentTimeline, endOf, pathTo, type Stretch, stretchesOf } from './windows.ts'
 
 /** Segments without a commit are seldom many, as an idle server writes none; so much is read to find the last one. */
 const LOOK_BACK_SEGMENTS = 8
@@ -36,6 +43,11 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
     windows,
     unusable,
     gaps: gapsOf(catalog, windows, now),
+    lostHistories: catalog.wal.filter(lacksHistory).map((lost) => ({
+      timeline: lost.timeline,
+      file: historyName(lost.timeline),
+      isDamaged: lost.hasHistory,
+    })),
     droppedAtEnd: own ? droppedAtEnd(own) : [],
     damagedRecords: catalog.damaged,
     damagedPages: catalog.backups.flatMap(({ id, damagedPages }) =>
@@ -60,6 +72,7 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
     windows: [],
     unusable: [],
     gaps: [],
+    lostHistories: [],
     droppedAtEnd: [],
     damagedRecords: [],
     damagedPages: [],
@@ -74,13 +87,14 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
 
 async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise<Window> {
   const [oldest, newest] = [stretch.backups[0]!, stretch.backups.at(-1)!]
-  const { moment, isExact, lsn: end } = await lastCommit(stretch, catalog, look)
+  const { moment, isExact, begin } = await lastCommit(stretch, catalog, look)
+  const isAfter = begin !== undefined && begin >= lsn(newest.stop.lsn)
   return {
     timeline: stretch.timeline,
     from: { backup: oldest.id, time: oldest.stop.time, lsn: oldest.stop.lsn },
     to: {
-      time: moment !== undefined && moment > newest.stop.time ? moment : newest.stop.time,
-      lsn: formatLsn(end ?? stretch.end),
+      time: isAfter && moment! > newest.stop.time ? moment! : newest.stop.time,
+      lsn: isAfter ? formatLsn(begin) : newest.stop.lsn,
       isExact,
     },
     backups: stretch.backups.map(({ id }) => id),
@@ -88,12 +102,12 @@ async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise
   }
 }
 
-/** When the last transaction of a stretch ended. WAL that cannot be read hides it, and is found by whoever verifies. */
+/** When the last transaction of a stretch ended, and where the record of that begins. WAL that cannot be read hides it, and is found by whoever verifies. */
 async function lastCommit(
   stretch: Stretch,
   catalog: Catalog,
   { repository, signal }: Look,
-): Promise<{ moment: string | undefined; isExact: boolean; lsn: bigint | undefined }> {
+): Promise<{ moment: string | undefined; isExact: boolean; begin: bigint | undefined }> {
   const { cluster, walSegmentBytes } = catalog
   const tail = endOf(stretch, LOOK_BACK_SEGMENTS)
   try {
@@ -107,14 +121,14 @@ async function lastCommit(
         onEnd: () => {},
       },
     )
-    const { lastMoment, lastLsn } = found
+    const { lastMoment, lastTransaction } = found
     const moment = lastMoment === undefined ? undefined : isoOf(lastMoment)
     // Where no segment is left to read, there is no commit after the backup.
     const isExact = moment !== undefined || segmentsOf(tail) === segmentsOf(stretch.legs)
-    return { moment, isExact, lsn: lastLsn }
+    return { moment, isExact, begin: lastTransaction }
   } catch {
     signal.throwIfAborted()
-    return { moment: undefined, isExact: false, lsn: undefined }
+    return { moment: undefined, isExact: false, begin: undefined }
   }
 }
 
@@ -128,10 +142,15 @@ function isoOf(micros: bigint): string {
 }
 
 function gapsOf({ wal, walSegmentBytes }: Catalog, windows: readonly Window[], now: Date): Gap[] {
-  const runs = wal.flatMap(({ ranges }) => ranges)
   const gaps = walGaps(wal, walSegmentBytes).map((gap): Gap => {
-    const after = runs.find(({ first }) => first > gap.last)!
-    return { dropped: [], ...gap, ageSeconds: secondsSince(after.firstStoredAt, now), cuts: [] }
+    const own = wal.find(({ timeline }) => timeline === gap.timeline)!
+    return {
+      dropped: [],
+      ...gap,
+      ageSeconds: secondsSince(storedBehind(own, gap), now),
+      isBehindAnother: windows.some((window) => endsBefore(window, gap, wal, walSegmentBytes)),
+      cuts: [],
+    }
   })
   for (const [index, { timeline, backups, to, cutBy }] of windows.entries()) {
     if (cutBy === null) continue
@@ -145,6 +164,7 @@ function gapsOf({ wal, walSegmentBytes }: Catalog, windows: readonly Window[], n
         segments: null,
         dropped: [],
         ageSeconds: null,
+        isBehindAnother: false,
         cuts: [],
       }
       gaps.push(gap)
@@ -154,6 +174,20 @@ function gapsOf({ wal, walSegmentBytes }: Catalog, windows: readonly Window[], n
     gap.cuts.push({ timeline, backups, lostFrom: to.time, lostUntil })
   }
   return gaps
+}
+
+/** Whether a window is cut before a gap that lies on its way too. */
+function endsBefore(
+  { timeline, cutBy }: Window,
+  gap: { timeline: number; first: string },
+  wal: readonly TimelineWal[],
+  segmentBytes: number,
+): boolean {
+  if (cutBy === null) return false
+  const start = segmentNumberOf(gap.first, segmentBytes)
+  const leg = pathTo(wal, timeline).find((stretch) => stretch.timeline === gap.timeline)
+  const isOnWay = leg !== undefined && (leg.end === undefined || segmentStart(start, segmentBytes) < leg.end)
+  return isOnWay && segmentNumberOf(cutBy, segmentBytes) < start
 }
 
 function newestBackup({ backups }: Catalog, now: Date): RepositoryFacts['newestBackup'] {
@@ -173,7 +207,10 @@ function archivedEnd(
   if (!last) return null
   // A standby may know less than the archive has.
   const writing = server.lsn !== null && !server.inRecovery && segmentNumber(lsn(server.lsn), segmentBytes)
-  const behind = writing ? Number(writing - 1n - segmentNumberOf(last.last, segmentBytes)) : undefined
+  const stored = wal?.receiving
+    ? segmentNumberOf(wal.receiving.segment, segmentBytes) - 1n
+    : segmentNumberOf(last.last, segmentBytes)
+  const behind = writing ? Number(writing - 1n - stored) : undefined
   return {
     lastSegment: last.last,
     storedAt: last.newestStoredAt,

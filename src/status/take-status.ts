@@ -7,12 +7,15 @@ import { askServer } from './archiver.ts'
 import type { Finding, RepositoryFacts, ServerFacts } from './facts.ts'
 import { judgeRepository, judgeServer, secondsUntilFull, THRESHOLDS } from './judge.ts'
 import { repositoryFacts, unreadable } from './repository-facts.ts'
-import { type Holding, missingIn } from './spread.ts'
+import { type Holding, missingIn, neededWal } from './spread.ts'
+import { pathTo } from './windows.ts'
 
 export interface StatusContext {
   repositories: readonly Repository[]
   connect: () => Promise<Server>
   dataDirectory: string | undefined
+  /** The replication slot of `wal-receive`. */
+  slot: string
   events: Events
   signal: AbortSignal
   now: () => Date
@@ -55,23 +58,28 @@ export async function takeStatus(cluster: string, context: StatusContext): Promi
   addSpread(reads, facts, now)
   return {
     server,
-    findings: judgeServer(
-      server,
-      identifierOf(catalogs),
-      facts.some(({ receiving }) => receiving !== null),
-    ),
+    findings: judgeServer(server, identifierOf(catalogs), secondsSinceStored(facts, now)),
     repositories: facts.map((each) => ({ facts: each, findings: judgeRepository(each, server) })),
   }
 }
 
-/** Brings the catalog up to date, where that may be written. */
+/** How long nothing of the current timeline was stored, in whatever repository. */
+function secondsSinceStored(facts: readonly RepositoryFacts[], now: Date): number | undefined {
+  const newest = facts
+    .flatMap(({ receiving, archived }) => receiving?.storedAt ?? archived?.storedAt ?? [])
+    .toSorted()
+    .at(-1)
+  return newest === undefined ? undefined : Math.max(0, (now.getTime() - Date.parse(newest)) / 1000)
+}
+
+/** Reads every backup's record, and brings the catalog up to date, where that may be written. */
 async function readCatalog(
   repository: Repository,
   cluster: string,
   { now, events, signal }: StatusContext,
 ): Promise<Read> {
   try {
-    const catalog = await loadCatalog(repository.storage, cluster, { believingWalAt: now() })
+    const catalog = await loadCatalog(repository.storage, cluster, { fresh: true, believingWalAt: now() })
     await saveCatalog(repository.storage, catalog, now()).catch((error) =>
       events.emit('detail', { text: `the catalog could not be written: ${reasonOf(error)}` }),
     )
@@ -90,6 +98,7 @@ async function serverFacts(
   const asked = await askServer({
     connect: context.connect,
     dataDirectory: context.dataDirectory,
+    slot: context.slot,
     systemIdentifier: identifierOf(catalogs),
     walSegmentBytes: catalogs[0]?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES,
     now,
@@ -112,21 +121,25 @@ function archivesRate(catalogs: readonly Catalog[]): number | null {
   return null
 }
 
-/** What one repository has of the current timeline and another lacks. */
+/** What one repository has on the way to now and another lacks. */
 function addSpread(reads: readonly Read[], facts: readonly RepositoryFacts[], now: Date): void {
-  const holdings = reads.map(({ repository, catalog }, index): Holding => {
-    const { currentTimeline } = facts[index]!
-    return {
-      repository: repository.name,
-      wal: catalog?.wal.find(({ timeline }) => timeline === currentTimeline),
-      oldestNeeded: catalog?.backups[0]?.start.walFile,
-    }
-  })
+  const holdings = reads.map(
+    ({ repository, catalog }): Holding => ({ repository: repository.name, wal: catalog?.wal ?? [] }),
+  )
+  // Each repository may lack the very history that tells the way.
+  const histories = holdings.flatMap(({ wal }) => wal).filter(({ history }) => history)
   for (const [index, { catalog }] of reads.entries()) {
+    const { currentTimeline } = facts[index]!
+    if (!catalog || currentTimeline === null) continue
     const own = holdings[index]!
-    const others = holdings.filter((other) => other !== own)
-    const newest = own.wal?.ranges.at(-1)?.newestStoredAt
+    const newest = own.wal.find(({ timeline }) => timeline === currentTimeline)?.ranges.at(-1)?.newestStoredAt
     const isLate = !newest || now.getTime() - Date.parse(newest) > THRESHOLDS.archiveLateSeconds.fail * 1000
-    if (catalog) facts[index]!.missing = missingIn(own, others, catalog.walSegmentBytes, isLate)
+    facts[index]!.missing = missingIn(
+      own,
+      holdings.filter((other) => other !== own),
+      neededWal(catalog, pathTo(histories, currentTimeline)),
+      catalog.walSegmentBytes,
+      isLate,
+    )
   }
 }

@@ -1,9 +1,9 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { TimelineWal } from '../catalog/wal-ranges.ts'
+import { lacksHistory, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import type { TimelineHistory } from '../postgres/timeline-history.ts'
-import { segmentName, segmentNumber } from '../postgres/wal-file.ts'
+import { historyName, segmentName, segmentNumber, segmentStart } from '../postgres/wal-file.ts'
 import { isOnPath, type Reach, reachAlong, type WalLeg } from '../restore/timeline-path.ts'
 
 /** A stretch of time to any moment of which a recovery leads, as far as the catalog tells it. */
@@ -18,14 +18,14 @@ export interface Stretch {
   cutBy: string | undefined
 }
 
-/** A backup that cannot be brought to its end: `missing` is the first segment that it lacks. */
+/** A backup that cannot be brought to its end: `missing` is the first segment that it lacks, or its timeline's history. */
 export interface UnusableBackup {
   id: string
   missing: string
 }
 
 /**
- * Follows the WAL from each backup, along each timeline. Pure.
+ * Follows the WAL from each backup, along each timeline. A timeline whose history is lost leads nowhere. Pure.
  * @returns the stretches of each timeline, in the order of time
  */
 export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable: UnusableBackup[] } {
@@ -34,14 +34,17 @@ export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable:
   const usable = new Set<string>()
   for (const timeline of timelinesOf(catalog)) {
     const path = pathTo(catalog.wal, timeline)
+    const isLost = catalog.wal.some((entry) => entry.timeline === timeline && lacksHistory(entry))
     for (const backup of catalog.backups.filter((candidate) => isOnPath(path, candidate))) {
       const reach = reachAlong(path, lsn(backup.start.lsn), catalog.wal, catalog.walSegmentBytes)
-      const isWhole = reach.end >= lsn(backup.stop.lsn)
-      if (isWhole || backup.standalone) {
+      const whole = wholeEnd(reach, catalog.walSegmentBytes)
+      const isWhole = whole >= lsn(backup.stop.lsn)
+      if (isLost) unusable.set(backup.id, { id: backup.id, missing: historyName(timeline) })
+      else if (isWhole || backup.standalone) {
         usable.add(backup.id)
         add(stretches, timeline, backup, isWhole ? reach : { ...reach, legs: [], end: lsn(backup.stop.lsn) })
       } else {
-        const number = segmentNumber(reach.end, catalog.walSegmentBytes)
+        const number = segmentNumber(whole, catalog.walSegmentBytes)
         const missing = segmentName(backup.timeline, number, catalog.walSegmentBytes)
         unusable.set(backup.id, { id: backup.id, missing })
       }
@@ -49,6 +52,10 @@ export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable:
   }
   return { stretches, unusable: [...unusable.values()].filter(({ id }) => !usable.has(id)) }
 }
+
+/** Where the whole segments end: how much there is of a growing one is not known here. */
+const wholeEnd = ({ end, legs, isGrowing }: Reach, segmentBytes: number): Lsn =>
+  isGrowing ? segmentStart(legs.at(-1)!.last, segmentBytes) : end
 
 function add(stretches: Stretch[], timeline: number, backup: BackupSummary, { legs, end, gap }: Reach): void {
   const last = stretches.at(-1)

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PgrecallError, reasonOf } from '../errors.ts'
+import { parseWalFile } from '../postgres/wal-file.ts'
 import type { PushTarget } from './push.ts'
 import { pushBatch } from './push-batch.ts'
 import { inArchiverOrder } from './waiting.ts'
@@ -40,19 +41,29 @@ export async function archiveFolder(request: FolderRequest): Promise<FolderResul
       hint: 'set archive_command = \'pgrecall wal-push "%p"\' there; --from-directory is for a folder of copies',
     })
   }
-  const names = inArchiverOrder(await namesIn(folder))
-  const result: FolderResult = { stored: 0, existed: 0, bytes: 0, removed: 0, unfinished: [], failures: [] }
+  const found = inArchiverOrder(await namesIn(folder))
+  const names = found.filter((name) => !isBeingReceived(name, found))
+  const result: FolderResult = {
+    stored: 0,
+    existed: 0,
+    bytes: 0,
+    removed: 0,
+    unfinished: found.filter((name) => !names.includes(name)),
+    failures: [],
+  }
   if (names.length === 0) return result
   const failures: FolderResult['failures'] = []
-  const batch = { folder, names, sideBySide: 2, untilMs: Infinity, remove, circumstances: undefined }
-  await pushBatch(batch, request, request.jobs, ({ name, result: pushed, error }) => {
-    if (!pushed) return void failures.push({ name, error })
+  const batch = { folder, names, untilMs: Infinity, remove, circumstances: undefined }
+  const trouble = await pushBatch(batch, request, request.jobs, ({ name, result: pushed, error }) => {
+    if (error !== undefined) failures.push({ name, error })
+    if (!pushed) return
     const isNew = pushed.repositories.some(({ result }) => result === 'stored')
     result[isNew ? 'stored' : 'existed']++
     result.bytes += pushed.bytes
-    if (remove) result.removed++
+    if (remove && error === undefined) result.removed++
   })
   signal.throwIfAborted()
+  if (trouble) throw trouble.error
   for (const failure of failures) {
     const facts = await stat(join(folder, failure.name)).catch(() => undefined)
     // Another run that overlaps with this one was faster.
@@ -62,6 +73,16 @@ export async function archiveFolder(request: FolderRequest): Promise<FolderResul
     else result.failures.push(failure)
   }
   return result
+}
+
+/**
+ * `pg_receivewal` calls a segment so until it is whole. The unfinished segment that PostgreSQL itself archives, when a
+ * standby is promoted, is followed by files of the next timeline.
+ */
+function isBeingReceived(name: string, names: readonly string[]): boolean {
+  const file = parseWalFile(name)
+  if (file?.kind !== 'partial') return false
+  return !names.some((other) => (parseWalFile(other)?.timeline ?? 0) > file.timeline)
 }
 
 async function namesIn(folder: string): Promise<string[]> {

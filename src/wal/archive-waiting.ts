@@ -7,8 +7,9 @@ import { Acknowledgements, sweepAcknowledged } from './acknowledge.ts'
 import { deliverGivenUp, giveUp } from './given-up.ts'
 import { type PushResult, type PushTarget, pushWalFile } from './push.ts'
 import { pushBatch } from './push-batch.ts'
-import { LARGE_BYTES, type LaneAnswer } from './push-lane.ts'
+import type { LaneAnswer } from './push-lane.ts'
 import { sweepReady } from './ready-segments.ts'
+import { runningServer } from './running-server.ts'
 import { type CallFacts, type Circumstances, circumstancesOf } from './spool.ts'
 import { waitingFiles } from './waiting.ts'
 
@@ -41,12 +42,15 @@ export async function archiveWaiting(
   const waiting = await waitingFiles(request.root).catch(() => [])
   await sweepReady(request.root).catch(() => {})
   const circumstances = prepareNotes(request, waiting)
-  const others = await companions(request, waiting, circumstances)
+  const others = companions(request, waiting, circumstances)
   let result: PushResult
   try {
     result = await archive(request, others, circumstances, events)
   } catch (error) {
-    if (request.signal.aborted || !(await isQueueFull(request, waiting))) throw error
+    // What is wrong with the file itself, or with what is stored under its name, is for people to mend.
+    const isAway = error instanceof PgrecallError && error.kind === 'repository'
+    if (!isAway || request.signal.aborted || !(await isQueueFull(request, waiting, circumstances)))
+      throw error
     await giveUp(request.root, request.name, reasonOf(error))
     events.emit('warning', {
       text: `${request.name} was given up: more than wal.queueMax waits to be archived, and ${reasonOf(error)}`,
@@ -65,32 +69,35 @@ export async function archiveWaiting(
 function prepareNotes(request: ArchiveRequest, waiting: readonly string[]): Circumstances | undefined {
   try {
     sweepAcknowledged(request.root, new Set(waiting))
-    return waiting.some((name) => name !== request.name) ? circumstancesOf(request) : undefined
+    const server = runningServer(request.root)
+    if (server === undefined || waiting.every((name) => name === request.name)) return undefined
+    const circumstances = circumstancesOf(request)
+    // Under another start of a server, be it of a copy or after a restore, nothing is believed.
+    return circumstances && { ...circumstances, lines: [...circumstances.lines, server] }
   } catch {
     return undefined
   }
 }
 
-/** What is archived along: the next files that wait and are not noted yet, as far as there is memory for them. */
-async function companions(
-  { root, name, batch, cluster, repositories }: ArchiveRequest,
+/** What is archived along: the next files that wait and are not noted yet. */
+function companions(
+  request: ArchiveRequest,
   waiting: readonly string[],
   circumstances: Circumstances | undefined,
-): Promise<string[]> {
+): string[] {
   if (!circumstances) return []
-  const notes = new Acknowledgements(
-    circumstances,
-    cluster,
-    repositories.map(({ storage }) => storage.address),
-  )
+  const notes = notesOf(request, circumstances)
   const found: string[] = []
   for (const other of waiting) {
-    if (found.length >= batch) break
-    if (other === name || notes.holds(other)) continue
-    if ((await bytesOf(root, other)) > LARGE_BYTES) continue
-    found.push(other)
+    if (found.length >= request.batch) break
+    if (other !== request.name && !notes.holds(other)) found.push(other)
   }
   return found
+}
+
+function notesOf({ cluster, repositories }: ArchiveRequest, circumstances: Circumstances): Acknowledgements {
+  const addresses = repositories.map(({ storage }) => storage.address)
+  return new Acknowledgements(circumstances, cluster, addresses)
 }
 
 async function archive(
@@ -105,12 +112,11 @@ async function archive(
   const batch = {
     folder,
     names: [request.name, ...others],
-    sideBySide: 2,
     untilMs: Date.now() + BATCH_MS,
     remove: false,
     circumstances,
   }
-  await pushBatch(batch, request, request.jobs, (answer) => {
+  const trouble = await pushBatch(batch, request, request.jobs, (answer) => {
     if (answer.name === request.name) asked = answer
     else if (answer.result) {
       const { changedAtNs: _time, ...facts } = answer.result
@@ -118,17 +124,25 @@ async function archive(
     } else
       events.emit('detail', { text: `Could not archive ${answer.name} along: ${reasonOf(answer.error)}` })
   })
+  if (trouble) events.emit('detail', { text: `A thread of the batch failed: ${reasonOf(trouble.error)}` })
   if (asked?.result) return asked.result
-  throw asked?.error ?? new PgrecallError('failed', `${request.name} was not archived`)
+  throw asked?.error ?? trouble?.error ?? new PgrecallError('failed', `${request.name} was not archived`)
 }
 
-async function isQueueFull({ root, queueMax }: ArchiveRequest, waiting: readonly string[]): Promise<boolean> {
+/** Whether more than `queueMax` waits that is not stored yet. */
+async function isQueueFull(
+  request: ArchiveRequest,
+  waiting: readonly string[],
+  circumstances: Circumstances | undefined,
+): Promise<boolean> {
+  const { root, queueMax } = request
   if (queueMax === undefined) return false
-  const segments = waiting.filter((name) => parseWalFile(name)?.kind === 'segment')
+  const notes = circumstances && notesOf(request, circumstances)
+  const segments = waiting.filter((name) => parseWalFile(name)?.kind === 'segment' && !notes?.holds(name))
   // All segments of a cluster have one size.
-  return segments[0] !== undefined && segments.length * (await bytesOf(root, segments[0])) > queueMax
-}
-
-async function bytesOf(root: string, name: string): Promise<number> {
-  return (await stat(join(root, 'pg_wal', name)).catch(() => undefined))?.size ?? 0
+  for (const name of segments) {
+    const facts = await stat(join(root, 'pg_wal', name)).catch(() => undefined)
+    if (facts) return segments.length * facts.size > queueMax
+  }
+  return false
 }

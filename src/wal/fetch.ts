@@ -14,6 +14,8 @@ export interface FetchRequest {
   repositories: readonly Repository[]
   /** Whether a hole in the archive at this segment is no harm, since the server has the segment itself. */
   isHoleFilled: boolean
+  /** Whether the segment must be in the archive, whatever else is stored there; see `isBeforeSwitch`. */
+  isExpected: boolean
   /** How long to wait before each further try when no repository gives an answer. */
   retryDelaysMs: readonly number[]
   signal?: AbortSignal
@@ -43,10 +45,19 @@ export async function fetchWalFile(request: FetchRequest): Promise<string | unde
 }
 
 async function fetchOnce(request: FetchRequest): Promise<string | undefined> {
-  const found = await readFromAny(request)
-  if (found) await place(found.plain, request.destination)
+  const { name, destination, isExpected, isHoleFilled } = request
+  // The beginning of a segment would end a recovery too that is to go on behind it.
+  const found = await readFromAny(request, { wholeOnly: isExpected })
+  if (found) await place(found.plain, destination)
+  else if (isExpected && !isHoleFilled) throw missingBeforeSwitch(name)
   return found?.repository
 }
+
+const missingBeforeSwitch = (name: string) =>
+  new ArchiveHole(
+    `${name} is missing from the archive, and the recovery is to leave its timeline only after it`,
+    { hint: 'archive the segment from a server that still has it, or restore to a moment before it' },
+  )
 
 type Question = Pick<FetchRequest, 'name' | 'cluster' | 'repositories' | 'isHoleFilled' | 'signal'>
 

@@ -2,6 +2,7 @@ import { copyFile, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FORMAT } from '../catalog/identity.ts'
 import { droppedKey, walKey } from '../catalog/layout.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
 import { parseWalFile } from '../postgres/wal-file.ts'
 import { type PushTarget, pushWalFile } from './push.ts'
 import { makeFolder, SPOOL } from './spool.ts'
@@ -14,8 +15,24 @@ const NOTE = '.json'
  * Notes durably that a file of `pg_wal` will never be archived. Only then may PostgreSQL be told that it is done with. A
  * history is small, and without it its timeline is lost: a copy is kept until it can be stored.
  * @param root the data directory
+ * @throws PgrecallError `failed` when it cannot be noted
  */
 export async function giveUp(root: string, name: string, reason: string): Promise<void> {
+  try {
+    await noteGivenUp(root, name, reason)
+  } catch (error) {
+    throw new PgrecallError(
+      'failed',
+      `${name} cannot be stored (${reason}), nor given up: ${reasonOf(error)}`,
+      {
+        hint: 'the note of it takes some kilobytes in pg_wal; make room there, or let the repository be written again',
+        cause: error,
+      },
+    )
+  }
+}
+
+async function noteGivenUp(root: string, name: string, reason: string): Promise<void> {
   const folder = join(root, GIVEN_UP)
   makeFolder(folder)
   if (parseWalFile(name)?.kind === 'history') {
@@ -34,17 +51,26 @@ export async function giveUp(root: string, name: string, reason: string): Promis
   await syncPath(folder)
 }
 
-/** Tells the repositories what was given up while they were away: a gap that explains itself. */
+/**
+ * Tells the repositories what was given up while they were away: a gap that explains itself.
+ * @throws the first failure, after all others were told
+ */
 export async function deliverGivenUp(root: string, target: PushTarget): Promise<void> {
   const folder = join(root, GIVEN_UP)
   const entries = await readdir(folder).catch(() => [])
+  let failure: unknown
   for (const entry of entries) {
     const path = join(folder, entry)
-    if (entry.endsWith('.new')) continue
-    if (entry.endsWith(NOTE)) await deliverNote(path, entry.slice(0, -NOTE.length), target)
-    else await pushWalFile({ ...target, path })
-    await rm(path)
+    try {
+      if (entry.endsWith(NOTE)) await deliverNote(path, entry.slice(0, -NOTE.length), target)
+      // What has another name was being written when the call was ended: PostgreSQL has asked again since.
+      else if (parseWalFile(entry)) await pushWalFile({ ...target, path })
+      await rm(path)
+    } catch (error) {
+      failure ??= error
+    }
   }
+  if (failure) throw failure
 }
 
 /** One repository may have stored what another one failed to. */

@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { livingProcess } from './prefetch-process.ts'
+import { runningServer } from './running-server.ts'
 import { type CallFacts, type Circumstances, circumstancesOf } from './spool.ts'
 
 /** Whose presence makes a server recover from the archive; it removes or renames them when it opens. */
@@ -24,21 +25,10 @@ export function stillRecovers({ root, lines }: Circumstances): boolean {
   return server !== undefined && lines.includes(server)
 }
 
-/**
- * The line of a note that names the server which recovers this data directory.
- * @see CreateLockFile in src/backend/utils/init/miscinit.c for `postmaster.pid`: process, data directory, start time
- */
+/** The line of a note that names the server which recovers this data directory; undefined where none does. */
 export function recoveringServer(root: string): string | undefined {
   if (!SIGNAL_FILES.some((name) => existsSync(join(root, name)))) return undefined
-  const [pid = '', , startedAt = ''] = readLines(join(root, 'postmaster.pid'))
-  const isServer = /^\d+$/.test(pid) && /^\d+$/.test(startedAt) && livingProcess(Number(pid)) !== undefined
-  return isServer ? `server ${pid} ${startedAt}` : undefined
-}
-
-function readLines(path: string): string[] {
-  try {
-    return readFileSync(path, 'utf8').split('\n')
-  } catch {
-    return []
-  }
+  const server = runningServer(root)
+  const isLiving = server !== undefined && livingProcess(Number(server.split(' ')[1])) !== undefined
+  return isLiving ? server : undefined
 }

@@ -1,6 +1,6 @@
 import { unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { PgrecallError } from '../errors.ts'
+import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { Acknowledgements } from './acknowledge.ts'
 import { type PushResult, type PushTarget, WalPusher } from './push.ts'
 import type { Circumstances } from './spool.ts'
@@ -23,14 +23,12 @@ export interface Batch {
   circumstances: Circumstances | undefined
 }
 
+/** A file that was stored has a result; with an error too, it could not be removed. */
 export interface LaneAnswer {
   name: string
   result?: PushResult
   error?: unknown
 }
-
-/** Files of `pg_wal` of this size and more are pushed one at a time. */
-export const LARGE_BYTES = 64 * 1024 * 1024
 
 export function newCounters(): Int32Array {
   return new Int32Array(new SharedArrayBuffer(8))
@@ -59,9 +57,9 @@ export async function runLane(
     for (let name = nextName(batch); name !== undefined; name = nextName(batch)) {
       try {
         const result = await pusher.push(join(batch.folder, name))
-        if (notes && result.changedAtNs !== undefined) note(notes, name, result.changedAtNs)
-        if (batch.remove) await unlink(join(batch.folder, name))
-        answer({ name, result })
+        if (notes) note(notes, name, result.changedAtNs)
+        const error = batch.remove ? await removeStored(join(batch.folder, name)) : undefined
+        answer({ name, result, ...(error && { error }) })
       } catch (error) {
         if (error instanceof PgrecallError && error.kind === 'repository') stopLanes(batch)
         answer({ name, error })
@@ -69,6 +67,19 @@ export async function runLane(
     }
   }
   await Promise.all(Array.from({ length: batch.sideBySide }, run))
+}
+
+/** @returns what kept it from being removed */
+async function removeStored(path: string): Promise<PgrecallError | undefined> {
+  try {
+    await unlink(path)
+    return undefined
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    return new PgrecallError('failed', `${path} is stored, but cannot be removed: ${reasonOf(error)}`, {
+      hint: 'this user needs to be able to write the folder',
+    })
+  }
 }
 
 /** A note that cannot be written, on a full disk, only costs the next call its start. */

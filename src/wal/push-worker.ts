@@ -26,7 +26,11 @@ async function work(port: MessagePort, data: PushWorkerData): Promise<void> {
     repositories: data.repositories.map(({ name, address }) => ({ name, storage: openStorage(address) })),
   }
   await runLane(data.batch, target, ({ name, result, error }) =>
-    port.postMessage({ name, ...(result ? { result } : { failure: carry(error) }) } satisfies PushMessage),
+    port.postMessage({
+      name,
+      ...(result && { result }),
+      ...(error !== undefined && { failure: carry(error) }),
+    } satisfies PushMessage),
   )
 }
 

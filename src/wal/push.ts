@@ -4,8 +4,14 @@ import { walKey } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError } from '../errors.ts'
 import type { WalFile } from '../postgres/wal-file.ts'
-import { readObject } from '../storage/storage.ts'
-import { type EncodedWalFile, encodeWalFrames, HEAD_READ_BYTES, readWalHead } from './stored-file.ts'
+import { readObject, type Storage } from '../storage/storage.ts'
+import {
+  decodeWalFile,
+  type EncodedWalFile,
+  encodeWalFrames,
+  HEAD_READ_BYTES,
+  readWalHead,
+} from './stored-file.ts'
 import { readWalSource } from './wal-source.ts'
 
 export interface PushTarget {
@@ -26,7 +32,7 @@ export interface PushResult {
   bytes: number
   sha256: string
   /** As in WalSource. */
-  changedAtNs: bigint | undefined
+  changedAtNs: bigint
   /** Per repository: `stored` now, or `exists` with the same bytes from an earlier push. */
   repositories: { name: string; result: 'stored' | 'exists' }[]
 }
@@ -98,11 +104,13 @@ export class WalPusher {
     if ((await storage.put(key, [head, frame], options)) === 'stored') return 'stored'
     const start = await readObject(storage, key, { range: { offset: 0, length: HEAD_READ_BYTES } })
     const stored = start && readWalHead(start)
-    if (stored?.sha256 === sha256) return 'exists'
-    if (!stored) {
+    const isWhole =
+      stored?.sha256 === sha256 && (await this.#isWhole(storage, key, head.length + frame.length))
+    if (isWhole) return 'exists'
+    if (!stored || stored.sha256 === sha256) {
       throw new PgrecallError(
         'damaged',
-        `${storage.location}/${key} is there, but is not what pgrecall wrote; it was not overwritten`,
+        `${storage.location}/${key} is there, but is not, or not all of, what pgrecall wrote; it was not overwritten`,
         { hint: 'move the object away and let PostgreSQL archive the segment again' },
       )
     }
@@ -113,5 +121,16 @@ export class WalPusher {
         hint: 'two servers write into one archive, often after a clone or a failover: give this one a cluster name of its own, or stop the other',
       },
     )
+  }
+
+  /** Of the usual size it is believed; of another one, as another zstd makes it, it is read. */
+  async #isWhole(storage: Storage, key: string, usualBytes: number): Promise<boolean> {
+    if ((await storage.stat(key))?.bytes === usualBytes) return true
+    const object = await readObject(storage, key, { limit: 2 ** 31 - 1 })
+    try {
+      return object !== undefined && decodeWalFile(object) !== undefined
+    } catch {
+      return false
+    }
   }
 }

@@ -1,6 +1,7 @@
 import { readIdentity } from '../catalog/identity.ts'
-import { receivingKey, walKey, walNameOf, walPrefix } from '../catalog/layout.ts'
+import { receivingKey, walKey, walPrefix } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { walObjectOf } from '../catalog/wal-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { parseHistory } from '../postgres/timeline-history.ts'
 import {
@@ -120,8 +121,7 @@ async function requireCertainAbsence(
 /** PostgreSQL archives a history before the WAL of its timeline; without it, recovery would stay on the old one. */
 async function hasSegments(storage: Storage, cluster: string, file: WalFile): Promise<boolean> {
   if (file.timeline === 1) return false
-  const prefix = `${walPrefix(cluster)}${timelineName(file.timeline)}/`
-  return (await firstKey(storage, prefix, isSegment)) !== undefined
+  return (await firstSegmentKey(storage, cluster, file.timeline)) !== undefined
 }
 
 /**
@@ -134,10 +134,9 @@ async function isInHole(
   file: Extract<WalFile, { kind: 'segment' }>,
   segmentBytes: number,
 ): Promise<boolean> {
-  const prefix = `${walPrefix(cluster)}${timelineName(file.timeline)}/`
   const key = walKey(cluster, file.name)
-  if (!(await firstKey(storage, prefix, isSegment, key))) return false
-  const first = await firstKey(storage, prefix, isSegment)
+  if (!(await firstSegmentKey(storage, cluster, file.timeline, key))) return false
+  const first = await firstSegmentKey(storage, cluster, file.timeline)
   if (first !== undefined && first < key) return true
   const history = await readObject(storage, walKey(cluster, historyName(file.timeline)))
   // The first timeline began before anything that can be asked for: retention removed it, or it never arrived.
@@ -146,16 +145,17 @@ async function isInHole(
   return numberOf(file, segmentBytes) >= segmentNumber(stretch.begin, segmentBytes)
 }
 
-const isSegment = (key: string) => parseWalFile(walNameOf(key) ?? '')?.kind === 'segment'
-
-async function firstKey(
+/** The first stored segment of a timeline, whole or as far as it was received. */
+async function firstSegmentKey(
   storage: Storage,
-  prefix: string,
-  accepts: (key: string) => boolean,
+  cluster: string,
+  timeline: number,
   startAfter?: string,
 ): Promise<string | undefined> {
+  const prefix = `${walPrefix(cluster)}${timelineName(timeline)}/`
   for await (const { key } of storage.list(prefix, startAfter === undefined ? {} : { startAfter })) {
-    if (accepts(key)) return key
+    const kind = walObjectOf(cluster, key)?.kind
+    if (kind === 'segment' || kind === 'receiving') return key
   }
   return undefined
 }

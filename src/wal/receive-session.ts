@@ -19,7 +19,7 @@ import {
 } from '../postgres/replication-slot.ts'
 import { type ConnectionOptions, Server } from '../postgres/server.ts'
 import { prepareStart, startingPoint } from './receive-start.ts'
-import { listReceived, removeReceived } from './received-files.ts'
+import { listReceived, setAside } from './received-files.ts'
 
 export interface SessionOptions {
   cluster: string
@@ -29,8 +29,6 @@ export interface SessionOptions {
   slot: string
   synchronous: boolean
   env: Record<string, string | undefined>
-  /** Resolves when all that lies in the folder is stored. */
-  storeAll: () => Promise<void>
   onStart: (facts: SenderFacts, slotIsNew: boolean) => void
   onWarning: (text: string) => void
 }
@@ -48,13 +46,13 @@ export async function receiveOnce(options: SessionOptions, signal: AbortSignal):
 }
 
 async function prepareSession(options: SessionOptions): Promise<Program> {
-  const { connection, directory, slot, env, storeAll, onStart, onWarning } = options
+  const { connection, directory, slot, env, onStart, onWarning } = options
   const client = await connectReplication(connection).catch((error) => explain(error, connection))
   try {
     const facts = await readSenderFacts(client)
     await requireOwnRepositories(options, facts)
     const hasMet = startingPoint(await listReceived(directory), facts.walSegmentBytes) !== undefined
-    const detour = await prepareStart(client, facts, directory, storeAll)
+    const detour = await prepareStart(client, facts, directory)
     if (detour) onWarning(detour)
     // Before the slot is made, which keeps WAL whether anybody receives it or not.
     const program = await findPgReceivewal(Math.floor(facts.version / 10_000), env)
@@ -77,9 +75,7 @@ const slotIsGone = (slot: string, isLost: boolean) =>
 
 /** The server has removed what comes next. What it still has is better than nothing. */
 async function passOver(segment: string, options: SessionOptions): Promise<void> {
-  const { connection, directory, slot, storeAll, onWarning } = options
-  await storeAll()
-  const { segments } = await listReceived(directory)
+  const { connection, directory, slot, onWarning } = options
   const client = await connectReplication(connection)
   try {
     // The new one begins with the oldest WAL that is sure to stay.
@@ -90,10 +86,7 @@ async function passOver(segment: string, options: SessionOptions): Promise<void>
   } finally {
     await client.end().catch(() => {})
   }
-  await removeReceived(
-    directory,
-    segments.map(({ name }) => name),
-  )
+  await setAside(directory)
   onWarning(
     `the server removed ${segment} before it was received: unless archive_command stored it, the archive has a gap from there on, and what comes after it can be recovered only from a new backup`,
   )

@@ -8,7 +8,7 @@ import {
   type ReceivedFiles,
   type ReceivedSegment,
   readReceivedHeader,
-  removeReceived,
+  setAside,
   setStart,
 } from './received-files.ts'
 
@@ -33,7 +33,6 @@ export function startingPoint(files: ReceivedFiles, segmentBytes: number): Start
 /**
  * Makes the folder lead `pg_receivewal` to where this server can go on: after a failover, the new server may have left
  * the old timeline before the WAL that was received of it.
- * @param storeAll resolves when all in the folder is stored: only then is something removed from it
  * @returns what was done about it, in words; undefined when nothing was needed
  * @throws PgrecallError `conflict` for a folder of another cluster, `connection` for a server from before a failover
  */
@@ -41,7 +40,6 @@ export async function prepareStart(
   client: pg.Client,
   facts: SenderFacts,
   directory: string,
-  storeAll: () => Promise<void>,
 ): Promise<string | undefined> {
   const { walSegmentBytes } = facts
   const files = await listReceived(directory)
@@ -70,11 +68,7 @@ export async function prepareStart(
     )
   }
   if (segmentStart(start.segment, walSegmentBytes) <= left) return undefined
-  await storeAll()
-  await removeReceived(
-    directory,
-    files.segments.map(({ name }) => name),
-  )
+  await setAside(directory)
   await setStart(directory, segmentName(next.timeline, segmentNumber(left, walSegmentBytes), walSegmentBytes))
   return `the server left timeline ${start.timeline} before the end of what was received of it; going on with timeline ${next.timeline}`
 }

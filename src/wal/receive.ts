@@ -1,10 +1,21 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { updateCatalog } from '../catalog/catalog.ts'
+import type { Repository } from '../catalog/repository.ts'
 import { reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { SenderFacts } from '../postgres/replication-slot.ts'
+import type { WalFile } from '../postgres/wal-file.ts'
 import { describeSynchronous, isFinal, receiveOnce, type SessionOptions } from './receive-session.ts'
 import { ReceivedDeposit, type StoredFile } from './received-deposit.ts'
-import { holdFolder, listReceived, makeReceivingFolder, removeReceived } from './received-files.ts'
+import {
+  asideFolder,
+  holdFolder,
+  listAside,
+  listReceived,
+  makeReceivingFolder,
+  removeAside,
+  removeReceived,
+} from './received-files.ts'
 
 export interface ReceiveRequest
   extends Pick<SessionOptions, 'cluster' | 'connection' | 'repositories' | 'slot' | 'synchronous' | 'env'> {
@@ -23,8 +34,17 @@ export interface ReceiveResult {
   bytes: number
 }
 
+/** What one repository has of the folder, and of what was set aside in it. */
+interface Deposits {
+  repository: Repository
+  received: ReceivedDeposit
+  aside: ReceivedDeposit
+}
+
 /** How often the folder is looked at. */
 const LOOK_MS = 500
+/** How often the catalog is brought up to date. */
+const CATALOG_MS = 60_000
 /** How long a lost server, or a repository that is away, is left alone at most. */
 const LONGEST_PAUSE_MS = 5000
 /** How long the last WAL may take to be stored when we are stopped. */
@@ -50,7 +70,7 @@ export async function receiveWal(
 class Receiving {
   readonly #request: ReceiveRequest
   readonly #events: Events
-  readonly #deposits: ReceivedDeposit[]
+  readonly #deposits: Deposits[]
   readonly #result: ReceiveResult = { segments: 0, bytes: 0 }
   /** No more is to come soon, so what there is is stored at once. */
   #isQuiet = true
@@ -58,10 +78,15 @@ class Receiving {
   constructor(request: ReceiveRequest, events: Events) {
     this.#request = request
     this.#events = events
-    this.#deposits = request.repositories.map(
-      (repository) =>
-        new ReceivedDeposit({ ...request, repository, onStored: (file) => this.#tellStored(file) }),
-    )
+    this.#deposits = request.repositories.map((repository) => {
+      const options = { ...request, repository, onStored: (file: StoredFile) => this.#tellStored(file) }
+      const { directory } = request
+      return {
+        repository,
+        received: new ReceivedDeposit(options),
+        aside: new ReceivedDeposit({ ...options, directory: asideFolder(directory) }),
+      }
+    })
   }
 
   async run(stop: AbortSignal): Promise<ReceiveResult> {
@@ -103,7 +128,7 @@ class Receiving {
         }, STEADY_MS)
       }
       try {
-        const end = await receiveOnce(this.#session(stop, onStart), stop)
+        const end = await receiveOnce(this.#session(onStart), stop)
         if (!stop.aborted) this.#tellLost(end.reason, told)
       } catch (error) {
         if (stop.aborted) return
@@ -117,45 +142,32 @@ class Receiving {
     }
   }
 
-  #session(stop: AbortSignal, onStart: SessionOptions['onStart']): SessionOptions {
+  #session(onStart: SessionOptions['onStart']): SessionOptions {
     return {
       ...this.#request,
       onStart,
       onWarning: (text) => this.#tell('warning', 'warning', text),
-      storeAll: () => this.#untilStored(stop),
     }
   }
 
-  async #untilStored(stop: AbortSignal): Promise<void> {
-    const { directory } = this.#request
-    for (;;) {
-      const { histories, segments } = await listReceived(directory)
-      const files = [...histories, ...segments]
-      const has = await Promise.all(
-        this.#deposits.flatMap((deposit) => files.map((file) => deposit.has(file))),
-      )
-      if (has.every(Boolean)) return
-      await wait(LOOK_MS, undefined, { signal: stop })
-    }
-  }
-
-  async #keepStoring(deposit: ReceivedDeposit, over: AbortSignal): Promise<void> {
-    const { directory } = this.#request
-    const { name } = deposit.repository
+  async #keepStoring(deposits: Deposits, over: AbortSignal): Promise<void> {
+    const { name } = deposits.repository
     const deadline = new AbortController()
     over.addEventListener('abort', () => setTimeout(() => deadline.abort(), LAST_STORE_MS).unref())
     let pause = LOOK_MS
+    let catalogAt = performance.now()
     for (let isLast = false; !isLast; ) {
       // What was received up to here is in the folder when receiving is over.
       isLast = over.aborted
       try {
-        await deposit.store(await listReceived(directory), {
-          all: isLast || this.#isQuiet,
-          signal: deadline.signal,
-        })
+        await this.#storeInto(deposits, { all: isLast || this.#isQuiet, signal: deadline.signal })
         if (pause > LOOK_MS) this.#tell('step', 'repository', `Repository "${name}" can be written again`)
         pause = LOOK_MS
         await this.#removeStored()
+        if (isLast || performance.now() - catalogAt > CATALOG_MS) {
+          await this.#updateCatalog(deposits.repository)
+          catalogAt = performance.now()
+        }
       } catch (error) {
         if (!deadline.signal.aborted && isFinal(error, false)) throw error
         if (isLast || pause === LOOK_MS) this.#tellTrouble(name, error, isLast)
@@ -165,17 +177,43 @@ class Receiving {
     }
   }
 
+  /** What was set aside came before what lies in the folder now. */
+  async #storeInto(
+    { received, aside }: Deposits,
+    options: { all: boolean; signal: AbortSignal },
+  ): Promise<void> {
+    const { directory } = this.#request
+    await received.storeHistories(await listReceived(directory), options.signal)
+    await aside.store(await listAside(directory), options)
+    await received.store(await listReceived(directory), options)
+  }
+
+  /** It is derived: whoever needs it next makes it good. */
+  async #updateCatalog({ storage, name }: Repository): Promise<void> {
+    await updateCatalog(storage, this.#request.cluster, new Date()).catch((error) =>
+      this.#events.emit('detail', { text: `The catalog of "${name}" was not updated: ${reasonOf(error)}` }),
+    )
+  }
+
   /** Up to 14, `pg_receivewal` knows only from its newest file where to go on; and it asks for a history that is gone. */
   async #removeStored(): Promise<void> {
     const { directory } = this.#request
     const { histories, segments } = await listReceived(directory)
     const newestWhole = segments.findLast(({ kind }) => kind === 'segment')
     const kept = [histories.at(-1), segments.at(-1), newestWhole]
-    for (const file of [...histories, ...segments]) {
-      if (kept.includes(file)) continue
-      const has = await Promise.all(this.#deposits.map((deposit) => deposit.has(file)))
-      if (has.every(Boolean)) await removeReceived(directory, [file.name])
+    const removable = [...histories, ...segments].filter((file) => !kept.includes(file))
+    await removeReceived(directory, await this.#storedEverywhere('received', removable))
+    const { segments: aside } = await listAside(directory)
+    if (aside.length > 0) await removeAside(directory, await this.#storedEverywhere('aside', aside))
+  }
+
+  async #storedEverywhere(place: 'received' | 'aside', files: readonly WalFile[]): Promise<string[]> {
+    const names: string[] = []
+    for (const file of files) {
+      const has = await Promise.all(this.#deposits.map((deposits) => deposits[place].has(file)))
+      if (has.every(Boolean)) names.push(file.name)
     }
+    return names
   }
 
   #tellStart(facts: SenderFacts, slotIsNew: boolean): void {
@@ -236,7 +274,7 @@ class Receiving {
     facts: Record<string, unknown> = {},
   ): void {
     if (kind !== 'detail') this.#events.emit(kind, { text })
-    this.#events.emit('detail', { text, facts: { event, ...facts } })
+    this.#events.emit('detail', { text, facts: { event, ...facts, ...(kind === 'warning' && { text }) } })
   }
 }
 

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { claimIdentity } from '../catalog/identity.ts'
@@ -62,8 +63,7 @@ export class ReceivedDeposit {
    * @throws PgrecallError as `pushWalFile`
    */
   async store(files: ReceivedFiles, options: { all: boolean; signal?: AbortSignal }): Promise<void> {
-    // Whoever reads the archive must know a timeline before WAL of it.
-    for (const { name } of files.histories) await this.#storeWhole(name, options.signal)
+    await this.storeHistories(files, options.signal)
     for (const { name, kind } of files.segments) {
       if (kind === 'segment') await this.#storeWhole(name, options.signal)
     }
@@ -74,18 +74,28 @@ export class ReceivedDeposit {
     this.#lookedAt = performance.now()
   }
 
+  /** Whoever reads the archive must know a timeline before WAL of it. */
+  async storeHistories({ histories }: ReceivedFiles, signal?: AbortSignal): Promise<void> {
+    for (const { name } of histories) await this.#storeWhole(name, signal)
+  }
+
   /** What the archive_command of the server stored already counts too. */
   async #storeWhole(name: string, signal: AbortSignal | undefined): Promise<void> {
     if (this.#stored.has(name)) return
     const { directory, cluster, repository, level, onStored } = this.#options
     const path = join(directory, name)
-    const { bytes, repositories } = await pushWalFile({
+    const pushed = await pushWalFile({
       path,
       cluster,
       repositories: [repository],
       level,
       ...(signal && { signal }),
+    }).catch((error) => {
+      // Set aside meanwhile: from there it is stored.
+      if (existsSync(path)) throw error
     })
+    if (!pushed) return
+    const { bytes, repositories } = pushed
     if (!name.endsWith('.history')) await repository.storage.remove(receivingKey(cluster, name))
     this.#unfinished.delete(`${name}.partial`)
     this.#stored.add(name)

@@ -1,4 +1,5 @@
-import { mkdir, open, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, open, readdir, rename, rm, rmdir, stat, truncate, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
@@ -90,6 +91,29 @@ export async function mendUnfinished(
   const path = join(directory, segment.name)
   const { size } = await stat(path)
   if (segment.kind === 'partial' && size !== 0 && size !== segmentBytes) await truncate(path, 0)
+}
+
+/** Where segments lie until they are stored that `pg_receivewal` is not to go on from. It looks into no folder. */
+export const asideFolder = (directory: string) => join(directory, 'aside')
+
+/** Takes all segments out of the way of `pg_receivewal`, so that it begins elsewhere; none is lost, stored or not. */
+export async function setAside(directory: string): Promise<void> {
+  const { segments } = await listReceived(directory)
+  const aside = asideFolder(directory)
+  await mkdir(aside, { recursive: true, mode: 0o700 })
+  for (const { name } of segments) await rename(join(directory, name), join(aside, name))
+}
+
+export async function listAside(directory: string): Promise<ReceivedFiles> {
+  const aside = asideFolder(directory)
+  return existsSync(aside) ? listReceived(aside) : { histories: [], segments: [] }
+}
+
+/** Removes what was set aside and is stored, and the folder with the last of it. */
+export async function removeAside(directory: string, names: readonly string[]): Promise<void> {
+  const aside = asideFolder(directory)
+  await removeReceived(aside, names)
+  await rmdir(aside).catch(() => {})
 }
 
 export async function removeReceived(directory: string, names: readonly string[]): Promise<void> {

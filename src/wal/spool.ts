@@ -6,6 +6,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -99,7 +100,8 @@ function stampConfig(root: string, file: string, changedAtNs: bigint): string {
   makeFolder(folder)
   const [from, to, link] = [`${stamp}.from`, stamp, `${stamp}.file`]
   const entries = readdirSync(folder)
-  if ([from, to, link].every((name) => entries.includes(name))) return stamp
+  const isThere = [from, to, link].every((name) => entries.includes(name))
+  if (isThere && readlinkSync(join(folder, link)) === real) return stamp
   // Those of a configuration that is not in force any more.
   for (const entry of entries) rmSync(join(folder, entry), { force: true })
   writeStamp({ root }, join(CONFIG, from), changedAtNs - TIME_MARGIN_NS)

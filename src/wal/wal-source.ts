@@ -1,11 +1,14 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, open, readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { ClusterIdentity } from '../catalog/identity.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { readControlFile } from '../postgres/pg-control.ts'
 import { parseWalFile, type WalFile } from '../postgres/wal-file.ts'
-import { describeSegmentMismatch, readSegmentHeader } from '../postgres/wal-page.ts'
+import { describeSegmentMismatch, LONG_HEADER_BYTES, readSegmentHeader } from '../postgres/wal-page.ts'
 import { MAX_WAL_BYTES } from './stored-file.ts'
+
+const NEWLINE = 0x0a
 
 /** A file of `pg_wal` as it was read to be archived. */
 export interface WalSource {
@@ -13,8 +16,8 @@ export interface WalSource {
   plain: Buffer
   /** The cluster that it comes from, where that can be told. */
   identity: ClusterIdentity | undefined
-  /** When it was changed last, nanoseconds since 1970; undefined when that was while it was read. */
-  changedAtNs: bigint | undefined
+  /** When it was changed last, nanoseconds since 1970. */
+  changedAtNs: bigint
 }
 
 /**
@@ -39,8 +42,10 @@ function requireWalName(path: string): WalFile {
 
 async function readWhole(path: string, buffer: Buffer | undefined) {
   try {
-    await using handle = await open(path, 'r')
+    // Opening a pipe would wait for somebody to write into it.
+    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const before = await handle.stat({ bigint: true })
+    if (!before.isFile()) throw new PgrecallError('usage', `${path} is not a file`)
     const bytes = Number(before.size)
     if (bytes > MAX_WAL_BYTES) throw new PgrecallError('usage', `${path} is larger than any WAL file`)
     const plain = await fill(
@@ -48,7 +53,12 @@ async function readWhole(path: string, buffer: Buffer | undefined) {
       buffer && buffer.length >= bytes ? buffer.subarray(0, bytes) : Buffer.allocUnsafe(bytes),
     )
     const after = await handle.stat({ bigint: true })
-    return { plain, changedAtNs: before.mtimeNs === after.mtimeNs ? after.mtimeNs : undefined }
+    if (before.mtimeNs !== after.mtimeNs || plain.length !== bytes) {
+      throw new PgrecallError('damaged', `${path} was changed while it was read; nothing was stored`, {
+        hint: 'PostgreSQL hands over finished files only; what else writes to it?',
+      })
+    }
+    return { plain, changedAtNs: after.mtimeNs }
   } catch (error) {
     if (error instanceof PgrecallError) throw error
     throw new PgrecallError('failed', `cannot read ${path}: ${reasonOf(error)}`, {
@@ -73,7 +83,16 @@ async function fill(handle: FileHandle, plain: Buffer): Promise<Buffer> {
 
 /** Refuses bytes that are not what the name says; gives the identity that the bytes carry. */
 function requireContent(file: WalFile, plain: Buffer): ClusterIdentity | undefined {
-  if (file.kind !== 'segment' && file.kind !== 'partial') return undefined
+  if (file.kind === 'history' || file.kind === 'backup') {
+    if (plain.at(-1) === NEWLINE) return undefined
+    throw new PgrecallError(
+      'damaged',
+      `${file.name} does not end as PostgreSQL ends it; nothing was stored`,
+      {
+        hint: 'is it still being copied?',
+      },
+    )
+  }
   const header = readSegmentHeader(plain)
   const mismatch = describeSegmentMismatch(file, plain)
   if (!header || mismatch) {
@@ -84,10 +103,25 @@ function requireContent(file: WalFile, plain: Buffer): ClusterIdentity | undefin
   return { systemIdentifier: header.systemIdentifier, walSegmentBytes: header.segmentBytes }
 }
 
-/** Histories and backup labels carry no identity; the cluster that they lie in does. */
+/** Histories and backup labels carry no identity; the cluster that they lie in does, or a segment beside them. */
 async function identityBeside(path: string): Promise<ClusterIdentity | undefined> {
-  const controlPath = join(dirname(path), '..', 'global', 'pg_control')
-  const bytes = await readFile(controlPath).catch(() => undefined)
+  const folder = dirname(path)
+  const bytes = await readFile(join(folder, '..', 'global', 'pg_control')).catch(() => undefined)
   const control = bytes && readControlFile(bytes)
-  return control && { systemIdentifier: control.systemIdentifier, walSegmentBytes: control.walSegmentBytes }
+  if (control) return { systemIdentifier: control.systemIdentifier, walSegmentBytes: control.walSegmentBytes }
+  const names = await readdir(folder).catch(() => [])
+  const segment = names.find((name) => parseWalFile(name)?.kind === 'segment')
+  const header = segment === undefined ? undefined : await headerOf(join(folder, segment))
+  return header && { systemIdentifier: header.systemIdentifier, walSegmentBytes: header.segmentBytes }
+}
+
+async function headerOf(path: string) {
+  const start = Buffer.alloc(LONG_HEADER_BYTES)
+  try {
+    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    await handle.read(start, 0, start.length, 0)
+    return readSegmentHeader(start)
+  } catch {
+    return undefined
+  }
 }

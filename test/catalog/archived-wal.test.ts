@@ -187,15 +187,36 @@ describe('a segment that is being received', () => {
     await storeWal(storage, range(1, 4))
     await receive(5)
     const known = await look()
-    expect(known[0]).toMatchObject({ receiving: { segment: name(5), bytes: 7 }, ranges: [{ last: name(4) }] })
+    expect(known[0]).toMatchObject({
+      receiving: { segment: name(5), storedBytes: 7 },
+      ranges: [{ last: name(4) }],
+    })
     await storeWal(storage, [5])
     expect((await lookAgain(known)).wal[0]).not.toHaveProperty('receiving')
   })
 
-  test.each([3, 6])('counts for nothing elsewhere: %d', async (number) => {
+  test.each([1, 3, 4])('counts for nothing where a newer whole one is stored: %d', async (number) => {
     await storeWal(storage, [1, 2, 4])
     await receive(number)
     expect((await look())[0]).not.toHaveProperty('receiving')
+  })
+
+  test('behind a hole shows that there is one', async () => {
+    await storeWal(storage, range(1, 4))
+    await storage.put(droppedKey('main', name(6)), note('2026-11-20T12:00:00Z'))
+    await receive(8)
+    const known = await look()
+    expect(known[0]).toMatchObject({ receiving: { segment: name(8) }, ranges: [{ last: name(4) }] })
+    expect(walGaps(known, SEGMENT)).toMatchObject([
+      { first: name(5), last: name(7), segments: 3, dropped: [{ first: name(6) }] },
+    ])
+    expect(droppedAtEnd(known[0]!)).toEqual([])
+    await receive(5)
+    await storage.remove(receivingKey('main', name(8)))
+    const { wal } = await lookAgain(known)
+    expect(wal[0]).toMatchObject({ receiving: { segment: name(5) } })
+    expect(walGaps(wal, SEGMENT)).toEqual([])
+    expect(droppedAtEnd(wal[0]!)).toMatchObject([{ first: name(6) }])
   })
 })
 

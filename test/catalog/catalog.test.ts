@@ -120,6 +120,40 @@ describe('catalog.json only makes it faster', () => {
   })
 })
 
+describe('records that catalog.json tells', () => {
+  const tamper = async (
+    change: (stored: { [key: string]: unknown; backups: { stop: object }[] }) => void,
+  ) => {
+    const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
+    change(stored)
+    await storage.put('main/catalog.json', Buffer.from(JSON.stringify(stored)))
+  }
+  const stopOf = async (options: Parameters<typeof loadCatalog>[2]) =>
+    (await loadCatalog(storage, 'main', options)).backups[0]!.stop.lsn
+  beforeEach(async () => void (await updateCatalog(storage, 'main', NOW)))
+
+  test('are not believed by who reads them fresh, though the WAL may be', async () => {
+    await tamper(({ backups }) => Object.assign(backups[0]!.stop, { lsn: '0/1' }))
+    await storage.remove(walKey('main', segmentName(1, 20n, SEGMENT)))
+    expect(await stopOf({ believingWalAt: NOW })).toBe('0/1')
+    expect(await stopOf({ fresh: true })).toBe(summary(FIRST, { first: 10 }).stop.lsn)
+    const { backups, wal } = await loadCatalog(storage, 'main', { fresh: true, believingWalAt: NOW })
+    expect(backups[0]).toEqual(summary(FIRST, { first: 10 }))
+    expect(wal[0]!.ranges).toHaveLength(1)
+  })
+
+  test.each([
+    ['cluster', 'other'],
+    ['systemIdentifier', '7400000000000000002'],
+  ])('are not believed where they are of another %s', async (key, value) => {
+    await tamper((stored) => {
+      Object.assign(stored.backups[0]!.stop, { lsn: '0/1' })
+      stored[key] = value
+    })
+    expect(await stopOf({ believingWalAt: NOW })).toBe(summary(FIRST, { first: 10 }).stop.lsn)
+  })
+})
+
 describe('WAL that catalog.json knows', () => {
   const later = (hours: number) => new Date(NOW.getTime() + hours * 3_600_000)
   const segments = async (options: Parameters<typeof loadCatalog>[2]) =>

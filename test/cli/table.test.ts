@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 import { expect, test } from 'vitest'
-import { renderTable } from '../../src/cli/table.ts'
+import { type Column, renderTable } from '../../src/cli/table.ts'
 
 const columns = [
   { title: 'Name' },
@@ -56,4 +56,20 @@ test('too wide a table loses text of its widest left column, never digits', () =
   const row = ['a-long-name-indeed', '123456789012345678 B', 'short']
   const [, line] = renderTable(columns, [row], { color: false, width: 40 }).split('\n')
   expect(line).toBe('a-long-nam…  123456789012345678 B  short')
+})
+
+test('what must be whole is not cut, and where that is too wide, columns are left out, the lowest first', () => {
+  const columns: Column[] = [
+    { title: 'Id', whole: true },
+    { title: 'Method', whole: true, leaveOut: 1 },
+    { title: 'Size', align: 'right', leaveOut: 2 },
+    { title: 'Label' },
+  ]
+  const rows = [['20261120T120000Z-full', 'snapshot', '1.0 GiB', 'before the great upgrade']]
+  const at = (width: number) => renderTable(columns, rows, { color: false, width }).split('\n')[1]
+  expect(at(80)).toBe('20261120T120000Z-full  snapshot  1.0 GiB  before the great upgrade')
+  expect(at(60)).toBe('20261120T120000Z-full  snapshot  1.0 GiB  before the great …')
+  expect(at(45)).toBe('20261120T120000Z-full  1.0 GiB  before the g…')
+  expect(at(36)).toBe('20261120T120000Z-full  before the g…')
+  expect(at(10)).toBe('20261120T120000Z-full  before …')
 })

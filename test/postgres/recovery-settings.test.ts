@@ -18,6 +18,7 @@ const options = (more: Partial<RecoveryOptions> = {}): RecoveryOptions => ({
   action: 'pause',
   timeline: 'latest',
   standby: false,
+  endsBeforeHole: false,
   archiveMode: 'preserve',
   ...more,
 })
@@ -85,6 +86,12 @@ describe('the target', () => {
   })
 })
 
+test('before a hole the server reads nothing ahead, from 15 on, which can', () => {
+  expect(settings({ endsBeforeHole: true }).recovery_prefetch).toBe(`'off'`)
+  expect(settings({})).not.toHaveProperty('recovery_prefetch')
+  expect(settings({ majorVersion: 14, endsBeforeHole: true })).not.toHaveProperty('recovery_prefetch')
+})
+
 describe('where the settings stand', () => {
   test.each([12, 17])('from 12 on in postgresql.auto.conf, with a signal file (%d)', (majorVersion) => {
     expect(recoverySettings(options({ majorVersion }))).toMatchObject({
@@ -120,6 +127,7 @@ test('the settings of an earlier recovery go, and everything else stays', () => 
     "recovery_target_time = '2026-01-01'",
     "recovery_target_action = 'pause'",
     "recovery_target_timeline = 'latest'",
+    "recovery_prefetch = 'off'",
     "standby_mode = 'on'",
     "recovery_end_command = 'x'",
     "archive_cleanup_command = 'x'",

@@ -182,6 +182,24 @@ describe('the plan', () => {
     )
   })
 
+  test('says how to get to the last moment, which as a time is refused, and goes there', () => {
+    expect(() => plan(time('2026-11-18 18:00Z'))).toThrow(
+      expect.objectContaining({
+        hint: `the last moment that can be recovered from ${WEDNESDAY} is 2026-11-18 18:00:00+00: with --lsn ${formatLsn(at(39, 0x100))}, or by --time what lies before it`,
+      }),
+    )
+    expect(plan({ kind: 'lsn', lsn: at(39, 0x100) }).wal.segments).toBe(10)
+  })
+
+  test('reads nothing ahead of a target before a hole, unless as a standby, which asks again', () => {
+    const reach = { ...evidence().reach, gap: '000000010000000000000028' }
+    const linesOf = (facts: Partial<Evidence>, standby: boolean) =>
+      plan({ kind: 'immediate' }, facts, { question: { standby } }).settings.lines
+    expect(linesOf({ reach }, false)).toContain(`recovery_prefetch = 'off'`)
+    for (const lines of [linesOf({ reach }, true), linesOf({}, false)])
+      expect(lines.join()).not.toContain('recovery_prefetch')
+  })
+
   test('is refused when the WAL does not make the backup consistent, and names the hole', () => {
     const gap = '00000001000000000000001F'
     const reach = { legs: [{ timeline: 1, first: 30n, last: 30n }], end: at(31), gap }

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
-import { rename } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { BackupRecord } from '../../src/catalog/backup-record.ts'
-import { walKey } from '../../src/catalog/layout.ts'
+import { catalogKey, receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { answerOf, backUp, failureOf, type RestoreAnswer, recover, restoreTo } from '../backup/commands.ts'
 import type { Cluster } from '../lab/cluster.ts'
 import { Lab } from '../lab/lab.ts'
@@ -87,6 +87,18 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a recovery to a target', ()
     expect(await stepsIn(await recover(lab, 'name-paused', ['--name', 'after three']))).toEqual([1, 2, 3])
   })
 
+  test('goes to a target right before a hole, and promotes there', async () => {
+    const object = join(lab.repository, walKey('main', await segmentOf(steps[3]!.lsn)))
+    await rename(object, `${object}.aside`)
+    try {
+      const server = await recover(lab, 'before-hole', ['--lsn', steps[2]!.lsn, '--target-action', 'promote'])
+      await server.waitForPromotion()
+      expect(await stepsIn(server)).toEqual([1, 2, 3])
+    } finally {
+      await rename(`${object}.aside`, object)
+    }
+  })
+
   test('stops with --immediate where the backup is consistent', async () => {
     const server = await recover(lab, 'immediate', [first.id, '--immediate', '--target-action', 'promote'])
     await server.waitForPromotion()
@@ -106,6 +118,20 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a recovery to a target', ()
     const server = await recover(lab, 'older', ['--time', steps[0]!.time])
     await server.waitForPaused()
     expect(await stepsIn(server)).toEqual([1])
+  })
+
+  test('begins from a backup as its own record has it, whatever catalog.json remembers', async () => {
+    const file = join(lab.repository, catalogKey('main'))
+    const text = await readFile(file, 'utf8')
+    const catalog = JSON.parse(text)
+    for (const { stop } of catalog.backups) Object.assign(stop, { lsn: 'FF/0', time: '2100-01-01T00:00:00Z' })
+    await writeFile(file, JSON.stringify(catalog))
+    try {
+      expect((await planOf(['--lsn', steps[2]!.lsn])).backup.id).toBe(second.id)
+      expect((await planOf(['--time', steps[0]!.time])).backup.id).toBe(first.id)
+    } finally {
+      await writeFile(file, text)
+    }
   })
 
   test('is planned in words and changes nothing with --dry-run, then does what was planned', async () => {
@@ -162,6 +188,22 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a recovery to a target', ()
       const server = await recover(lab, 'hinted', ['--lsn', lsn!])
       await server.waitForPaused()
       expect(await stepsIn(server)).toEqual([1, 2, 3, 4])
+    })
+
+    test('when it is the end, and a segment is being received behind a hole', async () => {
+      const newest = await lab.cluster.archiveWal()
+      const behind = (count: number) =>
+        `${newest.slice(0, -8)}${(Number.parseInt(newest.slice(-8), 16) + count).toString(16).toUpperCase().padStart(8, '0')}`
+      const object = join(lab.repository, receivingKey('main', behind(3)))
+      await writeFile(object, 'as far as it was received')
+      try {
+        const failure = await failureOf(lab, ['restore', '-D', join(lab.scratch.path, 'refused')])
+        expect(failure).toMatchObject({ exitCode: 10, kind: 'unreachable' })
+        expect(failure.message).toContain(`${behind(1)} is missing from the archive`)
+        expect((await planOf(['--lsn', steps[3]!.lsn])).backup.id).toBe(second.id)
+      } finally {
+        await rm(object)
+      }
     })
 
     test('when a segment in the middle is missing, which is named', async () => {

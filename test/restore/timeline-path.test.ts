@@ -57,6 +57,25 @@ describe('on one timeline', () => {
     ).toEqual({ legs: [[1, 10, 12]], end: at(13), gap: name(1, 13) })
   })
 
+  test('a segment that is being received extends the run that it follows, and lies behind a hole otherwise', () => {
+    const reachWith = (receiving: number) => {
+      const [wal] = stored({ 1: [[5, 25]] })
+      const growing = { segment: name(1, receiving), storedBytes: 1, storedAt: '' }
+      return reachAlong(ONE, at(10), [{ ...wal!, receiving: growing }], SEGMENT)
+    }
+    expect(reachWith(26)).toEqual({
+      legs: [{ timeline: 1, first: 10n, last: 26n }],
+      end: at(27),
+      gap: undefined,
+      isGrowing: true,
+    })
+    expect(reachWith(28)).toEqual({
+      legs: [{ timeline: 1, first: 10n, last: 25n }],
+      end: at(26),
+      gap: name(1, 26),
+    })
+  })
+
   test('nothing is reached where the first segment is missing', () => {
     expect(reach(ONE, at(10), { 1: [[5, 9]] })).toEqual({ legs: [], end: at(10), gap: undefined })
     expect(reach(ONE, at(10), { 1: [[11, 15]] })).toEqual({ legs: [], end: at(10), gap: name(1, 10) })

@@ -61,7 +61,7 @@ test('the preview changes nothing, and shows the very plan that is carried out t
   const segments = plan.wal.reduce((sum, run) => sum + run.segments, 0)
   expect(segments).toBe(25)
   // Beside the segments, the label of the removed backup.
-  expect(done).toMatchObject({ removedBackups: 2, removedWal: segments + 1 })
+  expect(done).toMatchObject({ removedBackups: 2, removedWal: segments + 1, removedSegments: segments })
   expect(await walNames()).toEqual([
     ...range(30, 35).flatMap((number) =>
       number === 30 ? [`${name(30)}.00000028.backup`, name(30)] : [name(number)],

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import type { BackupSummary } from '../../src/catalog/backup-record.ts'
 import type { Catalog } from '../../src/catalog/catalog.ts'
-import { segmentNumberOf } from '../../src/catalog/wal-ranges.ts'
-import { segmentName } from '../../src/postgres/wal-file.ts'
+import { segmentNumberOf, type TimelineWal } from '../../src/catalog/wal-ranges.ts'
+import { formatLsn } from '../../src/postgres/lsn.ts'
+import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
 import { planRetention } from '../../src/retention/plan.ts'
 import { MIB, SEGMENT, summary } from '../catalog/stored.ts'
 import { randomFrom } from '../random.ts'
@@ -14,9 +15,14 @@ function catalogOf(
   backups: BackupSummary[],
   runs: { timeline?: number; first: number; last: number }[],
 ): Catalog {
-  const timelines = new Map<number, Catalog['wal'][number]>()
+  const timelines = new Map<number, TimelineWal>()
   for (const { timeline = 1, first, last } of runs) {
-    const entry = timelines.get(timeline) ?? { timeline, ranges: [], hasHistory: timeline > 1 }
+    const entry: TimelineWal = timelines.get(timeline) ?? {
+      timeline,
+      ranges: [],
+      hasHistory: timeline > 1,
+      ...(timeline > 1 && { history: [] }),
+    }
     const segments = last - first + 1
     entry.ranges.push({
       first: name(first, timeline),
@@ -108,6 +114,82 @@ test('a backup that cannot be read keeps all WAL, and does not count as one that
   ])
 })
 
+describe('a backup that cannot be recovered does not count', () => {
+  const ids = [1, 2, 3].map(idOf)
+  const three = (facts: Parameters<typeof summary>[1] = {}) => [
+    summary(ids[0]!, { first: 10, last: 11 }),
+    summary(ids[1]!, { first: 20, last: 21 }),
+    summary(ids[2]!, { first: 30, last: 32, ...facts }),
+  ]
+  const kept = (catalog: Catalog, full = 1) => stays(planRetention(catalog, { full }, []))
+
+  test.each([
+    ['a segment in the middle', [31]],
+    ['the first', [30]],
+    ['the last', [32]],
+  ])('as it lacks %s: the one before it stays', (_which, gone) => {
+    const [first] = gone as [number]
+    const runs = [
+      { first: 5, last: first - 1 },
+      { first: first + 1, last: 50 },
+    ]
+    const plan = planRetention(catalogOf(three(), runs), { full: 1 }, [])
+    expect(stays(plan)).toEqual([ids[1], ids[2]])
+    expect(plan.backups.map(({ reason }) => reason)).toEqual([
+      'beyond the newest 1',
+      'one of the newest 1',
+      'lacks its WAL, so not counted',
+    ])
+    expect(plan.walBefore).toBe(20n)
+    expect(plan.warnings).toEqual([
+      `backup ${ids[2]} lacks its own WAL; it stays, and does not count as one of those that are kept`,
+    ])
+  })
+
+  test('nothing goes where no backup can be recovered', () => {
+    expect(kept(catalogOf(three(), []))).toEqual(ids)
+  })
+
+  test('as it is older than those that count, it goes', () => {
+    expect(kept(catalogOf(three(), [{ first: 30, last: 40 }]))).toEqual([ids[2]])
+  })
+
+  test('but with its WAL inside it does', () => {
+    expect(kept(catalogOf(three({ standalone: true }), [{ first: 5, last: 25 }]))).toEqual([ids[2]])
+  })
+
+  test('nor does one whose timeline has lost its history', () => {
+    const runs = [
+      { first: 5, last: 25 },
+      { timeline: 2, first: 25, last: 50 },
+    ]
+    const catalog = catalogOf(three({ timeline: 2 }), runs)
+    expect(kept(catalog)).toEqual([ids[2]])
+    delete catalog.wal[1]!.history
+    expect(kept(catalog)).toEqual([ids[1], ids[2]])
+    const standalone = { ...catalog, backups: three({ timeline: 2, standalone: true }) }
+    expect(kept(standalone)).toEqual([ids[1], ids[2]])
+  })
+
+  test('one whose last segment is stored as the next timeline’s first does', () => {
+    const runs = [
+      { first: 5, last: 31 },
+      { timeline: 2, first: 32, last: 50 },
+    ]
+    const catalog = catalogOf(three(), runs)
+    const switchAt = (offset: bigint) => {
+      const switchedAt = formatLsn(segmentStart(32n, SEGMENT) + offset)
+      catalog.wal[1]!.history = [{ timeline: 1, switchedAt }]
+    }
+    expect(kept(catalog)).toEqual([ids[1], ids[2]])
+    switchAt(0x5000n)
+    expect(kept(catalog)).toEqual([ids[2]])
+    // The way left the timeline before the backup had ended.
+    switchAt(0x100n)
+    expect(kept(catalog)).toEqual([ids[1], ids[2]])
+  })
+})
+
 test('where segments of another size are in play, no WAL goes: the numbers would not compare', () => {
   const backups = [summary(idOf(1), { first: 4000, walSegmentBytes: MIB }), summary(idOf(2), { first: 250 })]
   const plan = planRetention(catalogOf(backups, [{ first: 1, last: 260 }]), { full: 2 }, [])
@@ -177,15 +259,29 @@ function checkHistory(seed: number): void {
     plan.backups.map(({ id }) => id),
     label,
   ).toEqual(backups.map(({ id }) => id))
-  expect(staying.length, label).toBeGreaterThanOrEqual(Math.min(full, backups.length))
-  expect(staying.slice(-full), label).toEqual(backups.slice(-full))
+  const stored = new Set(runs.flatMap((run) => numbersIn(run).map((number) => `${run.timeline}/${number}`)))
+  const usable = backups.filter(({ timeline, start, stop }) =>
+    numbersOf({ first: start.walFile, last: stop.walFile }).every((number) =>
+      stored.has(`${timeline}/${number}`),
+    ),
+  )
+  // The newest that can be recovered, and whatever is newer than the oldest of those.
+  const oldest = usable.at(-full)
+  const wanted = oldest ? backups.slice(backups.indexOf(oldest)) : backups
+  expect(
+    wanted.filter((backup) => !staying.includes(backup)),
+    label,
+  ).toEqual([])
   for (const { backup } of pins)
     expect(
       staying.map(({ id }) => id),
       label,
     ).toContain(backup)
   const unpinned = staying.filter(({ id }) => !pins.some(({ backup }) => backup === id))
-  expect(unpinned.length, label).toBeLessThanOrEqual(full)
+  expect(
+    unpinned.filter((backup) => !wanted.includes(backup)),
+    label,
+  ).toEqual([])
 
   if (isDamaged || backups.length === 0) {
     expect(plan.walBefore, label).toBeUndefined()
@@ -197,12 +293,15 @@ function checkHistory(seed: number): void {
   expect(plan.walBefore, label).toBe(first)
   const going = plan.wal.flatMap((run) => numbersOf(run).map((number) => `${run.timeline}/${number}`))
   const expected = runs.flatMap((run) =>
-    numbersOf({ first: name(run.first), last: name(run.last) })
+    numbersIn(run)
       .filter((number) => number < first)
       .map((number) => `${run.timeline}/${number}`),
   )
   expect(going.toSorted(), label).toEqual(expected.toSorted())
 }
+
+const numbersIn = (run: { first: number; last: number }) =>
+  numbersOf({ first: name(run.first), last: name(run.last) })
 
 function numbersOf({ first, last }: { first: string; last: string }): bigint[] {
   const start = segmentNumberOf(first, SEGMENT)

@@ -68,8 +68,37 @@ describe('a server', () => {
 
   test('that archives nothing is warned of; a standby archives nothing of itself', () => {
     expect(worst(judgeServer(serverFacts({ archiveMode: 'off' }), '7'))).toBe('warn')
-    expect(worst(judgeServer(serverFacts({ archiveMode: 'off' }), '7', true))).toBe('ok')
     expect(worst(judgeServer(serverFacts({ inRecovery: true, waiting: waitingFor(9999) }), '7'))).toBe('ok')
+  })
+})
+
+describe('wal-receive', () => {
+  const slot = { name: 'pgrecall', active: false }
+  const judge = (active: boolean, storedAgo?: number) =>
+    judgeServer(serverFacts({ archiveMode: 'off', slot: { ...slot, active } }), '7', storedAgo)
+
+  test('that runs is well, whether it has stored anything or not; the archiver is not missed', () => {
+    expect(judge(true)).toContainEqual({
+      severity: 'ok',
+      subject: 'receiving',
+      text: 'WAL is received as it is written, through slot "pgrecall"',
+    })
+    expect(worst(judge(true))).toBe('ok')
+    expect(worst(judge(true, 9999))).toBe('ok')
+  })
+
+  test.each([
+    [undefined, 'warn'],
+    [900, 'warn'],
+    [901, 'fail'],
+  ] as const)('that is dead, with the last WAL %s s old: %s', (storedAgo, severity) => {
+    const findings = judge(false, storedAgo)
+    expect(told(findings, severity)[0]).toContain('nobody receives through slot "pgrecall"')
+    expect(worst(findings)).toBe(severity)
+  })
+
+  test('of a standby is judged too', () => {
+    expect(worst(judgeServer(serverFacts({ inRecovery: true, slot }), '7', 901))).toBe('fail')
   })
 })
 
@@ -141,6 +170,14 @@ describe('a repository', () => {
     ])
   })
 
+  test('with a backup on a timeline that no recovery leads to: another one there does not help', () => {
+    expect(judge({ unusable: [{ id: 'b', missing: '00000002.history' }] })).toContainEqual({
+      severity: 'fail',
+      subject: 'backups',
+      text: "backup b cannot be recovered: its timeline's history is lost",
+    })
+  })
+
   const gap = {
     timeline: 1,
     first: '000000010000000000000005',
@@ -148,6 +185,7 @@ describe('a repository', () => {
     segments: 2,
     dropped: [],
     ageSeconds: 60,
+    isBehindAnother: false,
     cuts: [
       {
         timeline: 1,
@@ -178,7 +216,7 @@ describe('a repository', () => {
 
   test('with one that is younger than a minute, which may be filled at any moment', () => {
     expect(told(judge({ gaps: [{ ...gap, ageSeconds: 59 }] }), 'warn')).toEqual([
-      '000000010000000000000005 to 000000010000000000000006 are missing (2 segments); it may be on its way',
+      '000000010000000000000005 to 000000010000000000000006 are missing (2 segments); they may be on the way',
     ])
     const dropped = [{ ...gap, since: '2026-11-20T10:00:01.000Z', until: '', reason: 'x' }]
     expect(worst(judge({ gaps: [{ ...gap, ageSeconds: 59, dropped }] }))).toBe('fail')
@@ -190,6 +228,32 @@ describe('a repository', () => {
     expect(told(judge({ gaps: [{ ...gap, cuts: [] }] }), 'ok')).toContain(
       '000000010000000000000005 to 000000010000000000000006 are missing (2 segments); no backup needs it',
     )
+  })
+
+  test('with one that ends no window, for another reason than that nobody needs it', () => {
+    const uncut = { ...gap, cuts: [] }
+    expect(told(judge({ gaps: [{ ...uncut, isBehindAnother: true }] }), 'ok')).toContainEqual(
+      expect.stringContaining('; an earlier gap ends the way already'),
+    )
+    const unusable = [{ id: 'b', missing: gap.last }]
+    expect(told(judge({ gaps: [uncut], unusable }), 'ok')).toContainEqual(
+      expect.stringContaining('; backup b needs them'),
+    )
+  })
+
+  test('that lacks a history, or has one that is damaged: nothing leads to that timeline', () => {
+    const lost = { timeline: 2, file: '00000002.history', isDamaged: false }
+    const judgeAt = (currentTimeline: number, isDamaged = false) =>
+      judge({ currentTimeline, lostHistories: [{ ...lost, isDamaged }] })
+    expect(told(judgeAt(2), 'fail')).toEqual([
+      '00000002.history is missing, so no recovery leads to timeline 2',
+    ])
+    expect(told(judgeAt(2, true), 'fail')).toEqual([
+      '00000002.history cannot be read, so no recovery leads to timeline 2',
+    ])
+    // A restore without a word about the timeline goes to the newest.
+    expect(worst(judgeAt(1))).toBe('fail')
+    expect(worst(judgeAt(3))).toBe('warn')
   })
 
   test('that lacks what the server takes for archived', () => {

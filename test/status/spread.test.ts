@@ -1,35 +1,52 @@
 import { expect, test } from 'vitest'
-import { segmentName } from '../../src/postgres/wal-file.ts'
-import { type Holding, missingIn } from '../../src/status/spread.ts'
-import { SEGMENT } from '../catalog/stored.ts'
+import type { TimelineWal } from '../../src/catalog/wal-ranges.ts'
+import { formatLsn } from '../../src/postgres/lsn.ts'
+import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
+import { type Holding, missingIn, neededWal } from '../../src/status/spread.ts'
+import { pathTo } from '../../src/status/windows.ts'
+import { SEGMENT, summary } from '../catalog/stored.ts'
 
-const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
-function holding(
-  repository: string,
-  runs: [number, number][],
-  oldestNeeded: number | undefined = 1,
-): Holding {
-  const ranges = runs.map(([first, last]) => ({
-    first: name(first),
-    last: name(last),
-    segments: last - first + 1,
-    storedBytes: 1,
-    firstStoredAt: '',
-    newestStoredAt: '',
-  }))
-  return {
-    repository,
-    wal: { timeline: 1, hasHistory: false, ranges },
-    oldestNeeded: oldestNeeded === undefined ? undefined : name(oldestNeeded),
-  }
+type Runs = [number, number][]
+
+const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
+const at = (number: number) => formatLsn(segmentStart(BigInt(number), SEGMENT) + 0x5000n)
+
+/** What is stored of timeline 1, and maybe of 2, which begins in segment 10. */
+function holding(repository: string, ...timelines: Runs[]): Holding {
+  const wal = timelines.map((runs, index): TimelineWal => {
+    const timeline = index + 1
+    const ranges = runs.map(([first, last]) => ({
+      first: name(first, timeline),
+      last: name(last, timeline),
+      segments: last - first + 1,
+      storedBytes: 1,
+      firstStoredAt: '',
+      newestStoredAt: '',
+    }))
+    const history = timeline === 2 && { hasHistory: true, history: [{ timeline: 1, switchedAt: at(10) }] }
+    return { timeline, hasHistory: false, ranges, ...history }
+  })
+  return { repository, wal }
 }
-const missing = (own: Holding, other: Holding, isLate = false) =>
-  missingIn(own, [other], SEGMENT, isLate).map(({ has, first, last, segments }) => [
+
+function missing(own: Holding, other: Holding, isLate = false, first: number | undefined = 1) {
+  const backups = first === undefined ? [] : [summary('20261120T120000Z-full', { first })]
+  const catalog = {
+    cluster: 'main',
+    systemIdentifier: '7',
+    walSegmentBytes: SEGMENT,
+    backups,
+    wal: [...own.wal],
+    damaged: [],
+  }
+  const needs = neededWal(catalog, pathTo(other.wal, other.wal.length))
+  return missingIn(own, [other], needs, SEGMENT, isLate).map(({ has, first, last, segments }) => [
     has,
     first,
     last,
     segments,
   ])
+}
 
 test('what is alike lacks nothing', () => {
   expect(missing(holding('a', [[1, 9]]), holding('b', [[1, 9]]))).toEqual([])
@@ -53,8 +70,10 @@ test('a gap that the other does not have is missing, even where both have gaps',
 })
 
 test('WAL before the oldest backup is not missed', () => {
-  expect(missing(holding('a', [[10, 20]], 10), holding('b', [[1, 20]]))).toEqual([])
-  expect(missing(holding('a', [[10, 20]], 8), holding('b', [[1, 20]]))).toEqual([['b', name(8), name(9), 2]])
+  expect(missing(holding('a', [[10, 20]]), holding('b', [[1, 20]]), false, 10)).toEqual([])
+  expect(missing(holding('a', [[10, 20]]), holding('b', [[1, 20]]), false, 8)).toEqual([
+    ['b', name(8), name(9), 2],
+  ])
 })
 
 test('what comes after the end is on its way, unless it is late', () => {
@@ -65,5 +84,30 @@ test('what comes after the end is on its way, unless it is late', () => {
 })
 
 test('without a backup no WAL is needed', () => {
-  expect(missing({ ...holding('a', []), oldestNeeded: undefined }, holding('b', [[1, 9]]), true)).toEqual([])
+  const needs = neededWal(
+    { cluster: '', systemIdentifier: '', walSegmentBytes: SEGMENT, backups: [], wal: [], damaged: [] },
+    pathTo([], 1),
+  )
+  expect(missingIn(holding('a', []), [holding('b', [[1, 9]])], needs, SEGMENT, true)).toEqual([])
+})
+
+test('of a timeline before the current one what leads up to the switch is needed, and no more', () => {
+  const other = holding('b', [[1, 12]], [[10, 20]])
+  expect(missing(holding('a', [[1, 9]], [[10, 20]]), other)).toEqual([])
+  expect(
+    missing(
+      holding(
+        'a',
+        [
+          [1, 5],
+          [8, 9],
+        ],
+        [[10, 20]],
+      ),
+      other,
+    ),
+  ).toEqual([['b', name(6), name(7), 2]])
+  // It ended there, so nothing of it is on its way any more, not even a single segment.
+  expect(missing(holding('a', [[1, 8]], [[10, 20]]), other)).toEqual([['b', name(9), name(9), 1]])
+  expect(missing(holding('a', [[1, 5]], []), other)).toEqual([])
 })

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync, utimesSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { droppedKey, receivingKey } from '../../src/catalog/layout.ts'
@@ -76,6 +76,43 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
     })
   })
 
+  test('both ends of a window can be restored to, as they are told', async () => {
+    const { from, to } = (await status()).windows[0]!
+    const begin = /from +To[^\n]*\n +1 +(\S+)/.exec((await lab.pgrecall(['status'])).stdout)![1]!
+    expect(Date.parse(begin)).toBeGreaterThanOrEqual(Date.parse(from.time))
+    for (const target of [
+      ['--lsn', from.lsn],
+      ['--time', from.time],
+      ['--lsn', to.lsn],
+    ]) {
+      const { exitCode, stderr } = await lab.pgrecall([
+        'restore',
+        '--dry-run',
+        ...target,
+        '--data-directory',
+        join(lab.scratch.path, 'copy'),
+      ])
+      expect(exitCode, `${target} ${stderr}`).toBe(0)
+    }
+  })
+
+  test('a record that somebody changed in catalog.json is not believed', async () => {
+    const file = join(lab.repository, 'main/catalog.json')
+    const stored = JSON.parse(readFileSync(file, 'utf8'))
+    stored.backups[0].stop.time = '2020-01-01T00:00:00.000000Z'
+    writeFileSync(file, JSON.stringify(stored))
+    expect((await status()).newestBackup!.ageSeconds).toBeLessThan(86_400)
+  })
+
+  test('a slot that nobody receives through is told', async () => {
+    await lab.cluster.sql("SELECT pg_create_physical_replication_slot('pgrecall')")
+    const answer = await status()
+    expect(answer.server.slot).toEqual({ name: 'pgrecall', active: false })
+    expect(texts(answer, 'warn')[0]).toContain('nobody receives through slot "pgrecall"')
+    await lab.cluster.sql("SELECT pg_drop_replication_slot('pgrecall')")
+    expect((await status()).server.slot).toBeNull()
+  })
+
   test('what is being received counts as far as it has come', async () => {
     const { cluster } = lab
     const storage = new LocalStorage(lab.repository)
@@ -139,6 +176,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
         Server.connect({ host: cluster.host, port: cluster.port, user: 'watcher', database: 'postgres' }),
       dataDirectory: undefined,
       systemIdentifier: undefined,
+      slot: 'pgrecall',
       walSegmentBytes: 1024 * 1024,
       now: new Date(),
     })
@@ -231,7 +269,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
     await answerOf(lab, ['catalog', 'rebuild'])
     // At first it may be on its way.
     const young = (await status()).all[1]!
-    expect(texts(young, 'warn')[0]).toBe(`${lost} is missing (1 segment); it may be on its way`)
+    expect(texts(young, 'warn')[0]).toBe(`${lost} is missing (1 segment); it may be on the way`)
     expect(texts(young, 'fail')).toEqual([])
     const minutesAgo = Date.now() / 1000 - 120
     utimesSync(objectOf(lab, last, offsite), minutesAgo, minutesAgo)

@@ -108,6 +108,43 @@ test('a backup whose end only the next timeline has archived can be recovered', 
   })
 })
 
+test('a timeline whose history is lost leads nowhere, and its backups with it', () => {
+  const backups = [
+    summary(idOf(1), { first: 10 }),
+    summary(idOf(2), { first: 30, timeline: 2, standalone: true }),
+  ]
+  const first = { timeline: 1, backups: [idOf(1)], end: at(26), cutBy: undefined }
+  expect(told(catalogOf([wal(1, [[5, 25]]), wal(2, [[20, 40]])], backups))).toEqual({
+    unusable: [{ id: idOf(2), missing: '00000002.history' }],
+    stretches: [first],
+  })
+  const third = wal(
+    3,
+    [[41, 50]],
+    [
+      { timeline: 1, switchedAt: at(20) },
+      { timeline: 2, switchedAt: at(41) },
+    ],
+  )
+  // The third one's own history tells the way.
+  expect(told(catalogOf([wal(1, [[5, 25]]), wal(2, [[20, 40]]), third], backups))).toEqual({
+    unusable: [],
+    stretches: [first, { timeline: 3, backups: [idOf(1), idOf(2)], end: at(51), cutBy: undefined }],
+  })
+})
+
+test('a growing segment is no whole one: a backup that ends in it is not known to be complete', () => {
+  const growing = { ...wal(1, [[5, 11]]), receiving: { segment: name(12), storedBytes: 1, storedAt: '' } }
+  expect(told(catalogOf([growing], [summary(idOf(1), { first: 10, last: 12 })]))).toEqual({
+    unusable: [{ id: idOf(1), missing: name(12) }],
+    stretches: [],
+  })
+  expect(told(catalogOf([growing], [summary(idOf(1), { first: 10, last: 11 })]))).toEqual({
+    unusable: [],
+    stretches: [{ timeline: 1, backups: [idOf(1)], end: at(13), cutBy: undefined }],
+  })
+})
+
 test('the end of the WAL is read from its last segments, over a switch too', () => {
   const catalog = catalogOf(
     [wal(1, [[5, 25]]), wal(2, [[20, 22]], [{ timeline: 1, switchedAt: at(20, 0x5000) }])],

@@ -17,7 +17,7 @@ import { execa } from 'execa'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Lab } from '../lab/lab.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
-import { giveToLabUser } from '../lab/user.ts'
+import { asLabUser, giveToLabUser } from '../lab/user.ts'
 import { finishSegment, objectOf, withOtherContent } from './segments.ts'
 
 /** Nothing is archived by itself, and everything waits. */
@@ -149,6 +149,32 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a segment that was archived
   test('is looked at again in another environment', async () => {
     expect(await push(segments[1]!, [], { AWS_ENDPOINT_URL: 'http://elsewhere' })).toEqual(SLOWLY_YES)
   })
+
+  test('is looked at again after the server was started again', async () => {
+    await lab.cluster.stop()
+    await lab.cluster.start()
+    expect(await push(segments[1]!)).toEqual(SLOWLY_YES)
+  })
+
+  test.each(['bash', 'busybox', 'mksh', 'ksh', 'zsh'])(
+    'is answered for by %s as well, or looked at again',
+    async (shell) => {
+      const version = await execa(shell, ['-c', ':'], { reject: false })
+      if (version.exitCode !== 0) return
+      const name = segments[1]!
+      const call = async () => {
+        const args = [lab.product.launcher, '--config', lab.configFile, 'wal-push', `pg_wal/${name}`]
+        const all = shell === 'busybox' ? ['sh', ...args] : args
+        const env = { PATH: process.env.PATH ?? '', HOME: lab.scratch.path }
+        return execa(shell, all, { ...asLabUser, cwd: dataDirectory, env, extendEnv: false, reject: false })
+      }
+      expect((await call()).exitCode).toBe(0)
+      const { mtimeMs } = await stat(pathOf(name))
+      await writeFile(pathOf(name), withOtherContent(await readFile(pathOf(name))))
+      await utimes(pathOf(name), mtimeMs / 1000 + 0.005, mtimeMs / 1000 + 0.005)
+      expect((await call()).exitCode).toBe(8)
+    },
+  )
 
   test('is looked at again by a call with other options', async () => {
     expect(await push(segments[1]!, ['--cluster', 'main'])).toEqual(SLOWLY_YES)

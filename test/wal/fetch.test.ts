@@ -119,12 +119,30 @@ describe.skipIf(!findPrograms() && !process.env.CI)('wal-fetch', () => {
     await rm(join(lab.repository, 'main/wal/00000002'), { recursive: true })
   })
 
+  test('knows that a segment must be there from the timeline to which the recovery goes over after it', async () => {
+    const folder = await lab.scratch.folder(`way-${segments[0]}`)
+    for (const name of ['pg_wal', 'global']) await mkdir(join(folder, name))
+    await copyFile(join(lab.cluster.dataDirectory, 'global/pg_control'), join(folder, 'global/pg_control'))
+    const ask = async (segment: number) => {
+      const name = `0000000100000000000000${segment.toString(16).toUpperCase()}`
+      const args = ['wal-fetch', name, 'pg_wal/RECOVERYXLOG']
+      return (await lab.pgrecall(args, { cwd: folder, user: 'self' })).exitCode
+    }
+    expect(await ask(0xe0)).toBe(1)
+    // PostgreSQL puts the history there along which it recovers: it leaves timeline 1 in the segment F0.
+    await writeFile(join(folder, 'pg_wal/00000002.history'), `1\t0/F000100\tno recovery target specified\n`)
+    expect(await Promise.all([0xe0, 0xef, 0xf0, 0xf1].map(ask))).toEqual([200, 200, 1, 1])
+    await writeFile(join(folder, 'standby.signal'), '')
+    expect(await ask(0xe0)).toBe(1)
+  })
+
   test('takes a repository that is not mounted for an outage, and not for the end of the WAL', async () => {
     await rename(lab.repository, `${lab.repository}.aside`)
     try {
       const codes = await codesFor(segments[1]!)
       expect(codes).toMatchObject({ recovery: 200, standby: 1 })
       expect(codes.stderr).toContain(lab.repository)
+      expect(codes.stderr).toContain('were made with? A recovery must stop here; start the server again')
     } finally {
       await rename(`${lab.repository}.aside`, lab.repository)
     }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readdir, readFile, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { execa } from 'execa'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { answerOf, failureOf } from '../backup/commands.ts'
 import { Lab } from '../lab/lab.ts'
@@ -74,6 +75,39 @@ describe.skipIf(!findPrograms() && !process.env.CI)('wal-push --from-directory',
     expect((await lab.pgrecall(['wal-push', '--from-directory', folder, '--remove'])).exitCode).toBe(9)
   })
 
+  test('leaves a history alone that is still being copied', async () => {
+    const history = join(folder, '00000003.history')
+    await writeFile(history, '')
+    await giveToLabUser(history)
+    const answer = await lab.pgrecall(['wal-push', '--from-directory', folder, '--remove'])
+    expect(answer).toMatchObject({
+      exitCode: 0,
+      stderr: expect.stringContaining('00000003.history is not whole'),
+    })
+    expect(await readdir(folder)).toEqual(['00000003.history'])
+    expect(existsSync(objectOf(lab, '00000003.history'))).toBe(false)
+  })
+
+  test('leaves a segment alone that pg_receivewal receives, and takes the last one of a timeline', async () => {
+    const [name] = segments as [string]
+    const partial = `${name}.partial`
+    await copyTo(folder, pathOf(name), undefined, partial)
+    await answerOf(lab, ['wal-push', '--from-directory', folder, '--remove'])
+    expect(await readdir(folder)).toEqual([partial])
+    await writeFile(join(folder, '00000004.history'), '3\t0/3000000\tno recovery target specified\n')
+    await giveToLabUser(join(folder, '00000004.history'))
+    await answerOf(lab, ['wal-push', '--from-directory', folder, '--remove'])
+    expect(await readdir(folder)).toEqual([])
+    expect(existsSync(objectOf(lab, partial))).toBe(true)
+  })
+
+  test('does not wait for a pipe', async () => {
+    const name = segments[0]!.replace(/.$/, 'F')
+    await execa('mkfifo', [join(folder, name)])
+    const answer = await lab.pgrecall(['wal-push', '--from-directory', folder])
+    expect(answer).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(`${name} is not a file`) })
+  })
+
   test('keeps everything when the repository is away', async () => {
     await lab.writeConfiguration(({ repositories }) => {
       repositories.local!.path = join(lab.scratch.path, 'nowhere', 'repository')
@@ -93,6 +127,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('wal-push --from-directory',
       exitCode: 2,
     })
     expect(await failureOf(lab, ['wal-push'])).toMatchObject({ exitCode: 2 })
+    expect(await failureOf(lab, ['wal-push', '--remove', 'pg_wal/x'])).toMatchObject({ exitCode: 2 })
     expect(await readFile(pathOf(segments[0]!))).toHaveLength(2 ** 20)
   })
 })

@@ -1,6 +1,17 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, rmdir, symlink, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -49,6 +60,32 @@ describe.skipIf(!findPrograms() && !process.env.CI)('wal-push', () => {
     expect(exitCode).toBe(0)
     expect(JSON.parse(stdout).repositories).toEqual([{ name: 'local', result: 'exists' }])
     expect((await readFile(objectOf(lab, segment))).equals(before)).toBe(true)
+  })
+
+  test('does not take for stored what was cut off', async () => {
+    await push(path)
+    await truncate(objectOf(lab, segment), 600)
+    expect(await refusal(path)).toMatchObject({
+      exitCode: 9,
+      message: expect.stringContaining('not all of, what pgrecall wrote'),
+    })
+  })
+
+  test('refuses what is written to while it is read', async () => {
+    const copy = await copyTo(clone, path)
+    const handle = await open(copy, 'r+')
+    const isOver = new AbortController()
+    const writing = (async () => {
+      while (!isOver.signal.aborted) await handle.write(Buffer.from('x'), 0, 1, 100_000)
+    })()
+    const refused = await refusal(copy)
+    isOver.abort()
+    await writing
+    await handle.close()
+    expect(refused).toMatchObject({
+      exitCode: 9,
+      message: expect.stringContaining('changed while it was read'),
+    })
   })
 
   test.each([

@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { receivingKey } from '../../src/catalog/layout.ts'
@@ -16,19 +16,25 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a segment that is being rec
   /** The first one is stored; of the second, a beginning is. */
   let names: string[]
   let beginning: Buffer
+  /** Of the third one. */
+  let lastBeginning: Buffer
 
   beforeAll(async () => {
     lab = await Lab.create(SMALL_SEGMENTS)
     storage = new LocalStorage(lab.repository)
     names = [await finishSegment(lab), await finishSegment(lab), await finishSegment(lab)]
     await push(names[0]!)
-    const segment = await readFile(join(lab.cluster.dataDirectory, 'pg_wal', names[1]!))
-    beginning = Buffer.concat([segment.subarray(0, 100), Buffer.alloc(segment.length - 100)])
+    beginning = await beginningOf(names[1]!)
+    lastBeginning = await beginningOf(names[2]!)
     await storage.put(receivingKey('main', names[1]!), encodeWalFile(beginning, 1).object)
   })
   beforeEach((context) => requireServer(context))
   afterAll(() => lab?.[Symbol.asyncDispose]())
 
+  const beginningOf = async (name: string) => {
+    const segment = await readFile(join(lab.cluster.dataDirectory, 'pg_wal', name))
+    return Buffer.concat([segment.subarray(0, 100), Buffer.alloc(segment.length - 100)])
+  }
   const push = async (name: string) =>
     expect((await lab.pgrecall(['wal-push', join(lab.cluster.dataDirectory, 'pg_wal', name)])).exitCode).toBe(
       0,
@@ -40,6 +46,15 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a segment that is being rec
     expect((await read(names[1]!))?.equals(beginning)).toBe(true)
     expect(await read(names[1]!, { wholeOnly: true })).toBeUndefined()
     expect(await read(names[2]!)).toBeUndefined()
+  })
+
+  test('is later WAL to a segment that is missing before it', async () => {
+    await storage.put(receivingKey('main', names[2]!), encodeWalFile(lastBeginning, 1).object)
+    const object = receivingObject(lab, names[1]!)
+    await rename(object, `${object}.aside`)
+    await expect(read(names[1]!)).rejects.toThrow('has a hole')
+    await rename(`${object}.aside`, object)
+    await rm(receivingObject(lab, names[2]!))
   })
 
   test('is an error where it is damaged, and not the end', async () => {

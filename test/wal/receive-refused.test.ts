@@ -1,13 +1,20 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { parseWalFile } from '../../src/postgres/wal-file.ts'
 import { backUp, failureOf } from '../backup/commands.ts'
 import { Cluster } from '../lab/cluster.ts'
+import { makeRepository } from '../lab/lab.ts'
+import { poll } from '../lab/poll.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
+import { Scratch } from '../lab/scratch.ts'
 import {
   folderOf,
   Receiver,
   receiveInto,
   receivingLab,
   storedSegments,
+  takeAway,
   untilReceived,
 } from './receive-lab.ts'
 
@@ -92,11 +99,20 @@ withServer('what stands against it is said at once, in sentences', async (contex
     message: /wal_level is minimal/,
   })
   await connect({ port: 1 })
-  const waiting = await lab.startPgrecall(['wal-receive'])
+  const waiting = await lab.startPgrecall(['wal-receive', '--json'])
   await Promise.race([waiting.process, new Promise((resolve) => waiting.process.stderr!.on('data', resolve))])
   waiting.process.kill('SIGTERM')
-  const { exitCode, stderr } = await waiting.process
+  const { exitCode, stdout, stderr } = await waiting.process
   expect({ exitCode, stderr }).toMatchObject({ exitCode: 0, stderr: expect.stringContaining('trying again') })
+  const events = String(stdout)
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  expect(events).toContainEqual({
+    event: 'lost',
+    reason: expect.any(String),
+    text: expect.stringContaining('trying again'),
+  })
 })
 
 withServer('WAL that the server removed is told, and what comes after it is received', async (context) => {
@@ -125,3 +141,45 @@ withServer('WAL that the server removed is told, and what comes after it is rece
   expect(after.length).toBeGreaterThan(0)
   expect((await lab.pgrecall(['list'])).stdout).toContain('holes')
 })
+
+withServer(
+  'what was received before such a gap waits for a repository that is away, and holds up no other',
+  async (context) => {
+    requireServer(context)
+    await using scratch = await Scratch.create()
+    const second = join(scratch.path, 'second')
+    await makeRepository(second)
+    await using lab = await receivingLab({
+      configure: ({ repositories, clusters }) => {
+        repositories.second = { type: 'local', path: second }
+        clusters.main!.repositories = ['local', 'second']
+      },
+    })
+    const { cluster } = lab
+    await cluster.sql('CREATE TABLE steps (n int)')
+    const write = async (n: number) =>
+      cluster.sql(`INSERT INTO steps VALUES (${n}); SELECT pg_switch_wal(); CHECKPOINT`)
+    await using receiver = await Receiver.start(lab)
+    await write(0)
+    await poll(() => existsSync(join(second, 'main/cluster.json')), { what: 'the first WAL' })
+    const giveBack = await takeAway(second)
+    for (const n of [1, 2, 3]) await write(n)
+    await untilReceived(lab)
+    await receiver.stop()
+    expect((await lab.pgrecall(['wal-receive', '--drop-slot'])).exitCode).toBe(0)
+    for (let n = 4; n < 30; n++) await write(n)
+    const before = storedSegments(lab).whole.length
+
+    await using again = await Receiver.start(lab)
+    await again.says(/the archive has a gap from there on/)
+    await again.says(/Receiving again/)
+    await write(30)
+    await untilReceived(lab)
+    await poll(() => storedSegments(lab).whole.length > before, { what: 'WAL from behind the gap' })
+    await giveBack()
+    await again.says(/Repository "second" can be written again/)
+    await again.stop()
+    expect(storedSegments(lab, second).whole).toEqual(storedSegments(lab).whole)
+    expect(readdirSync(folderOf(lab)).every((name) => parseWalFile(name))).toBe(true)
+  },
+)

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { claimIdentity } from '../../src/catalog/identity.ts'
@@ -7,7 +7,7 @@ import { segmentName, segmentNumber } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject } from '../../src/storage/storage.ts'
 import { ReceivedDeposit, type StoredFile, usedBytes } from '../../src/wal/received-deposit.ts'
-import { listReceived } from '../../src/wal/received-files.ts'
+import { asideFolder, listAside, listReceived, removeAside, setAside } from '../../src/wal/received-files.ts'
 import { decodeWalFile } from '../../src/wal/stored-file.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { SEGMENT, START, WalWriter } from '../postgres/wal-writer.ts'
@@ -29,9 +29,9 @@ beforeEach(async () => {
 })
 afterEach(() => scratch[Symbol.asyncDispose]())
 
-const deposit = (intervalMs = 0) =>
+const deposit = (intervalMs = 0, folder = directory) =>
   new ReceivedDeposit({
-    directory,
+    directory: folder,
     cluster: 'main',
     repository: { name: 'local', storage },
     level: 1,
@@ -95,6 +95,21 @@ test('after the folder was lost, what is stored never gets shorter', async () =>
   await write(6000)
   await store(again)
   expect(usedBytes((await growing())!)).toBe(6000)
+})
+
+test('what is set aside, even in the middle, is stored from there and not told as a trouble', async () => {
+  const into = deposit()
+  await write(SEGMENT, NAME)
+  const files = await listReceived(directory)
+  await setAside(directory)
+  await into.store(files, { all: true })
+  expect(told).toEqual([])
+  expect(await into.has(files.segments[0]!)).toBe(false)
+  const aside = deposit(0, asideFolder(directory))
+  await aside.store(await listAside(directory), { all: true })
+  expect(told.map(({ name }) => name)).toEqual([NAME])
+  await removeAside(directory, [NAME])
+  expect(await readdir(directory)).toEqual([])
 })
 
 test('the interval holds, unless there is no time to lose', async () => {

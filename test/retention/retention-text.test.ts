@@ -1,0 +1,51 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { claimIdentity } from '../../src/catalog/identity.ts'
+import { walKey } from '../../src/catalog/layout.ts'
+import type { CommandContext } from '../../src/commands/context.ts'
+import { run } from '../../src/commands/retention.ts'
+import { Events } from '../../src/events.ts'
+import { segmentName } from '../../src/postgres/wal-file.ts'
+import { LocalStorage } from '../../src/storage/local.ts'
+import { range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import { Scratch } from '../lab/scratch.ts'
+
+const IDS = [1, 2, 3].map((day) => `2026110${day}T120000Z-full`)
+const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
+
+let scratch: Scratch
+let storage: LocalStorage
+beforeAll(async () => {
+  scratch = await Scratch.create('retention-text')
+  storage = new LocalStorage(join(scratch.path, 'repository'))
+  await claimIdentity(storage, 'main', { systemIdentifier: '7400000000000000001', walSegmentBytes: SEGMENT })
+  for (const [index, id] of IDS.entries()) await storeBackup(storage, record(id, { first: index + 10 }))
+  await storeWal(storage, range(10, 13))
+  await storage.put(walKey('main', `${name(10)}.00000028.backup`), Buffer.from('x'))
+})
+afterAll(() => scratch[Symbol.asyncDispose]())
+
+async function linesOf(full: number): Promise<string[]> {
+  const context = {
+    cluster: () => ({ name: 'main', config: { retention: {} } }),
+    repositories: () => [{ name: 'local', storage }],
+    events: new Events(),
+    signal: new AbortController().signal,
+    now: () => new Date(),
+    view: { color: false, width: 80 },
+  }
+  const { text } = await run({ args: [], options: { full } }, context as unknown as CommandContext)
+  return text.split('\n')
+}
+
+test('the summary says what went, one by one, and why that is more than the segments of the plan', async () => {
+  const first = await linesOf(2)
+  expect(first).toContain(`WAL of timeline 1, ${name(10)} to ${name(10)} (1 segment, 10 B) goes.`)
+  expect(first.at(-1)).toMatch(/^Removed 1 backup, 1 WAL segment and 1 file beside it: .*B\.$/)
+  expect(first.slice(2, 5).map((line) => line.trimEnd())).toEqual([
+    `${IDS[0]}   100 B  goes     beyond the newest 2`,
+    `${IDS[1]}   100 B  stays    one of the newest 2`,
+    `${IDS[2]}   100 B  stays    one of the newest 2`,
+  ])
+  expect((await linesOf(2)).at(-1)).toBe('Removed 0 backups and 0 WAL segments: 0 B.')
+})
