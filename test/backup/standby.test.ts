@@ -66,7 +66,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup from a standby', (
     const before = await listedBackups(lab)
     const running = failureOf(lab, ['backup', '--method', method, '--max-rate', '4MB'])
     const incoming = join(lab.repository, '.incoming')
-    await poll(async () => (await sizesIn(incoming)).some((bytes) => bytes > 0), {
+    await poll(async () => (await sizesIn(incoming)).some((bytes) => bytes > SMALL_BYTES), {
       what: 'the copy to begin',
     })
     await own.sql('SELECT pg_promote()')
@@ -101,6 +101,9 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup from a standby', (
     })
   }
 })
+
+/** Locks and records are smaller, and written before the copy begins. */
+const SMALL_BYTES = 16 * 1024
 
 /** What the processes of backups are writing; the primary's archiving writes into the same folder. */
 async function sizesIn(folder: string): Promise<number[]> {
