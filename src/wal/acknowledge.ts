@@ -2,7 +2,15 @@ import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { walKey } from '../catalog/layout.ts'
 import type { StorageAddress } from '../storage/storage.ts'
-import { type Circumstances, makeFolder, PUSHED, TIME_MARGIN_NS, writeNote, writeStamp } from './spool.ts'
+import {
+  type Circumstances,
+  makeFolder,
+  noteText,
+  PUSHED,
+  TIME_MARGIN_NS,
+  writeNote,
+  writeStamp,
+} from './spool.ts'
 
 /** Notes of what is stored in every repository of a call: the launcher answers for these files without Node. */
 export class Acknowledgements {
@@ -28,14 +36,18 @@ export class Acknowledgements {
 
   /** Whether the launcher would say yes. */
   holds(name: string): boolean {
-    const { root, lines } = this.#circumstances
+    const { root } = this.#circumstances
     const path = join(root, PUSHED, name)
     const [note, from, file] = [path, `${path}.from`, join(root, 'pg_wal', name)].map(
       (place) => statSync(place, { bigint: true, throwIfNoEntry: false })?.mtimeNs,
     )
     if (note === undefined || from === undefined || file === undefined) return false
     if (file < from || note < file) return false
-    return readFileSync(path, 'utf8') === [...lines, ...this.#objects(name), 'end', ''].join('\n')
+    try {
+      return readFileSync(path, 'utf8') === noteText(this.#circumstances, this.#objects(name))
+    } catch {
+      return false
+    }
   }
 
   /** In a folder, the object itself can be seen to be there. */

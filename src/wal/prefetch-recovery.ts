@@ -15,7 +15,7 @@ const SIGNAL_FILES = ['recovery.signal', 'standby.signal', 'recovery.conf']
  */
 export async function recoveryCircumstances(facts: CallFacts): Promise<Circumstances | undefined> {
   const server = recoveringServer(facts.root)
-  const circumstances = server === undefined ? undefined : await circumstancesOf(facts)
+  const circumstances = server === undefined ? undefined : circumstancesOf(facts)
   return circumstances && { ...circumstances, lines: [...circumstances.lines, server!] }
 }
 

@@ -25,7 +25,7 @@ export async function keepPrefetching(
   const prefetcher = readPrefetcher(root)
   if (prefetcher && isAtWork(prefetcher, circumstances)) return tellPosition(root, delivered)
   await endPrefetching(root)
-  await makeFolder(join(root, READY))
+  makeFolder(join(root, READY))
   const pid = startDetached(root, call)
   if (pid !== undefined) await appointPrefetcher(circumstances, pid)
 }

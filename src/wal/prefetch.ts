@@ -208,7 +208,7 @@ class Window {
       if (!this.#isWanted(number)) return
       // First the note, so that the file is believed as soon as it has its name; and no other file before that.
       await rm(readyFile(this.#root, name), { force: true })
-      if (!(await writeNote(circumstances, readyNote(name), []))) throw new Error('a note cannot be written')
+      if (!writeNote(circumstances, readyNote(name), [])) throw new Error('a note cannot be written')
       // In one go: a process that was stopped for long before this line finds another appointed, and one that was
       // stopped within finds its file swept.
       if (!isAppointed(this.#root) || name !== this.#name(number)) return

@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { systemCode } from '../errors.ts'
 import { isAtWork, readPrefetcher } from './prefetch-owner.ts'
 import { recoveringServer } from './prefetch-recovery.ts'
-import { type Circumstances, READY } from './spool.ts'
+import { type Circumstances, noteText, READY } from './spool.ts'
 
 /** How long a call waits for a segment that is just being made ready. */
 const COMING_MS = 2000
@@ -38,10 +38,11 @@ export async function takeReady(
   }
 }
 
-async function isBelieved({ root, lines }: Circumstances, name: string): Promise<boolean> {
+async function isBelieved(circumstances: Circumstances, name: string): Promise<boolean> {
+  const { root } = circumstances
   if (!existsSync(readyFile(root, name))) return false
   const note = await readFile(join(root, readyNote(name)), 'utf8').catch(() => undefined)
-  return note === [...lines, 'end', ''].join('\n')
+  return note === noteText(circumstances)
 }
 
 function isBeingMadeReady(circumstances: Circumstances, name: string): boolean {

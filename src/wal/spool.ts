@@ -74,10 +74,14 @@ export function writeNote(
   more: readonly string[],
   timeNs?: bigint,
 ): boolean {
-  const all = [...lines, ...more, 'end', '']
-  if (!all.slice(0, -1).every(isReadable)) return false
-  place(join(root, path), all.join('\n'), timeNs)
+  if (!more.every(isReadable)) return false
+  place(join(root, path), noteText({ lines }, more), timeNs)
   return true
+}
+
+/** What a note says that holds. @param more lines beside the circumstances */
+export function noteText({ lines }: Pick<Circumstances, 'lines'>, more: readonly string[] = []): string {
+  return [...lines, ...more, 'end', ''].join('\n')
 }
 
 /**

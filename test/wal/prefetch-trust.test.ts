@@ -18,7 +18,7 @@ import { isAlive } from '../lab/processes.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
 import { asLabUser, giveToLabUser } from '../lab/user.ts'
 import { type ArchivedSteps, archiveSteps, touchConfiguration } from './archived-steps.ts'
-import { isSwept, prefetchersOf, readySegments, reportsOf, startsOf } from './prefetch-watch.ts'
+import { isAnyComing, isSwept, prefetchersOf, readySegments, reportsOf, startsOf } from './prefetch-watch.ts'
 import { objectOf } from './segments.ts'
 
 /** Where the recovery stands still: we ask for what it would ask next. */
@@ -66,7 +66,9 @@ describe.skipIf(!findPrograms() && !process.env.CI)('what is ready for a recover
   }
 
   const untilAllReady = () =>
-    poll(() => readySegments(directory).includes(archive.last), { what: 'the last segment' })
+    poll(() => readySegments(directory).includes(archive.last) && !isAnyComing(directory), {
+      what: 'the segments up to the last one',
+    })
 
   /** As the server asks. @returns whether it got the bytes that are archived */
   async function ask(name: string, more: string[] = [], cwd = directory): Promise<boolean> {

@@ -27,6 +27,11 @@ export function readySegments(dataDirectory: string): string[] {
     .toSorted()
 }
 
+/** Whether one is still being made ready: the last one may be there before those in front of it. */
+export function isAnyComing(dataDirectory: string): boolean {
+  return namesIn(dataDirectory).some((name) => name.endsWith('.part'))
+}
+
 /** Neither a process nor a file is left. */
 export function isSwept(dataDirectory: string): boolean {
   return !existsSync(join(dataDirectory, READY)) && prefetchersOf(dataDirectory).length === 0
