@@ -3,6 +3,8 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 export const PHASES = ['backup', 'restore', 'small'] as const
 export const TOOLS = ['pgrecall', 'pgbackrest', 'pg_basebackup', 'tar'] as const
 export const WAL_PHASES = ['push', 'fetch', 'replay'] as const
+export const S3_PARTS = ['backup', 'wal', 'list'] as const
+export type S3Part = (typeof S3_PARTS)[number]
 export type Phase = (typeof PHASES)[number]
 export type WalPhase = (typeof WAL_PHASES)[number]
 export type ToolName = (typeof TOOLS)[number]
@@ -31,15 +33,29 @@ export interface WalBenchOptions {
   write: boolean
 }
 
-/** What each of the two benchmarks does with its options. */
+export interface S3BenchOptions {
+  /** Bytes of the cluster, roughly. */
+  size: number
+  /** Segments of WAL, at least. */
+  segments: number
+  rounds: number
+  jobs: number
+  only: S3Part[]
+  folder?: string
+  json: boolean
+  write: boolean
+}
+
+/** What each of the benchmarks does with its options. */
 export interface Benchmarks {
   backups(options: BenchOptions): Promise<void>
   wal(options: WalBenchOptions): Promise<void>
+  s3(options: S3BenchOptions): Promise<void>
 }
 
-export async function runChosen({ backups, wal }: Benchmarks): Promise<void> {
+export async function runChosen({ backups, wal, s3 }: Benchmarks): Promise<void> {
   const program = new Command('npm run bench --')
-    // Both have options of the same names.
+    // All have options of the same names.
     .enablePositionalOptions()
     .description('Measures backup and restore of pgrecall and of others, in turn, on clusters of its own')
     .addOption(
@@ -59,6 +75,17 @@ export async function runChosen({ backups, wal }: Benchmarks): Promise<void> {
     .option('--jobs <number>', 'workers of each tool', asCount, 2)
     .option('--only <phases>', `some of ${WAL_PHASES.join(', ')}`, listOf(WAL_PHASES), [...WAL_PHASES])
   addCommon(walCommand).action((options: WalBenchOptions) => wal(options))
+  const s3Command = program
+    .command('s3')
+    .description(
+      'Measures backup, restore, WAL and list against an S3 server of its own, and what encryption costs',
+    )
+    .addOption(new Option('--size <size>', 'of the cluster, roughly').argParser(asBytes).default(2e9, '2GB'))
+    .option('--segments <number>', 'of WAL, 16 MiB each', asCount, 100)
+    .option('--rounds <number>', 'how often each is measured', asCount, 3)
+    .option('--jobs <number>', 'workers of each tool', asCount, 2)
+    .option('--only <parts>', `some of ${S3_PARTS.join(', ')}`, listOf(S3_PARTS), [...S3_PARTS])
+  addCommon(s3Command).action((options: S3BenchOptions) => s3(options))
   await program.parseAsync()
 }
 

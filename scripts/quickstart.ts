@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs, styleText } from 'node:util'
+import { execa } from 'execa'
 import { type TableChecksum, tableChecksums } from '../test/lab/checksums.ts'
 import { Lab } from '../test/lab/lab.ts'
 import type { Load } from '../test/lab/load.ts'
@@ -11,8 +12,10 @@ import { labUser } from '../test/lab/user.ts'
 
 const USAGE = `Loses a throwaway PostgreSQL server, and recovers it to a chosen moment.
 
-  npm run quickstart -- [--scale N] [--keep]
+  npm run quickstart -- [--s3] [--encrypt] [--scale N] [--keep]
 
+  --s3        keep the backups in a bucket of a real S3 server (Ceph's gateway, on this machine)
+  --encrypt   encrypt everything for a key that is made for this
   --scale N   size of the pgbench database, about 15 MB each (default 20)
   --keep      leave the server, the repository and the configuration to look around in
 `
@@ -35,9 +38,10 @@ interface Moment {
 }
 
 async function main(): Promise<number> {
-  const { keep, scale } = readOptions()
+  const { keep, scale, s3, encrypt } = readOptions()
+  if (s3 || encrypt) await installMore()
   console.log(bold('\nA PostgreSQL server is lost, and recovered to a moment that we choose.'))
-  await using lab = await startLab()
+  await using lab = await startLab(s3, encrypt)
   try {
     await fill(lab, scale)
     const load = await startTransactions(lab)
@@ -58,18 +62,31 @@ async function main(): Promise<number> {
   }
 }
 
-async function startLab(): Promise<Lab> {
+/** What the set-up leaves out for a quickstart on the disk. */
+async function installMore(): Promise<void> {
+  const { exitCode } = await execa('sh', ['scripts/setup.sh', 'gateway'], { stdio: 'inherit', reject: false })
+  if (exitCode !== 0) throw new Failure('what --s3 and --encrypt need is missing')
+}
+
+async function startLab(s3: boolean, encrypt: boolean): Promise<Lab> {
   step('A PostgreSQL server, for this only')
   const programs = findPrograms()
   if (!programs) {
     throw new Failure('no PostgreSQL server found: install one, or set PG_BIN to the folder of its programs')
   }
-  const lab = await Lab.create({ fresh: true, settings: { shared_buffers: '128MB', max_wal_size: '2GB' } })
+  const lab = await Lab.create({
+    fresh: true,
+    settings: { shared_buffers: '128MB', max_wal_size: '2GB' },
+    repositories: s3 ? { bucket: 's3' } : { local: 'local' },
+    encrypted: encrypt,
+  })
   const { host, port } = lab.cluster
   say(
     `PostgreSQL ${programs.version} on the socket ${host}, port ${port}${labUser ? `, run by ${labUser.name}` : ''}`,
   )
   const [setting] = await lab.cluster.sql<{ archive_command: string }>('SHOW archive_command')
+  const [repository] = Object.values(lab.repositories)
+  say(`the backups go to ${repository!.storage.location}${encrypt ? ', encrypted' : ''}`)
   say('it hands each finished piece of its WAL to pgrecall:')
   say(dim(`archive_command = '${setting!.archive_command}'`))
   return lab
@@ -183,7 +200,8 @@ async function leave(lab: Lab): Promise<void> {
   step('The lab stays')
   if (isRunning) say(`the database    ${programs.path('psql')} -h ${host} -p ${port} -U ${user} postgres`)
   say(`the backups     ${config} list`)
-  say(`the repository  ${lab.repository}`)
+  for (const { storage } of Object.values(lab.repositories)) say(`the repository  ${storage.location}`)
+  if (lab.gateway) say(`its S3 server   ${lab.gateway.endpoint}, keys in ${lab.gateway.credentialsFile}`)
   say(`the server log  ${lab.cluster.logFile}`)
   const stop = isRunning
     ? `kill -QUIT "$(head -n 1 ${join(dataDirectory, 'postmaster.pid')})"; sleep 1; `
@@ -200,12 +218,14 @@ async function runPgrecall(lab: Lab, args: string[]): Promise<void> {
   if (exitCode !== 0) throw new Failure(`pgrecall ${args[0]} ended with ${signal ?? `exit code ${exitCode}`}`)
 }
 
-function readOptions(): { keep: boolean; scale: number } {
+function readOptions(): { keep: boolean; scale: number; s3: boolean; encrypt: boolean } {
   try {
     const { values } = parseArgs({
       options: {
         scale: { type: 'string', default: '20' },
         keep: { type: 'boolean', default: false },
+        s3: { type: 'boolean', default: false },
+        encrypt: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
     })
@@ -215,7 +235,7 @@ function readOptions(): { keep: boolean; scale: number } {
     }
     if (!/^[1-9]\d{0,3}$/.test(values.scale))
       throw new Error(`--scale ${values.scale} is not a number from 1 to 9999`)
-    return { keep: values.keep, scale: Number(values.scale) }
+    return { ...values, scale: Number(values.scale) }
   } catch (error) {
     throw new Failure(`${(error as Error).message}\n\n${USAGE}`)
   }

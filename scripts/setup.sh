@@ -2,8 +2,12 @@
 # Makes a clean clone ready, from nothing but Node 20 and npm. Says nothing when there is nothing to do.
 #
 #   setup.sh node         dependencies, the pinned Node, dist
-#   setup.sh test         and a PostgreSQL server and zstd; without them, tests skip (in CI this is an error)
+#   setup.sh test         and what tests run: a PostgreSQL server, Ceph's S3 gateway, age, zstd and programs that make file
+#                         systems; without them, tests skip (in CI this is an error)
 #   setup.sh quickstart   and a PostgreSQL server; without it, an error
+#   setup.sh gateway      and a PostgreSQL server, Ceph's S3 gateway and age; without them, an error
+#
+# What is missing is installed by apt-get, where this runs as root. Ceph and what it needs are 60 MB to load.
 set -eu
 
 purpose=${1:-node}
@@ -17,8 +21,8 @@ fail() {
 }
 
 case $purpose in
-node | test | quickstart) ;;
-*) fail "unknown purpose \"$purpose\"; use node, test or quickstart" ;;
+node | test | quickstart | gateway) ;;
+*) fail "unknown purpose \"$purpose\"; use node, test, quickstart or gateway" ;;
 esac
 
 # One set-up at a time. flock closes its descriptor before it runs us (-o): a daemon that a package starts would
@@ -101,6 +105,13 @@ missing=
 find_server || missing=postgresql
 # Debian's package of each program that tests run. Only root can mount the file systems that two of them make.
 needs() { command -v "$1" >/dev/null 2>&1 || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 || missing="${missing:+$missing }$2"; }
+case $purpose in test | gateway)
+  needs ceph-mon ceph-mon
+  needs ceph-osd ceph-osd
+  needs radosgw radosgw
+  needs age age
+  ;;
+esac
 if [ "$purpose" = test ]; then
   needs zstd zstd
   if [ "$(id -u)" = 0 ]; then
@@ -151,5 +162,6 @@ fi
 if [ "$purpose" = quickstart ]; then
   fail 'the quickstart needs a PostgreSQL server: install one (Debian, Ubuntu: sudo apt-get install postgresql) or set PG_BIN to the folder of its programs, then run this again'
 fi
+if [ "$purpose" = gateway ]; then fail "missing for S3 and encryption: $missing; install it (Debian, Ubuntu: apt-get install $missing)"; fi
 if [ -n "${CI:-}" ]; then fail "missing for the tests: $missing; install it (Debian, Ubuntu: apt-get install $missing)"; fi
 say "missing: $missing; tests that need it will be skipped (Debian, Ubuntu: sudo apt-get install $missing)"

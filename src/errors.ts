@@ -22,6 +22,7 @@ export const EXIT_CODES = {
   },
   problems: { code: 12, meaning: 'a check found problems' },
   pages: { code: 13, meaning: 'pages of the cluster do not fit their checksums' },
+  key: { code: 14, meaning: 'no key was found that can read what is encrypted' },
   internal: { code: 70, meaning: 'a bug in pgrecall' },
   interrupted: { code: 130, meaning: 'stopped by a signal' },
   stopRecovery: {

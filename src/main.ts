@@ -1,16 +1,11 @@
-import { existsSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { CommanderError } from 'commander'
 import { buildProgram, type CommandName, type Invocation } from './cli/program.ts'
 import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
 import { decideColor, Terminal } from './cli/terminal.ts'
 import type { CommandContext, Run } from './commands/context.ts'
-import { chooseCluster, chooseRepositories } from './config/choose.ts'
-import type { LoadedConfig } from './config/load.ts'
+import { buildContext } from './composition.ts'
 import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
 import { Events } from './events.ts'
-import type { ConnectionOptions } from './postgres/server.ts'
-import { openStorage } from './storage/open.ts'
 import { fetchFailureCode, fetchFailureHint, pushFailureCode } from './wal/hook-answer.ts'
 
 /** One file per verb, loaded when it is called: PostgreSQL calls two of them for every segment. */
@@ -28,6 +23,9 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   'wal-prefetch': () => import('./commands/wal-prefetch.ts'),
   'wal-receive': () => import('./commands/wal-receive.ts'),
   'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
+  copy: () => import('./commands/copy.ts'),
+  'key new': () => import('./commands/key-new.ts'),
+  'key rotate': () => import('./commands/key-rotate.ts'),
   completion: () => import('./commands/completion.ts'),
 }
 
@@ -40,6 +38,8 @@ const AS_OWNER: ReadonlySet<CommandName> = new Set([
   'wal-push',
   'wal-receive',
   'catalog rebuild',
+  'copy',
+  'key rotate',
 ])
 
 declare const process: NodeJS.Process & {
@@ -47,7 +47,7 @@ declare const process: NodeJS.Process & {
   initgroups(user: number, group: number): void
 }
 
-/** The composition root: the only place that builds clients, reads the process's surroundings and exits. */
+/** The composition root, with composition.ts: only here the process's surroundings are read, clients built, and is exited. */
 export async function main(): Promise<void> {
   const version = process.env.PGRECALL_VERSION ?? 'development'
   const terminal = new Terminal({
@@ -141,7 +141,7 @@ async function subscribe(
     })
   }
   // Help and completions work without a configuration; every other command reads it, and fails there with a sentence.
-  if (command === 'completion' || command === 'init') return
+  if (command === 'completion' || command === 'init' || command === 'key new') return
   const { config, warnings } = context.config()
   const level = (options.logLevel as typeof config.log.level | undefined) ?? config.log.level
   const isVerbose = level === 'debug' || level === 'trace'
@@ -160,110 +160,6 @@ async function subscribe(
     })
   }
   if (!isHook) for (const text of warnings) events.emit('warning', { text })
-}
-
-async function buildContext(
-  { options }: Invocation,
-  version: string,
-  events: Events,
-  signal: AbortSignal,
-): Promise<CommandContext> {
-  const { env } = process
-  const isRoot = process.getuid?.() === 0
-  const { loadConfig, configPaths } = await import('./config/load.ts')
-  const { defaultConfig, findLocalServers, homeOf } = await import('./config/defaults.ts')
-  const cwd = process.cwd()
-  let loaded: LoadedConfig | undefined
-  const config = () => {
-    loaded ??= loadConfig(options.config as string | undefined, { env, home: homedir(), cwd }) ?? {
-      config: defaultConfig(env, homeForDefaults()),
-      file: undefined,
-      absent: configPaths({ env, home: homedir() }),
-      warnings: [],
-    }
-    return loaded
-  }
-  /** Root acts for the server's own user, with whom it has to share the repository. */
-  const homeForDefaults = () => {
-    const owner = isRoot ? findLocalServers()[0]?.uid : undefined
-    return (owner === undefined ? undefined : homeOf(owner)) ?? homedir()
-  }
-  const cluster = () => chooseCluster(config(), options.cluster as string | undefined)
-  const connection = async (): Promise<ConnectionOptions> => {
-    const { connectionFor } = await import('./config/connection.ts')
-    return connectionFor(safely(() => cluster().config.connection) ?? {}, env, findLocalServers)
-  }
-  return {
-    events,
-    signal,
-    now: () => new Date(),
-    cwd,
-    home: homedir(),
-    env,
-    isRoot,
-    version,
-    launcher: env.PGRECALL_LAUNCHER ?? process.argv[1] ?? 'pgrecall',
-    view: {
-      color: decideColor(env, process.stdout),
-      width: process.stdout.isTTY ? process.stdout.columns : undefined,
-    },
-    completion: async (shell) => {
-      const { completionScript } = await import('./cli/completion.ts')
-      return completionScript(
-        shell,
-        buildProgram(version, async () => {}),
-      )
-    },
-    config,
-    cluster,
-    repositories: () =>
-      chooseRepositories(config().config, cluster(), options.repository as string | undefined).map(
-        ({ name, path }) => ({
-          name,
-          storage: openStorage({ type: 'local', path }),
-        }),
-      ),
-    makeIfNew: async ({ storage }) => {
-      const { markRepository, requireRepository } = await import('./catalog/identity.ts')
-      if (existsSync(storage.location)) await requireRepository(storage)
-      else await markRepository(storage)
-    },
-    makeLocalRepository: async (path, owner) => {
-      const { LocalStorage } = await import('./storage/local.ts')
-      const storage = new LocalStorage(path)
-      await storage.create(owner)
-      return storage
-    },
-    snapshots: async () => {
-      const { openSnapshots } = await import('./snapshot/open.ts')
-      const { programRunner } = await import('./snapshot/run.ts')
-      const { isEmptiedFolder } = await import('./postgres/data-directory.ts')
-      const { name, config } = cluster()
-      if (!config.backup.snapshot) {
-        throw new PgrecallError(
-          'config',
-          `it is not configured how snapshots of cluster "${name}" are made`,
-          {
-            hint: 'set clusters.<name>.backup.snapshot.provider: btrfs, zfs, lvm, reflink or commands; see docs/snapshots.md',
-          },
-        )
-      }
-      return openSnapshots(config.backup.snapshot, {
-        run: programRunner(env.PATH),
-        isEmptied: isEmptiedFolder,
-      })
-    },
-    connection,
-    connect: async () => (await import('./postgres/server.ts')).Server.connect(await connection()),
-  }
-}
-
-function safely<T>(read: () => T): T | undefined {
-  try {
-    return read()
-  } catch {
-    return undefined
-  }
 }
 
 /** The one place where an error is told. @returns the exit code */

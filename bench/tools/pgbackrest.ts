@@ -3,12 +3,33 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import type { Ground } from '../ground.ts'
 import { weigh } from '../weigh.ts'
-import type { Tool } from './tool.ts'
+import type { Tool, ToolOf } from './tool.ts'
 
 /** Bundles of small files came with this version; they are to its advantage. */
 const FIRST_WITH_BUNDLES = 2.39
 
-export async function pgbackrest(ground: Ground): Promise<Tool> {
+/** Where pgBackRest keeps its repository. */
+export interface PgbackrestPlace {
+  name: string
+  /** Lines of its configuration. */
+  lines(home: string): Promise<string[]>
+  /** Of the one backup. */
+  storedBytes(home: string): Promise<number>
+}
+
+const ON_DISK: PgbackrestPlace = {
+  name: 'pgbackrest',
+  lines: async (home) => [`repo1-path=${join(home, 'repository')}`],
+  storedBytes: async (home) => (await weigh(join(home, 'repository/backup'))).bytes,
+}
+
+export const pgbackrest: ToolOf = pgbackrestIn(ON_DISK)
+
+export function pgbackrestIn(place: PgbackrestPlace): ToolOf {
+  return (ground) => toolIn(place, ground)
+}
+
+async function toolIn(place: PgbackrestPlace, ground: Ground): Promise<Tool> {
   const { cluster, jobs, scratch } = ground
   const home = join(scratch.path, 'pgbackrest')
   const configFile = join(home, 'pgbackrest.conf')
@@ -21,14 +42,14 @@ export async function pgbackrest(ground: Ground): Promise<Tool> {
   })
 
   return {
-    name: 'pgbackrest',
+    name: place.name,
     version: async () => version && `${version}${bundles ? ', repo1-bundle=y' : ''}`,
     prepare: async () => {
       await scratch.folder('pgbackrest')
       const { dataDirectory, host, port, user } = cluster
       const lines = [
         '[global]',
-        `repo1-path=${join(home, 'repository')}`,
+        ...(await place.lines(home)),
         ...(bundles ? ['repo1-bundle=y'] : []),
         'repo1-retention-full=1',
         'compress-type=zst',
@@ -51,7 +72,7 @@ export async function pgbackrest(ground: Ground): Promise<Tool> {
     },
     backup: () => command('--type=full', 'backup'),
     restore: (target) => command(`--pg1-path=${target}`, 'restore'),
-    storedBytes: async () => (await weigh(join(home, 'repository/backup'))).bytes,
+    storedBytes: () => place.storedBytes(home),
     cleanup: async () => {
       await ground.archiveWith('true')
       await rm(home, { recursive: true, force: true })

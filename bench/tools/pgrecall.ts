@@ -4,49 +4,79 @@ import { execa } from 'execa'
 import { stringify } from 'yaml'
 import { makeRepository } from '../../test/lab/lab.ts'
 import { product } from '../../test/lab/product.ts'
-import type { Ground } from '../ground.ts'
 import { weigh } from '../weigh.ts'
-import type { Tool } from './tool.ts'
+import type { ToolOf } from './tool.ts'
 
-export async function pgrecall(ground: Ground): Promise<Tool> {
-  const { launcher } = await product()
-  const { cluster, jobs, scratch } = ground
-  const home = join(scratch.path, 'pgrecall')
-  const repository = join(home, 'repository')
-  const configFile = join(home, 'pgrecall.yaml')
-  const command = (...args: string[]) => ({
-    program: launcher,
-    args: ['--config', configFile, '--quiet', '--no-progress', ...args],
-  })
+/** Where pgrecall keeps its repository. */
+export interface PgrecallPlace {
+  /** The tool's name in the tables. */
+  name: string
+  /** Makes an empty repository. @returns how the configuration names it */
+  make(home: string): Promise<object>
+  /** Of the objects of its backups. */
+  storedBytes(home: string): Promise<number>
+}
 
+const ON_DISK: PgrecallPlace = {
+  name: 'pgrecall',
+  make: async (home) => {
+    const path = join(home, 'repository')
+    await makeRepository(path)
+    return { type: 'local', path }
+  },
+  storedBytes: async (home) => (await weigh(join(home, 'repository/main/backups'))).bytes,
+}
+
+export const pgrecall: ToolOf = pgrecallIn(ON_DISK)
+
+/** pgrecall on this disk, encrypting. @param encryption as the configuration has it */
+export function encryptedOnDisk(encryption: object): PgrecallPlace {
   return {
-    name: 'pgrecall',
-    version: async () => (await execa(launcher, ['--version'])).stdout,
-    prepare: async () => {
-      await scratch.folder('pgrecall')
-      await makeRepository(repository)
-      const { dataDirectory, host, port, user } = cluster
-      const configuration = {
-        repositories: { local: { type: 'local', path: repository } },
-        clusters: {
-          main: {
-            dataDirectory,
-            connection: { host, port, user },
-            repositories: ['local'],
-            backup: { method: 'files', jobs, compression: 'zstd:1' },
-            restore: { jobs },
+    ...ON_DISK,
+    name: 'pgrecall, encrypted',
+    make: async (home) => ({ ...(await ON_DISK.make(home)), encryption }),
+  }
+}
+
+export function pgrecallIn(place: PgrecallPlace): ToolOf {
+  return async (ground) => {
+    const { launcher } = await product()
+    const { cluster, jobs, scratch } = ground
+    const home = join(scratch.path, 'pgrecall')
+    const configFile = join(home, 'pgrecall.yaml')
+    const command = (...args: string[]) => ({
+      program: launcher,
+      args: ['--config', configFile, '--quiet', '--no-progress', ...args],
+    })
+
+    return {
+      name: place.name,
+      version: async () => (await execa(launcher, ['--version'])).stdout,
+      prepare: async () => {
+        await scratch.folder('pgrecall')
+        const { dataDirectory, host, port, user } = cluster
+        const configuration = {
+          repositories: { store: await place.make(home) },
+          clusters: {
+            main: {
+              dataDirectory,
+              connection: { host, port, user },
+              repositories: ['store'],
+              backup: { method: 'files', jobs, compression: 'zstd:1' },
+              restore: { jobs },
+            },
           },
-        },
-      }
-      await scratch.file('pgrecall/pgrecall.yaml', stringify(configuration))
-      await ground.archiveWith(`${launcher} --config ${configFile} wal-push "%p"`)
-    },
-    backup: () => command('backup'),
-    restore: (target) => command('restore', '--data-directory', target),
-    storedBytes: async () => (await weigh(join(repository, 'main/backups'))).bytes,
-    cleanup: async () => {
-      await ground.archiveWith('true')
-      await rm(home, { recursive: true, force: true })
-    },
+        }
+        await scratch.file('pgrecall/pgrecall.yaml', stringify(configuration))
+        await ground.archiveWith(`${launcher} --config ${configFile} wal-push "%p"`)
+      },
+      backup: () => command('backup'),
+      restore: (target) => command('restore', '--data-directory', target),
+      storedBytes: () => place.storedBytes(home),
+      cleanup: async () => {
+        await ground.archiveWith('true')
+        await rm(home, { recursive: true, force: true })
+      },
+    }
   }
 }

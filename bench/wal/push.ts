@@ -43,6 +43,18 @@ export async function measurePush(work: Work): Promise<Section> {
   return { runs, calls, base: 'pgrecall', segments: ground.segments.length }
 }
 
+/** How fast the server's archiver gets rid of waiting segments, and nothing else. */
+export async function measurePushOnly(work: Work): Promise<Section> {
+  const { ground, tools } = work
+  const runs = await takeTurns(work, tools, async (tool) => {
+    await tool.prepare()
+    const timed = await ground.drain(tool.archiveCommand)
+    await tool.forget(ground.cluster.dataDirectory)
+    return { timed, storedBytes: await tool.storedBytes() }
+  })
+  return { runs, calls: [], base: 'pgrecall', segments: ground.segments.length }
+}
+
 async function coldCalls({ ground }: Work, tool: WalTool): Promise<Call[]> {
   await tool.prepare()
   const { dataDirectory } = ground.cluster

@@ -32,6 +32,30 @@ export interface WalTool {
 /** One way to get WAL for a recovery. */
 export type WalSource = Pick<WalTool, 'name' | 'restoreCommand' | 'forget'>
 
+/** Where the two keep what is archived. */
+export interface WalPlace {
+  /** Behind the tools' names in the tables. */
+  suffix: string
+  /** Makes an empty repository for pgrecall. @returns how its configuration names it */
+  pgrecall(home: string): Promise<object>
+  /** Lines of pgBackRest's configuration. */
+  pgbackrest(home: string): Promise<string[]>
+  /** Of the archive of either. */
+  storedBytes(home: string, tool: 'pgrecall' | 'pgbackrest'): Promise<number>
+}
+
+const ON_DISK: WalPlace = {
+  suffix: '',
+  pgrecall: async (home) => {
+    const path = join(home, 'repository')
+    await makeRepository(path)
+    return { type: 'local', path }
+  },
+  pgbackrest: async (home) => [`repo1-path=${join(home, 'repository')}`],
+  storedBytes: async (home, tool) =>
+    (await weigh(join(home, tool === 'pgrecall' ? 'repository/main/wal' : 'repository/archive'))).bytes,
+}
+
 export async function walTools(ground: WalGround): Promise<WalTool[]> {
   return [await pgrecall(ground), pgbackrest(ground, 'async'), pgbackrest(ground, 'sync')]
 }
@@ -47,31 +71,33 @@ export async function plainCopy(ground: WalGround): Promise<WalSource> {
   return { name: 'cp', restoreCommand: () => `cp ${folder}/%f "%p"`, forget: async () => {} }
 }
 
-async function pgrecall({ cluster, jobs, scratch }: WalGround): Promise<WalTool> {
+export async function pgrecall(
+  { cluster, jobs, scratch }: WalGround,
+  place: WalPlace = ON_DISK,
+): Promise<WalTool> {
   const { launcher } = await product()
-  const home = join(scratch.path, 'pgrecall')
-  const repository = join(home, 'repository')
+  const folder = `pgrecall${place.suffix.replace(/\W+/g, '-')}`
+  const home = join(scratch.path, folder)
   const configFile = join(home, 'pgrecall.yaml')
   const command = `${launcher} --config ${configFile}`
 
   return {
-    name: 'pgrecall',
+    name: `pgrecall${place.suffix}`,
     version: async () => (await execa(launcher, ['--version'])).stdout,
     prepare: async () => {
       await rm(home, { recursive: true, force: true })
-      await scratch.folder('pgrecall')
-      await makeRepository(repository)
+      await scratch.folder(folder)
       const main = {
         dataDirectory: cluster.dataDirectory,
-        repositories: ['local'],
+        repositories: ['store'],
         backup: { compression: 'zstd:1' },
         wal: { jobs, prefetch: `${READY_MIB}MB` },
       }
       const configuration = {
-        repositories: { local: { type: 'local', path: repository } },
+        repositories: { store: await place.pgrecall(home) },
         clusters: { main },
       }
-      await scratch.file('pgrecall/pgrecall.yaml', stringify(configuration))
+      await scratch.file(`${folder}/pgrecall.yaml`, stringify(configuration))
     },
     archiveCommand: `${command} wal-push "%p"`,
     restoreCommand: () => `${command} wal-fetch "%f" "%p"`,
@@ -80,14 +106,18 @@ async function pgrecall({ cluster, jobs, scratch }: WalGround): Promise<WalTool>
       await untilIdle(configFile)
       await rm(join(dataDirectory, 'pg_wal/pgrecall'), { recursive: true, force: true })
     },
-    storedBytes: async () => (await weigh(join(repository, 'main/wal'))).bytes,
+    storedBytes: () => place.storedBytes(home, 'pgrecall'),
   }
 }
 
-function pgbackrest({ cluster, jobs, scratch }: WalGround, mode: 'async' | 'sync' | 'async gz:6'): WalTool {
+export function pgbackrest(
+  { cluster, jobs, scratch }: WalGround,
+  mode: 'async' | 'sync' | 'async gz:6',
+  place: WalPlace = ON_DISK,
+): WalTool {
   const isAsync = mode !== 'sync'
   const codec = mode === 'async gz:6' ? ['compress-type=gz'] : ['compress-type=zst', 'compress-level=1']
-  const name = mode === 'sync' ? 'pgbackrest' : `pgbackrest ${mode}`
+  const name = `pgbackrest${mode === 'sync' ? '' : ` ${mode}`}${place.suffix}`
   const folder = `pgbackrest-${mode.replace(/\W/g, '-')}`
   const home = join(scratch.path, folder)
   const configFile = join(home, 'pgbackrest.conf')
@@ -106,7 +136,7 @@ function pgbackrest({ cluster, jobs, scratch }: WalGround, mode: 'async' | 'sync
       await scratch.folder(folder)
       const lines = [
         '[global]',
-        `repo1-path=${join(home, 'repository')}`,
+        ...(await place.pgbackrest(home)),
         `lock-path=${join(home, 'lock')}`,
         `spool-path=${spool}`,
         ...codec,
@@ -129,7 +159,7 @@ function pgbackrest({ cluster, jobs, scratch }: WalGround, mode: 'async' | 'sync
       await untilIdle(configFile)
       await rm(spool, { recursive: true, force: true })
     },
-    storedBytes: async () => (await weigh(join(home, 'repository/archive'))).bytes,
+    storedBytes: () => place.storedBytes(home, 'pgbackrest'),
   }
 }
 

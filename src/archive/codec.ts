@@ -45,9 +45,10 @@ export function codecSuffix(codec: Codec): string {
   return { zstd: '.zst', gzip: '.gz', none: '' }[codec.method]
 }
 
-/** The codec's method by an object's name. */
+/** The codec's method by an object's name, encrypted or not. */
 export function methodOf(objectName: string): Codec['method'] {
-  return objectName.endsWith('.zst') ? 'zstd' : objectName.endsWith('.gz') ? 'gzip' : 'none'
+  const name = objectName.replace(/\.age$/, '')
+  return name.endsWith('.zst') ? 'zstd' : name.endsWith('.gz') ? 'gzip' : 'none'
 }
 
 /** The command that a person decodes with, reading standard input or a file. */

@@ -2,17 +2,14 @@ import { createHash } from 'node:crypto'
 import { type Codec, codecSuffix, compressFrame } from '../archive/codec.ts'
 import { nameToBytes } from '../archive/file-name.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
-import { type BackupObject, type BackupRecord, encodeBackupRecord } from '../catalog/backup-record.ts'
 import { pathInCluster } from '../catalog/layout.ts'
 import { PgrecallError } from '../errors.ts'
 import { type ManifestFile, writeManifest } from '../postgres/manifest.ts'
-import type { Storage } from '../storage/storage.ts'
-import type { BackupDraft } from './draft-record.ts'
-import { handRestoreText } from './hand-restore.ts'
+import type { BackupStore, StoredIn } from './backup-store.ts'
 import type { BackupRun, Taken } from './method.ts'
 import { CONTROL_FILE } from './scan.ts'
 import { type OpenShard, type StoredShard, shardName, storeShard } from './shard.ts'
-import { readShardIndex } from './shard-index.ts'
+import { type CopiedFile, readShardIndex } from './shard-index.ts'
 
 /**
  * The last shard of the data directory: `backup_label`, which only exists once the backup is over, and `pg_control`,
@@ -21,7 +18,7 @@ import { readShardIndex } from './shard-index.ts'
  * @param earlier the number of the last shard of the data directory so far
  */
 export function storeControlShard(
-  { repository, folder, request: { codec } }: BackupRun,
+  { store, request: { codec } }: BackupRun,
   content: { label: string | undefined; control: Buffer; owner: { uid: number; gid: number } },
   earlier: number,
 ): Promise<StoredShard> {
@@ -31,7 +28,7 @@ export function storeControlShard(
     yield* addContent(shard, CONTROL_FILE, control, owner)
   }
   const name = shardName('base', earlier + 1, codec)
-  return storeShard(repository.storage, folder, { name, group: 'base', codec }, fill)
+  return storeShard(store, { name, group: 'base', codec }, fill)
 }
 
 function* addContent(
@@ -55,80 +52,59 @@ function* addContent(
 
 /** `backup_manifest`, in PostgreSQL's format: all files of all shards, as their indexes have them. */
 export function storeManifest(
-  { repository, folder, request }: BackupRun,
+  { store, request, indexIdentities }: BackupRun,
   taken: Taken,
-): Promise<BackupObject> {
+): Promise<StoredIn> {
   const { codec } = request
   const files = async function* (): AsyncIterable<ManifestFile> {
     for (const { group, index } of taken.shards) {
       if (group === 'wal') continue
-      const stored = await readShardIndex(repository.storage, folder + index.name)
-      if (!stored) throw new PgrecallError('damaged', `${folder}${index.name} is gone again`)
-      for await (const file of stored.files) yield { ...file, path: pathInCluster(group, file.path) }
+      for await (const file of filesOf(store, index, indexIdentities)) {
+        yield { ...file, path: pathInCluster(group, file.path) }
+      }
     }
   }
   const { timeline, start, stop } = taken.ends
   // A cluster that was shut down replays nothing.
   const ranges = taken.ends.label === undefined ? [] : [{ timeline, start: start.lsn, end: stop.lsn }]
   const text = writeManifest(taken.facts, files(), ranges, nameToBytes)
-  return storeFrames(
-    repository.storage,
-    folder,
-    `backup_manifest${codecSuffix(codec)}`,
-    'manifest',
-    codec,
-    text,
-  )
+  return store.put(`backup_manifest${codecSuffix(codec)}`, compressed(codec, text))
 }
 
-/** `RESTORE.txt`; gives the record with it among the objects. */
-export async function storeRestoreText<Draft extends BackupDraft>(
-  storage: Storage,
-  folder: string,
-  draft: Draft,
-): Promise<Draft> {
-  const text = [Buffer.from(handRestoreText(draft))]
-  const object = await storeFrames(storage, folder, 'RESTORE.txt', 'text', { method: 'none' }, text)
-  return { ...draft, objects: [...draft.objects, object] }
-}
-
-/** `backup.json`: from here on the backup exists. */
-export async function storeRecord(
-  storage: Storage,
-  folder: string,
-  draft: BackupDraft,
-  finishedAt: Date,
-): Promise<BackupRecord> {
-  const storedBytes = draft.objects.reduce((sum, object) => sum + object.bytes, 0)
-  const record = { ...draft, storedBytes, finishedAt: finishedAt.toISOString() }
-  await storage.put(`${folder}backup.json`, encodeBackupRecord(record))
-  return record
-}
-
-async function storeFrames(
-  storage: Storage,
-  folder: string,
-  name: string,
-  kind: BackupObject['kind'],
-  codec: Codec,
-  pieces: Iterable<Buffer> | AsyncIterable<Buffer>,
-): Promise<BackupObject> {
-  const sum = createHash('sha256')
-  let bytes = 0
-  const frames = async function* () {
-    for await (const plain of gather(pieces)) {
-      const frame = compressFrame(codec, plain)
-      sum.update(frame)
-      bytes += frame.length
-      yield frame
+/** What an index lists, read from the first repository; one that does not give it to its end is given up for the next. */
+async function* filesOf(
+  store: BackupStore,
+  index: StoredIn,
+  identities: BackupRun['indexIdentities'],
+): AsyncGenerator<CopiedFile> {
+  let given = 0
+  let failure: unknown
+  for (const { name, storage, keys } of store.repositories) {
+    try {
+      const key = store.folder + index[name]!.name
+      const stored = await readShardIndex({ storage, keys: { opener: keys.opener.with(identities) } }, key)
+      if (!stored) throw new PgrecallError('damaged', `${key} is gone again`)
+      let passed = 0
+      for await (const file of stored.files) {
+        if (++passed <= given) continue
+        given++
+        yield file
+      }
+      return
+    } catch (error) {
+      failure = error
+      store.lose(name, error)
     }
   }
-  await storage.put(folder + name, frames())
-  return { name, kind, bytes, sha256: sum.digest('hex') }
+  throw failure ?? new Error('no repository is left')
+}
+
+async function* compressed(codec: Codec, pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const plain of gather(pieces)) yield compressFrame(codec, plain)
 }
 
 /** Small pieces gathered into frames. */
-async function* gather(pieces: Iterable<Buffer> | AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+async function* gather(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let gathered: Buffer[] = []
   let bytes = 0
   for await (const piece of pieces) {

@@ -2,9 +2,9 @@ import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threa
 import type { Codec } from '../archive/codec.ts'
 import { pathInCluster } from '../catalog/layout.ts'
 import type { Events } from '../events.ts'
-import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
+import type { BackupStore } from './backup-store.ts'
 import {
   COUNTER,
   COUNTERS,
@@ -24,8 +24,7 @@ import type { SourceItem } from './source-list.ts'
 const BATCH_BYTES = 16 * 1024 * 1024
 const BATCH_ITEMS = 500
 export interface CopyOptions {
-  storage: Storage
-  folder: string
+  store: BackupStore
   codec: Codec
   jobs: number
   task: string
@@ -64,6 +63,7 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
   const largestFirst = () =>
     queues.filter((queue) => queue.hasMore).sort((a, b) => b.bytesLeft - a.bytesLeft)[0]
 
+  const store = await options.store.address()
   const busy = new Helped<Worker>()
   const answer = (message: CopyRequest, worker: Worker): CopyAnswer => {
     if (message.kind === 'items') return queues.find((queue) => queue.group.name === message.group)?.next()
@@ -84,8 +84,7 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
   try {
     await runCrew(workerScript('copy-worker', import.meta.url), options.jobs, {
       data: (): CopyWorkerData => ({
-        address: options.storage.address,
-        folder: options.folder,
+        store,
         codec: options.codec,
         shardBytes,
         maxRate: options.maxRate,
@@ -95,6 +94,7 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
       }),
       onMessage: (message: CopyMessage, worker, fail) => {
         if (message.kind === 'failed') fail(unwrap(message.error))
+        else if (message.kind === 'lost') options.store.tell(message.repository, unwrap(message.error))
         else if (message.kind === 'stored') {
           result.shards.push(message.shard)
           result.vanished.push(...message.vanished)

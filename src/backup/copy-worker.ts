@@ -7,9 +7,8 @@ import { helpToPress, PressHelper } from '../archive/frame-press.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import type { TarMember } from '../archive/tar.ts'
 import { systemCode } from '../errors.ts'
-import { openStorage } from '../storage/open.ts'
-import type { StorageAddress } from '../storage/storage.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
+import { BackupStore, type BackupStoreAddress } from './backup-store.ts'
 import { PageInspector, type PageRules, type PageTrouble } from './page-check.ts'
 import { unreadable } from './scan.ts'
 import { type OpenShard, SHARD_FILES, ShardLine, type StoredShard, storeShard } from './shard.ts'
@@ -18,9 +17,7 @@ import { Throttle } from './throttle.ts'
 
 /** What a copying thread is started with. */
 export interface CopyWorkerData {
-  address: StorageAddress
-  /** The backup's folder in the repository, ending in `/`. */
-  folder: string
+  store: BackupStoreAddress
   codec: Codec
   /** A shard is closed when its plain bytes reach this. */
   shardBytes: number
@@ -52,6 +49,7 @@ export type CopyOrder = { answer: CopyAnswer } | { helper: MessagePort }
 export type CopyMessage =
   | CopyRequest
   | { kind: 'stored'; shard: StoredShard; vanished: string[]; troubles: PageTrouble[] }
+  | { kind: 'lost'; repository: string; error: Carried }
   | { kind: 'failed'; error: Carried }
 
 /** A file's time says nothing about changes in the same moment, which can be as coarse as a second; after this it does. */
@@ -60,7 +58,9 @@ const SHA256_OF_NOTHING = hash('sha256', '')
 
 /** Fills shards until there is nothing left to copy, then helps others. */
 async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
-  const storage = openStorage(data.address)
+  const store = BackupStore.open(data.store, (repository, error) =>
+    port.postMessage({ kind: 'lost', repository, error: carry(error) } satisfies CopyMessage),
+  )
   const copier = new Copier(data)
   const helpers: PressHelper[] = []
   let onAnswer: (answer: CopyAnswer) => void = () => {}
@@ -98,7 +98,7 @@ async function copy(port: MessagePort, data: CopyWorkerData): Promise<void> {
       const shard = { name, group, codec: data.codec }
       await line.add(async (onDrained) => {
         const options = { buffer: copier.buffer, helpers, onDrained }
-        const stored = await storeShard(storage, data.folder, shard, fill, options)
+        const stored = await storeShard(store, shard, fill, options)
         port.postMessage({ kind: 'stored', shard: stored, ...found } satisfies CopyMessage)
       })
       releaseHelpers()

@@ -1,20 +1,19 @@
 import { formatCodec } from '../archive/codec.ts'
-import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
+import type { BackupDraft, BackupObject, BackupRecord, StoredObject } from '../catalog/backup-record.ts'
 import { FORMAT } from '../catalog/identity.ts'
+import type { Repository } from '../catalog/repository.ts'
 import { formatLsn } from '../postgres/lsn.ts'
 import type { BackupRun, Taken } from './method.ts'
 import type { StoredShard } from './shard.ts'
 
-/** `backup.json` before the last object is stored and the end is known. */
-export type BackupDraft = Omit<BackupRecord, 'storedBytes' | 'finishedAt'>
-
-/** Puts together all that is recorded of a backup. */
+/** Puts together all that is recorded of a backup in one repository. @param manifest as it is stored there */
 export function draftRecord(
+  { name: repository, keys }: Repository,
   { id, request, kept }: BackupRun,
   method: BackupRecord['method'],
   startedAt: Date,
   { facts, owner, ends, shards, damaged, warnings }: Taken,
-  closing: readonly BackupObject[],
+  manifest: StoredObject,
 ): BackupDraft {
   const dataShards = shards.filter((shard) => shard.group !== 'wal')
   const { start, stop } = ends
@@ -41,6 +40,7 @@ export function draftRecord(
     outsideFiles: facts.outsideFiles,
     tablespaces: facts.tablespaces.map((space) => ({ ...space, bytes: bytesOf(dataShards, space.oid) })),
     codec: formatCodec(request.codec),
+    ...(keys.sealer && { recipients: [...keys.sealer.recipients] }),
     files: dataShards.reduce((sum, shard) => sum + shard.files, 0),
     dataBytes: bytesOf(dataShards),
     resumedBytes: kept.bytes,
@@ -48,23 +48,21 @@ export function draftRecord(
     tool: request.tool,
     warnings,
     damaged: damaged ?? [],
-    objects: [...shards.flatMap(objectsOfShard), ...closing],
+    objects: [
+      ...shards.flatMap((shard) => objectsOfShard(shard, repository)),
+      { ...manifest, kind: 'manifest' },
+    ],
   }
 }
 
 /** A shard and its index as the record lists them. */
-function objectsOfShard({
-  name,
-  group,
-  bytes,
-  sha256,
-  plainBytes,
-  members,
-  index,
-}: StoredShard): BackupObject[] {
+function objectsOfShard(shard: StoredShard, repository: string): BackupObject[] {
+  const { name, group, plainBytes, members, stored, index } = shard
+  const [object, itsIndex] = [stored[repository], index[repository]]
+  if (!object || !itsIndex) throw new Error(`${name} was not stored in "${repository}"`)
   return [
-    { name, kind: 'shard', bytes, sha256, group, members, plainBytes },
-    { ...index, kind: 'index', group },
+    { ...object, kind: 'shard', group, members, plainBytes },
+    { ...itsIndex, kind: 'index', group },
   ]
 }
 

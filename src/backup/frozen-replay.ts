@@ -19,12 +19,13 @@ export async function whileReplayStands<T>(
 ): Promise<T> {
   if (!facts.inRecovery) return work()
   await requireReplayRights(server)
-  const { storage } = run.repository
+  const { store } = run
   const key = pausedReplayKey(run.request.cluster)
   const warn = (text: string) => run.events.emit('warning', { text })
   const mark = `${JSON.stringify({ host: hostname(), dataDirectory: facts.dataDirectory })}\n`
   if (await isReplayPaused(server)) {
-    if ((await readObject(storage, key))?.toString() !== mark) {
+    const marks = await store.each(({ storage }) => readObject(storage, key))
+    if (!Object.values(marks).some((found) => found?.toString() === mark)) {
       warn(
         'the replay on this standby was paused already, and stays so; SELECT pg_wal_replay_resume() lets it go on',
       )
@@ -32,7 +33,7 @@ export async function whileReplayStands<T>(
     }
     warn('a run that was killed had left the replay on this standby paused; it goes on now')
   }
-  await storage.put(key, Buffer.from(mark))
+  await store.each(({ storage }) => storage.put(key, Buffer.from(mark)))
   try {
     await pauseReplay(server, facts.version, run.signal)
     return await work()
@@ -42,6 +43,6 @@ export async function whileReplayStands<T>(
       await using another = await connect()
       await resumeReplay(another)
     })
-    await storage.remove(key)
+    await store.each(({ storage }) => storage.remove(key))
   }
 }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { walKey } from '../catalog/layout.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { statWalFile } from '../catalog/wal-object.ts'
 import { type BackupStart, reserveWal, startBackup } from '../postgres/low-level-backup.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import { historyName } from '../postgres/wal-file.ts'
@@ -82,7 +83,7 @@ export async function copyCluster(
   start: BackupStart | undefined,
   snapshot?: { live: Places; frozenAtMs: number },
 ): Promise<CopyResult & { found: Scan }> {
-  const { kept, events, repository, request, signal, folder } = run
+  const { kept, events, store, request, signal } = run
   const roots = new Map([['base', places.dataDirectory]])
   for (const { oid, location } of places.tablespaces) roots.set(oid, location)
   if (start) await kept.settle(roots, start.lsn, signal)
@@ -104,8 +105,7 @@ export async function copyCluster(
     })
   }
   const copied = await copyGroups(found.groups, {
-    storage: repository.storage,
-    folder,
+    store,
     codec: request.codec,
     jobs: request.jobs,
     task: 'Copying',
@@ -177,31 +177,38 @@ export async function keepHistory(
   { dataDirectory }: Taken['facts'],
   timeline: number,
 ): Promise<void> {
-  const { repository, request, signal } = run
+  const { store, request, signal } = run
+  const { cluster } = request
   const name = historyName(timeline)
-  if (timeline === 1 || (await repository.storage.stat(walKey(request.cluster, name)))) return
+  if (timeline === 1) return
   const path = join(dataDirectory, 'pg_wal', name)
-  await pushWalFile({ path, cluster: request.cluster, repositories: [repository], level: 1, signal })
+  await store.each(async (repository) => {
+    if (await statWalFile(repository, cluster, name)) return
+    await pushWalFile({ path, cluster, repositories: [{ ...repository, required: true }], level: 1, signal })
+  })
 }
 
-/** Until every segment from start to stop is in the repository. */
+/** Until every segment from start to stop is in every repository. */
 export async function arrivalOfWal(run: BackupRun, { facts, ends }: Taken, server: Server): Promise<void> {
-  const { request, repository, events, signal } = run
+  const { request, store, events, signal } = run
   const { start, stop, timeline, fromStandby } = ends
+  const names = store.repositories.map(({ name }) => `"${name}"`).join(' and ')
   events.emit('step', {
-    text: `Waiting for WAL ${start.walFile} to ${stop.walFile} in repository "${repository.name}"`,
+    text: `Waiting for WAL ${start.walFile} to ${stop.walFile} in repository ${names}`,
   })
-  await waitForWal(
-    {
-      cluster: request.cluster,
-      repository,
-      first: start.walFile,
-      last: stop.walFile,
-      timeline,
-      segmentBytes: facts.walSegmentBytes,
-      timeoutMs: request.archiveTimeoutMs,
-      fromStandby,
-    },
-    { server, events, signal },
-  )
+  const wait = (repository: Repository) =>
+    waitForWal(
+      {
+        cluster: request.cluster,
+        repository,
+        first: start.walFile,
+        last: stop.walFile,
+        timeline,
+        segmentBytes: facts.walSegmentBytes,
+        timeoutMs: request.archiveTimeoutMs,
+        fromStandby,
+      },
+      { server, events, signal },
+    )
+  await store.each(wait, () => signal.throwIfAborted())
 }

@@ -1,9 +1,9 @@
 import type { Codec } from '../archive/codec.ts'
 import type { BackupRecord, DamagedFile } from '../catalog/backup-record.ts'
-import type { Repository } from '../catalog/repository.ts'
 import type { Events } from '../events.ts'
 import type { BackupEnds } from '../postgres/low-level-backup.ts'
 import type { ClusterFacts } from '../postgres/server.ts'
+import type { BackupStore } from './backup-store.ts'
 import type { KeptShards } from './resume.ts'
 import type { StoredShard } from './shard.ts'
 
@@ -33,12 +33,14 @@ export interface BackupRequest {
 /** What a method works with: the request, and what belongs to this one run. */
 export interface BackupRun {
   request: BackupRequest
-  repository: Repository
+  /** The repositories that it goes to. */
+  store: BackupStore
   events: Events
   signal: AbortSignal
-  /** The new backup's id, and its folder in the repository, ending in `/`. */
+  /** The new backup's id. */
   id: string
-  folder: string
+  /** The secret key for the indexes that this run stores, where they are encrypted. */
+  indexIdentities: readonly string[]
   /** What an interrupted run has stored, and what of it the method may keep. */
   kept: KeptShards
 }
@@ -77,6 +79,6 @@ export interface BackupMethod {
    */
   check(request: BackupRequest): Promise<Preflight>
   take(run: BackupRun): Promise<Taken>
-  /** Waits until the WAL that the backup needs is in the repository. Not called for standalone backups. */
+  /** Waits until the WAL that the backup needs is in the repositories, and gives up those where it does not arrive. Not called for standalone backups. */
   awaitWal(run: BackupRun, taken: Taken): Promise<void>
 }

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { walKey } from '../catalog/layout.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { walForms } from '../catalog/wal-object.ts'
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
 import { segmentName } from '../postgres/wal-file.ts'
-import { readObject } from '../storage/storage.ts'
-import { HEAD_READ_BYTES, readWalHead } from '../wal/stored-file.ts'
+import { readStoredSum, type StoredSum } from '../wal/stored-sum.ts'
 import type { BackupRun, Taken } from './method.ts'
 
 /**
@@ -15,19 +16,32 @@ import type { BackupRun, Taken } from './method.ts'
  * archived, and then until the next checkpoint. Not called where the server may run on another host.
  * @throws PgrecallError `conflict`, which voids the backup
  */
-export async function requireOwnWal(run: BackupRun, { facts, ends }: Taken): Promise<void> {
-  const { request, repository, signal } = run
+export async function requireOwnWal(
+  { request, signal }: BackupRun,
+  { facts, ends }: Taken,
+  repository: Repository,
+): Promise<void> {
   const number = (name: string) => segmentNumberOf(name, facts.walSegmentBytes)
   for (let at = number(ends.start.walFile); at <= number(ends.stop.walFile); at++) {
     signal.throwIfAborted()
     const name = segmentName(ends.timeline, at, facts.walSegmentBytes)
-    const own = await sumOfOwn(join(facts.dataDirectory, 'pg_wal'), name)
-    if (own === undefined) continue
-    const range = { offset: 0, length: HEAD_READ_BYTES }
-    const start = await readObject(repository.storage, walKey(request.cluster, name), { range })
-    const stored = start && readWalHead(start)
-    if (stored && stored.sha256 !== own) throw notOurs(name, repository.name)
+    const stored = await storedSum(repository, request.cluster, name)
+    if (!stored) continue
+    const own = await sumOfOwn(join(facts.dataDirectory, 'pg_wal'), name, stored.salt)
+    if (own !== undefined && stored.digest !== own) throw notOurs(name, repository.name)
   }
+}
+
+async function storedSum(
+  repository: Repository,
+  cluster: string,
+  name: string,
+): Promise<StoredSum | undefined> {
+  for (const form of walForms(repository)) {
+    const sum = await readStoredSum(repository.storage, walKey(cluster, name, form), form)
+    if (sum) return sum
+  }
+  return undefined
 }
 
 function notOurs(name: string, repository: string): PgrecallError {
@@ -40,8 +54,8 @@ function notOurs(name: string, repository: string): PgrecallError {
   )
 }
 
-/** The SHA-256 of a segment of the server's, or undefined when it is gone, or not certainly complete and still itself. */
-async function sumOfOwn(pgWal: string, name: string): Promise<string | undefined> {
+/** The SHA-256 of a salt and a segment of the server's; undefined when that is gone, or not certainly complete and still itself. */
+async function sumOfOwn(pgWal: string, name: string, salt: Buffer): Promise<string | undefined> {
   const path = join(pgWal, name)
   let handle: FileHandle
   try {
@@ -51,7 +65,7 @@ async function sumOfOwn(pgWal: string, name: string): Promise<string | undefined
   }
   try {
     if (!(await isComplete(pgWal, name))) return undefined
-    const hash = createHash('sha256')
+    const hash = createHash('sha256').update(salt)
     for await (const chunk of handle.createReadStream({ autoClose: false })) hash.update(chunk)
     // A segment that is not needed any more gets a new name before it is written over (RemoveXlogFile in xlog.c).
     const named = await stat(path).catch(() => undefined)

@@ -27,8 +27,7 @@ export async function copyOwnWal(
     items.addFiles('pg_wal', [{ name, size: facts.walSegmentBytes }])
   }
   const { shards, vanished } = await copyGroups([{ name: 'wal', root: facts.dataDirectory, items }], {
-    storage: run.repository.storage,
-    folder: run.folder,
+    store: run.store,
     codec: run.request.codec,
     jobs: 1,
     task: 'Copying WAL',

@@ -1,52 +1,61 @@
-import { createHash } from 'node:crypto'
 import { lstatSync } from 'node:fs'
 import { join } from 'node:path'
+import { SEAL_SUFFIX } from '../archive/age.ts'
 import { type Codec, formatCodec } from '../archive/codec.ts'
 import { fsPath } from '../archive/file-name.ts'
+import type { StoredObject } from '../catalog/backup-record.ts'
+import { ObjectSum } from '../catalog/object-sum.ts'
+import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError } from '../errors.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
-import type { Storage } from '../storage/storage.ts'
+import { readObject } from '../storage/storage.ts'
 import type { StoredShard } from './shard.ts'
 import { type CopiedFile, readShardIndex } from './shard-index.ts'
 
 /**
  * What an interrupted backup has stored. A shard whose files have not changed since they were copied is as good as a new
  * copy of them: a file that keeps its size and its time holds the same bytes, and was not being written when it was read.
+ * A backup that goes to several repositories keeps what is in all of them.
  */
 export class KeptShards {
-  readonly #storage: Storage
+  readonly #repositories: readonly Repository[]
   readonly #folder: string
   readonly #candidates: StoredShard[]
   readonly shards: StoredShard[] = []
   readonly #paths = new Map<string, Set<string>>()
 
-  private constructor(storage: Storage, folder: string, candidates: StoredShard[]) {
-    this.#storage = storage
+  private constructor(repositories: readonly Repository[], folder: string, candidates: StoredShard[]) {
+    this.#repositories = repositories
     this.#folder = folder
     this.#candidates = candidates
   }
 
   /** For a backup that begins anew. */
-  static none(storage: Storage, folder: string): KeptShards {
-    return new KeptShards(storage, folder, [])
+  static none(): KeptShards {
+    return new KeptShards([], '', [])
   }
 
-  /** Looks through the folder of an interrupted backup, and removes all but whole shards of the same codec. */
-  static async find(storage: Storage, folder: string, codec: Codec): Promise<KeptShards> {
-    const bytesByName = new Map<string, number>()
-    for await (const { key, bytes } of storage.list(folder)) bytesByName.set(key.slice(folder.length), bytes)
-    const candidates: StoredShard[] = []
-    const whole = new Set<string>()
-    for (const name of bytesByName.keys()) {
-      const candidate = /\.index\.jsonl(?:\.\w+)?$/.test(name)
-        ? await readCandidate(storage, folder, name, bytesByName, codec)
-        : undefined
-      if (!candidate) continue
-      candidates.push(candidate)
-      whole.add(name).add(candidate.name)
+  /**
+   * Looks through the folder of an interrupted backup, and removes all but whole shards of the same codec that are in
+   * every repository. Where they are encrypted, a host without a secret key cannot read of what they are, and keeps none.
+   */
+  static async find(repositories: readonly Repository[], folder: string, codec: Codec): Promise<KeptShards> {
+    const found = await Promise.all(repositories.map((repository) => wholeShards(repository, folder, codec)))
+    const candidates = found[0]!.shards.flatMap((first) => {
+      const same = found.map(({ shards }) =>
+        shards.find(({ name, run }) => name === first.name && run === first.run),
+      )
+      if (!same.every((shard) => shard !== undefined)) return []
+      const { run: _run, object: _object, index: _index, ...facts } = first
+      const by = <T>(of: (shard: WholeShard) => T) =>
+        Object.fromEntries(same.map((shard, at) => [repositories[at]!.name, of(shard)]))
+      return [{ ...facts, stored: by(({ object }) => object), index: by(({ index }) => index) }]
+    })
+    for (const [at, { name, storage }] of repositories.entries()) {
+      const kept = new Set(candidates.flatMap(({ stored, index }) => [stored[name]!.name, index[name]!.name]))
+      for (const object of found[at]!.names) if (!kept.has(object)) await storage.remove(folder + object)
     }
-    for (const name of bytesByName.keys()) if (!whole.has(name)) await storage.remove(folder + name)
-    return new KeptShards(storage, folder, candidates)
+    return new KeptShards(repositories, folder, candidates)
   }
 
   /** Plain bytes of the shards that may be kept, before anything is known of their files. */
@@ -90,14 +99,20 @@ export class KeptShards {
               return undefined
             })
       if (!paths) {
-        await this.#storage.remove(this.#folder + shard.index.name)
-        await this.#storage.remove(this.#folder + shard.name)
+        await this.#remove(shard)
         continue
       }
       this.shards.push(shard)
       const known = this.#paths.get(shard.group) ?? new Set()
       for (const path of paths) known.add(path)
       this.#paths.set(shard.group, known)
+    }
+  }
+
+  async #remove({ stored, index }: StoredShard): Promise<void> {
+    for (const { name, storage } of this.#repositories) {
+      await storage.remove(this.#folder + index[name]!.name)
+      await storage.remove(this.#folder + stored[name]!.name)
     }
   }
 
@@ -108,7 +123,8 @@ export class KeptShards {
     startLsn: Lsn,
     signal: AbortSignal,
   ): Promise<string[] | undefined> {
-    const index = await readShardIndex(this.#storage, this.#folder + shard.index.name)
+    const [repository] = this.#repositories
+    const index = await readShardIndex(repository!, this.#folder + shard.index[repository!.name]!.name)
     if (!index) return undefined
     const paths: string[] = []
     for await (const file of index.files) {
@@ -126,28 +142,50 @@ function isUnchanged(file: CopiedFile, root: string, startLsn: Lsn): boolean {
   return file.lastLsn === undefined || lsn(file.lastLsn) <= startLsn
 }
 
-async function readCandidate(
-  storage: Storage,
-  folder: string,
-  name: string,
-  bytesByName: ReadonlyMap<string, number>,
-  codec: Codec,
-): Promise<StoredShard | undefined> {
-  const index = await readShardIndex(storage, folder + name).catch(() => undefined)
-  if (!index) return undefined
-  const { head } = index
-  if (head.codec !== formatCodec(codec) || bytesByName.get(head.shard) !== head.bytes) return undefined
-  const { shard, unsettled, codec: _codec, frames: _frames, frameBytes: _frameBytes, ...facts } = head
-  if (unsettled > 0 || facts.group === 'wal') return undefined
-  return { name: shard, ...facts, index: { name, ...(await sumOfObject(storage, folder + name)) } }
+/** A shard as it lies whole in one repository. */
+type WholeShard = Omit<StoredShard, 'stored' | 'index'> & {
+  /** The run that stored it: two hosts may have begun backups of one id. */
+  run: string
+  object: StoredObject
+  index: StoredObject
 }
 
-async function sumOfObject(storage: Storage, key: string): Promise<{ bytes: number; sha256: string }> {
-  const sum = createHash('sha256')
-  let bytes = 0
-  for await (const chunk of (await storage.get(key)) ?? []) {
-    sum.update(chunk)
-    bytes += chunk.length
+async function wholeShards(
+  repository: Repository,
+  folder: string,
+  codec: Codec,
+): Promise<{ shards: WholeShard[]; names: string[] }> {
+  const bytesByName = new Map<string, number>()
+  for await (const { key, bytes } of repository.storage.list(folder))
+    bytesByName.set(key.slice(folder.length), bytes)
+  const shards: WholeShard[] = []
+  for (const name of bytesByName.keys()) {
+    const shard = /\.index\.jsonl(?:\.\w+)*$/.test(name)
+      ? await readWhole(repository, folder, name, bytesByName, codec)
+      : undefined
+    if (shard) shards.push(shard)
   }
-  return { bytes, sha256: sum.digest('hex') }
+  return { shards, names: [...bytesByName.keys()] }
+}
+
+async function readWhole(
+  repository: Repository,
+  folder: string,
+  indexName: string,
+  bytesByName: ReadonlyMap<string, number>,
+  codec: Codec,
+): Promise<WholeShard | undefined> {
+  const read = await readShardIndex(repository, folder + indexName).catch(() => undefined)
+  if (!read) return undefined
+  const { shard: name, bytes, sha256, header, run, group, plainBytes, members, files, fileBytes } = read.head
+  if (read.head.codec !== formatCodec(codec) || bytesByName.get(name) !== bytes) return undefined
+  if (read.head.unsettled > 0 || group === 'wal') return undefined
+  const sum = new ObjectSum(header !== undefined)
+  sum.push((await readObject(repository.storage, folder + indexName)) ?? Buffer.alloc(0))
+  return {
+    name: header ? name.slice(0, -SEAL_SUFFIX.length) : name,
+    ...{ group, plainBytes, members, files, fileBytes, run },
+    object: { name, bytes, sha256, ...(header && { header }) },
+    index: { name: indexName, ...sum.end() },
+  }
 }

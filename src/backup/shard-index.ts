@@ -1,7 +1,7 @@
 import { type Codec, codecSuffix, compressFrame, decode, methodOf } from '../archive/codec.ts'
 import { nameFromBytes, nameToBytes } from '../archive/file-name.ts'
+import { type ReadableRepository, readContent } from '../catalog/sealed-object.ts'
 import { PgrecallError } from '../errors.ts'
-import type { Storage } from '../storage/storage.ts'
 
 /** A file as it is in a shard. */
 export interface CopiedFile {
@@ -17,13 +17,10 @@ export interface CopiedFile {
   lastLsn?: string
 }
 
-/** What is known of a shard once it is stored. */
+/** What is known of a shard once it is stored, wherever that is. */
 export interface ShardFacts {
   /** `base`, a tablespace's oid, or `wal`. */
   group: string
-  /** Bytes of the stored object, and their SHA-256. */
-  bytes: number
-  sha256: string
   plainBytes: number
   members: number
   files: number
@@ -31,11 +28,17 @@ export interface ShardFacts {
   fileBytes: number
 }
 
-/** The first line of an index: the shard as it is stored. */
+/** The first line of an index: the shard as it is stored in the repository in which the index lies. */
 export interface ShardHead extends ShardFacts {
   shard: string
+  /** As in StoredObject. */
+  bytes: number
+  sha256: string
+  header?: { bytes: number; sha256: string }
+  /** The same for all shards that one run has stored. */
+  run: string
   codec: string
-  /** Plain bytes of a frame (the last one is shorter), and where each frame begins in the stored object. */
+  /** Plain bytes of a frame (the last one is shorter), and where each frame begins in the object as it is decrypted. */
   frameBytes: number
   frames: number[]
   /** Files whose size and time will not tell if they change after the copy, or that have wrong pages. */
@@ -73,7 +76,7 @@ export class ShardIndex {
     if (this.#text.length >= TEXT_BYTES) this.#flush()
   }
 
-  /** The whole index, in frames. */
+  /** The whole index, in frames. May be asked for several times, with other heads. */
   finish(head: ShardHead): Buffer[] {
     if (this.#text !== '') this.#flush()
     return [this.#frame(`${JSON.stringify(head)}\n`), ...this.#frames]
@@ -92,15 +95,16 @@ export class ShardIndex {
 /**
  * Reads an index, a line at a time.
  * @returns the head and the files; undefined when there is none
- * @throws PgrecallError `damaged`
+ * @throws PgrecallError `damaged`, and `key` where it is encrypted and no key fits
  */
 export async function readShardIndex(
-  storage: Storage,
+  repository: ReadableRepository,
   key: string,
 ): Promise<{ head: ShardHead; files: AsyncIterable<CopiedFile> } | undefined> {
-  const stored = await storage.get(key)
-  if (!stored) return undefined
-  const lines = linesOf(decode(methodOf(key), stored))[Symbol.asyncIterator]()
+  const { storage } = repository
+  const content = await readContent(repository, key)
+  if (!content) return undefined
+  const lines = linesOf(decode(methodOf(key), content))[Symbol.asyncIterator]()
   const parse = (line: string) => {
     try {
       return JSON.parse(line)

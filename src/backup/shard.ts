@@ -1,15 +1,15 @@
-import { createHash } from 'node:crypto'
 import { type Codec, codecSuffix, formatCodec, releaseMemory } from '../archive/codec.ts'
 import { FramePress, type PressHelper } from '../archive/frame-press.ts'
 import { FRAME_BYTES, ShardWriter } from '../archive/shard-writer.ts'
-import type { Storage } from '../storage/storage.ts'
-import { type CopiedFile, indexName, type ShardFacts, ShardIndex } from './shard-index.ts'
+import type { BackupStore, StoredIn } from './backup-store.ts'
+import { type CopiedFile, indexName, type ShardFacts, type ShardHead, ShardIndex } from './shard-index.ts'
 
-/** A shard that is durable in the repository, with its index. */
+/** A shard that is durable, with its index, in every repository that was not given up meanwhile. */
 export interface StoredShard extends ShardFacts {
-  /** The object's name in the backup's folder. */
+  /** What it is called where it is not encrypted. */
   name: string
-  index: { name: string; bytes: number; sha256: string }
+  stored: StoredIn
+  index: StoredIn
 }
 
 /** What a filler is given: it writes members, hands on the frames, and tells of the files that it wrote. */
@@ -39,8 +39,7 @@ const SHARDS_WANTED = 32
  *   `helpers` compress too, while they are there
  */
 export async function storeShard(
-  storage: Storage,
-  folder: string,
+  store: BackupStore,
   shard: { name: string; group: string; codec: Codec },
   fill: ShardFiller,
   options: {
@@ -54,8 +53,6 @@ export async function storeShard(
   const writer = new ShardWriter(options.buffer)
   const press = new FramePress(codec, options.helpers)
   const index = new ShardIndex(codec)
-  const sum = createHash('sha256')
-  let bytes = 0
   let unsettled = 0
   const open: OpenShard = {
     writer,
@@ -71,33 +68,37 @@ export async function storeShard(
     yield* fill(open)
     yield* writer.finish()
   }
-  const observed = async function* () {
+  const pressed = async function* () {
     for await (const frame of press.press(frames())) {
-      sum.update(frame)
-      bytes += frame.length
       yield frame
       if (codec.method !== 'none') releaseMemory(frame)
     }
     options.onDrained?.()
   }
   const putOptions = options.signal ? { signal: options.signal } : {}
-  await storage.put(folder + name, observed(), putOptions)
+  const stored = await store.put(name, pressed(), putOptions)
   const { files, fileBytes } = index
   const { plainBytes, members } = writer
-  const facts = { group, bytes, sha256: sum.digest('hex'), plainBytes, members, files, fileBytes }
-  const head = {
-    shard: name,
-    ...facts,
-    codec: formatCodec(codec),
-    frameBytes: FRAME_BYTES,
-    frames: press.offsets,
-    unsettled,
+  const facts = { group, plainBytes, members, files, fileBytes }
+  const headIn = (repository: string): ShardHead => {
+    const { name: shard, ...object } = stored[repository]!
+    return {
+      shard,
+      ...facts,
+      ...object,
+      run: store.token,
+      codec: formatCodec(codec),
+      frameBytes: FRAME_BYTES,
+      frames: press.offsets,
+      unsettled,
+    }
   }
-  const lines = Buffer.concat(index.finish(head))
-  const indexKey = indexName(name, codec)
-  await storage.put(folder + indexKey, lines, putOptions)
-  const indexSum = createHash('sha256').update(lines).digest('hex')
-  return { name, ...facts, index: { name: indexKey, bytes: lines.length, sha256: indexSum } }
+  const storedIndex = await store.putEach(
+    indexName(name, codec),
+    (repository) => index.finish(headIn(repository.name)),
+    { ...putOptions, isIndex: true },
+  )
+  return { name, ...facts, stored, index: storedIndex }
 }
 
 /** Stores shards one after the other: while one is on its way to the disk, the next is filled from the same buffer. */

@@ -60,7 +60,7 @@ export function snapshotMethod(
         const copied = await copyCluster(run, facts, places, start, { live: facts, frozenAtMs })
         // What was read from a snapshot that was lost is worth nothing, also to a run that would go on with it.
         await set!.verify().catch(async (error) => {
-          await removeBackup(run.repository.storage, run.request.cluster, run.id)
+          await run.store.each(({ storage }) => removeBackup(storage, run.request.cluster, run.id))
           throw error
         })
         return await assemble(run, facts, copied, { ends, control, wal })
@@ -89,7 +89,7 @@ function foldersOf(facts: ServerFacts): string[] {
 }
 
 /** Two repositories can be written to at the same moment, whatever they are called; each has snapshots of its own. */
-async function prefixOf({ repository }: BackupRun, { systemIdentifier }: ServerFacts): Promise<string> {
-  const { id } = await markRepository(repository.storage)
+async function prefixOf({ store }: BackupRun, { systemIdentifier }: ServerFacts): Promise<string> {
+  const { id } = await markRepository(store.repositories[0]!.storage)
   return `pgrecall-${systemIdentifier}-${id.slice(0, 8)}-`
 }

@@ -2,9 +2,9 @@ import type { Codec } from '../archive/codec.ts'
 import type { Events } from '../events.ts'
 import type { BaseBackupOptions } from '../postgres/base-backup.ts'
 import { findPgBasebackup } from '../postgres/pg-basebackup.ts'
-import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
+import type { BackupStore } from './backup-store.ts'
 import type { PageRules, PageTrouble } from './page-check.ts'
 import { SHARD_FILES, type StoredShard } from './shard.ts'
 import type { Intake } from './stream-intake.ts'
@@ -21,8 +21,7 @@ const SENDS_MANIFEST = 130_000
 export interface StreamOptions {
   source: StreamSource
   asked: Omit<BaseBackupOptions, 'onWarning' | 'signal'>
-  storage: Storage
-  folder: string
+  store: BackupStore
   codec: Codec
   /** How the pages of relations are checked; undefined where they have no checksums. */
   pages: PageRules | undefined
@@ -71,6 +70,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
   const shards: StoredShard[] = []
   const warnings: string[] = []
   const troubles: PageTrouble[] = []
+  const store = await options.store.address()
   let intake: Intake | undefined
   const report = () =>
     events.emit('progress', {
@@ -85,8 +85,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
       data: (): StreamWorkerData => ({
         source: options.source,
         asked: options.asked,
-        address: options.storage.address,
-        folder: options.folder,
+        store,
         codec: options.codec,
         pages: options.pages,
         shardBytes: options.shardBytes,
@@ -97,6 +96,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
       }),
       onMessage: (message: StreamMessage, _worker, fail) => {
         if (message.kind === 'failed') fail(unwrap(message.error))
+        else if (message.kind === 'lost') options.store.tell(message.repository, unwrap(message.error))
         else if (message.kind === 'stored') shards.push(message.shard)
         else if (message.kind === 'warning') warnings.push(message.text)
         else if (message.kind === 'trouble') troubles.push(message.trouble)

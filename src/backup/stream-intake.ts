@@ -7,7 +7,7 @@ import { type BackupLabel, parseBackupLabel } from '../postgres/backup-label.ts'
 import type { BackupEnd, BackupPart } from '../postgres/base-backup.ts'
 import type { Lsn } from '../postgres/lsn.ts'
 import { parseWalFile } from '../postgres/wal-file.ts'
-import type { Storage } from '../storage/storage.ts'
+import type { BackupStore } from './backup-store.ts'
 import { CONTROL_FILE } from './scan.ts'
 import { type OpenShard, ShardLine, type StoredShard, shardName, storeShard } from './shard.ts'
 import { Arrivals, endInManifest, isForServerOnly } from './stream-manifest.ts'
@@ -21,9 +21,7 @@ export interface FileObserver {
 }
 
 export interface IntakeOptions {
-  storage: Storage
-  /** The backup's folder in the repository, ending in `/`. */
-  folder: string
+  store: BackupStore
   codec: Codec
   /** A shard is closed when its plain bytes reach this, or when it has so many files. */
   shardBytes: number
@@ -81,8 +79,8 @@ export async function takeIn(parts: AsyncIterable<BackupPart>, options: IntakeOp
       }
       const shard = { name: shardName(group, number, options.codec), group, codec: options.codec }
       await line.add(async (onDrained) => {
-        const { storage, folder, buffer, signal } = options
-        options.onShard(await storeShard(storage, folder, shard, fill, { buffer, signal, onDrained }))
+        const { store, buffer, signal } = options
+        options.onShard(await storeShard(store, shard, fill, { buffer, signal, onDrained }))
       })
     }
     await line.end()

@@ -6,9 +6,8 @@ import { PgrecallError } from '../errors.ts'
 import { type BaseBackupOptions, baseBackup } from '../postgres/base-backup.ts'
 import type { Lsn } from '../postgres/lsn.ts'
 import { type Program, pgBasebackup } from '../postgres/pg-basebackup.ts'
-import { openStorage } from '../storage/open.ts'
-import type { StorageAddress } from '../storage/storage.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
+import { BackupStore, type BackupStoreAddress } from './backup-store.ts'
 import { PageInspector, type PageRules, type PageTrouble } from './page-check.ts'
 import type { StoredShard } from './shard.ts'
 import { type FileObserver, type Intake, takeIn } from './stream-intake.ts'
@@ -22,9 +21,7 @@ export type StreamSource =
 export interface StreamWorkerData {
   source: StreamSource
   asked: Omit<BaseBackupOptions, 'onWarning' | 'signal'>
-  address: StorageAddress
-  /** The backup's folder in the repository, ending in `/`. */
-  folder: string
+  store: BackupStoreAddress
   codec: Codec
   pages: PageRules | undefined
   /** A shard is closed when its plain bytes reach this, or when it has so many files. */
@@ -44,6 +41,7 @@ export type StreamMessage =
   | { kind: 'stored'; shard: StoredShard }
   | { kind: 'trouble'; trouble: PageTrouble }
   | { kind: 'done'; intake: Intake }
+  | { kind: 'lost'; repository: string; error: Carried }
   | { kind: 'failed'; error: Carried }
 
 /** Fetches a base backup and puts it into shards. */
@@ -66,8 +64,9 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
     }
   }
   const intake = await takeIn(watched(), {
-    storage: openStorage(data.address),
-    folder: data.folder,
+    store: BackupStore.open(data.store, (repository, error) =>
+      post({ kind: 'lost', repository, error: carry(error) }),
+    ),
     codec: data.codec,
     shardBytes: data.shardBytes,
     shardFiles: data.shardFiles,

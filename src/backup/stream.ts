@@ -1,4 +1,4 @@
-import { walKey } from '../catalog/layout.ts'
+import { statWalFile } from '../catalog/wal-object.ts'
 import { PgrecallError } from '../errors.ts'
 import { type BackupEnds, serversMoment } from '../postgres/low-level-backup.ts'
 import type { ConnectionOptions, Server } from '../postgres/server.ts'
@@ -53,8 +53,7 @@ export function streamMethod(
           wal: request.standalone,
           maxRateKiB: rateFor(request.maxRate),
         },
-        storage: run.repository.storage,
-        folder: run.folder,
+        store: run.store,
         codec: request.codec,
         pages: facts.dataChecksums
           ? {
@@ -136,11 +135,15 @@ function requireOneTimeline(start: number, stop: number): void {
 }
 
 /** A timeline's history is not part of a base backup, and may have been archived before pgrecall was set up. */
-async function missingHistory({ repository, request }: BackupRun, timeline: number): Promise<string[]> {
+async function missingHistory({ store, request }: BackupRun, timeline: number): Promise<string[]> {
   const name = historyName(timeline)
   if (timeline === 1 || request.standalone) return []
-  if (await repository.storage.stat(walKey(request.cluster, name))) return []
-  return [
-    `${name} is not in the archive, and no recovery on timeline ${timeline} begins without it; on the server, run: pgrecall wal-push pg_wal/${name}`,
-  ]
+  const stored = await store.each((repository) => statWalFile(repository, request.cluster, name))
+  return Object.entries(stored).flatMap(([repository, file]) =>
+    file === undefined
+      ? [
+          `${name} is not in the archive of repository "${repository}", and no recovery on timeline ${timeline} begins without it; on the server, run: pgrecall wal-push pg_wal/${name}`,
+        ]
+      : [],
+  )
 }

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { walKey } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { statWalFile } from '../catalog/wal-object.ts'
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -41,7 +41,7 @@ export async function waitForWal(
   for (let next = number(request.first); next <= last; ) {
     context.signal.throwIfAborted()
     const name = segmentName(request.timeline, next, request.segmentBytes)
-    if (await request.repository.storage.stat(walKey(request.cluster, name))) {
+    if (await statWalFile(request.repository, request.cluster, name)) {
       next++
       progressAt = performance.now()
       continue

@@ -1,6 +1,7 @@
+import { SEAL_SUFFIX } from '../archive/age.ts'
 import { historyName, timelineName } from '../postgres/wal-file.ts'
 import { type ObjectFacts, readObject, type Storage } from '../storage/storage.ts'
-import { walKey, walPrefix } from './layout.ts'
+import { type WalForm, walKey, walPrefix } from './layout.ts'
 import { readStoredHistory } from './stored-history.ts'
 import { walObjectOf } from './wal-object.ts'
 import { type DroppedNote, TimelineBuilder, type TimelineWal, type WalRun } from './wal-ranges.ts'
@@ -40,6 +41,7 @@ const isAnything = ({ ranges, hasHistory, partial, receiving, dropped }: Timelin
 async function timelineOf(archive: Archive, known: TimelineWal): Promise<TimelineWal> {
   const { storage, cluster, segmentBytes } = archive
   const builder = new TimelineBuilder(known.timeline, segmentBytes)
+  let last: string | undefined
   for await (const piece of piecesOf(archive, known)) {
     if ('first' in piece) {
       builder.addRun(piece)
@@ -47,8 +49,11 @@ async function timelineOf(archive: Archive, known: TimelineWal): Promise<Timelin
     }
     const file = walObjectOf(cluster, piece.key)
     const storedAt = piece.modified.toISOString()
-    if (file?.kind === 'segment') builder.addRun(runOfOne(file.name, piece.bytes, storedAt))
-    else if (file?.kind === 'partial') builder.addPartial(file.name)
+    if (file?.kind === 'segment') {
+      // Stored in both forms, it is one segment all the same.
+      if (file.name !== last) builder.addRun(runOfOne(file.name, piece.bytes, storedAt))
+      last = file.name
+    } else if (file?.kind === 'partial') builder.addPartial(file.name)
     else if (file?.kind === 'receiving') builder.addReceiving(file.name, piece.bytes, storedAt)
     else if (file?.kind === 'dropped' && isSegment(file.name))
       builder.addDropped(file.name, knownNote(known, file.name) ?? (await readNote(storage, piece)))
@@ -77,26 +82,37 @@ async function* piecesOf(
   const prefix = `${walPrefix(cluster)}${timelineName(known.timeline)}/`
   let after: string | undefined
   for (const run of known.ranges) {
-    const [firstKey, lastKey] = [walKey(cluster, run.first), walKey(cluster, run.last)]
+    const end = walKey(cluster, run.last, 'sealed')
     for await (const object of storage.list(prefix, after === undefined ? {} : { startAfter: after })) {
-      if (object.key > lastKey) break
-      if (object.key === firstKey && (await storage.stat(lastKey))) {
+      if (object.key > end) break
+      const file = walObjectOf(cluster, object.key)
+      const isFirst = file?.kind === 'segment' && file.name === run.first
+      if (isFirst && (await isThere(storage, cluster, run.last, formOf(object.key)))) {
         yield { ...run, firstStoredAt: object.modified.toISOString() }
         break
       }
       yield object
     }
-    after = lastKey
+    after = end
   }
   yield* storage.list(prefix, after === undefined ? {} : { startAfter: after })
+}
+
+const formOf = (key: string): WalForm => (key.endsWith(SEAL_SUFFIX) ? 'sealed' : 'plain')
+
+/** In either form. @param likely where to look first */
+async function isThere(storage: Storage, cluster: string, name: string, likely: WalForm): Promise<boolean> {
+  const forms: WalForm[] = likely === 'plain' ? ['plain', 'sealed'] : ['sealed', 'plain']
+  for (const form of forms) if (await storage.stat(walKey(cluster, name, form))) return true
+  return false
 }
 
 /** A history never changes, so it is read once. */
 async function historyOf({ storage, cluster }: Archive, { timeline, history }: TimelineWal) {
   if (timeline === 1) return undefined
   if (!history) return readStoredHistory(storage, cluster, timeline)
-  const isThere = await storage.stat(walKey(cluster, historyName(timeline)))
-  return isThere ? { ancestors: history } : undefined
+  const isStored = await isThere(storage, cluster, historyName(timeline), 'plain')
+  return isStored ? { ancestors: history } : undefined
 }
 
 function knownNote({ dropped = [] }: TimelineWal, segment: string): DroppedNote | undefined {

@@ -45,6 +45,8 @@ export const BackupSummarySchema = z.object({
     z.object({ oid: z.string().regex(/^\d+$/), name: z.string(), location: z.string(), bytes: count }),
   ),
   codec: z.string(),
+  /** The public keys for which the objects are encrypted; absent where they are not. */
+  recipients: z.array(z.string()).optional(),
   /** Files, their plain bytes, and the bytes of all objects of the backup. */
   files: count,
   dataBytes: count,
@@ -57,12 +59,20 @@ export const BackupSummarySchema = z.object({
   warnings: z.array(z.string()),
 })
 
-/** One object of a backup. The sum is of the stored bytes, so that it can be checked without any key. */
-const ObjectSchema = z.object({
+/** An object of a backup as it lies in one repository. The sum is of the stored bytes: it can be checked without any key. */
+const StoredObjectSchema = z.object({
+  /** In the backup's folder; ends in `.age` where it is encrypted. */
   name: objectName,
-  kind: z.enum(['shard', 'manifest', 'index', 'text']),
+  /** All of it. */
   bytes: count,
+  /** Hexadecimal; of an encrypted object without its age header, which a rotation of keys replaces. */
   sha256,
+  /** The age header of an encrypted object. */
+  header: z.object({ bytes: count, sha256 }).exactOptional(),
+})
+
+const ObjectSchema = StoredObjectSchema.extend({
+  kind: z.enum(['shard', 'manifest', 'index', 'text']),
   /** Of a shard: what it holds: `base`, a tablespace's oid, or `wal`. */
   group: z
     .string()
@@ -88,9 +98,13 @@ export const BackupRecordSchema = BackupSummarySchema.extend({
 
 export type BackupSummary = z.infer<typeof BackupSummarySchema>
 export type DamagedFile = z.infer<typeof DamagedFileSchema>
+export type StoredObject = z.infer<typeof StoredObjectSchema>
 export type BackupObject = z.infer<typeof ObjectSchema>
 /** `backup.json`: the commit of a backup. */
 export type BackupRecord = z.infer<typeof BackupRecordSchema>
+
+/** `backup.json` before the last object is stored and the end is known. */
+export type BackupDraft = Omit<BackupRecord, 'storedBytes' | 'finishedAt'>
 
 /** What stands before the sum of all that is before it, on the last line. */
 const SUM_MARK = ',\n "sha256": "'

@@ -1,9 +1,11 @@
+import { PgrecallError } from '../errors.ts'
 import type { Storage } from '../storage/storage.ts'
 import { archivedWal } from './archived-wal.ts'
 import { type BackupSummary, readBackupRecord, summaryOf } from './backup-record.ts'
 import { type Catalog, encodeCatalog, readStoredCatalog, type StoredCatalog } from './catalog-file.ts'
 import { readIdentity, requireRepository } from './identity.ts'
 import { backupRecordKey, backupsPrefix, catalogKey, isBackupId } from './layout.ts'
+import { sideBySide } from './side-by-side.ts'
 import type { TimelineWal } from './wal-ranges.ts'
 
 export type { Catalog } from './catalog-file.ts'
@@ -11,6 +13,8 @@ export type { Catalog } from './catalog-file.ts'
 const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 /** What was listed so long ago is listed again: what somebody took out of the middle of a run is noticed within a day. */
 const BELIEVED_MS = 24 * 60 * 60 * 1000
+/** So many of the newest backups are looked at, whatever is believed of the others. */
+const LOOKED_AT = 16
 
 export interface LoadOptions {
   /** Reads every backup's record: what `catalog.json` says of them is not believed. */
@@ -34,7 +38,12 @@ export async function loadCatalog(
   const identity = await readIdentity(storage, cluster)
   const isOfUse = !fresh || believingWalAt !== undefined
   const stored = isOfUse ? await readStoredCatalog(storage, cluster, identity?.systemIdentifier) : undefined
-  const { backups, damaged } = await storedBackups(storage, cluster, fresh ? [] : stored?.backups)
+  const { backups, damaged } = await storedBackups(
+    storage,
+    cluster,
+    fresh ? [] : stored?.backups,
+    believingWalAt !== undefined,
+  )
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   const believed = believingWalAt && stored && believableWal(stored, segmentBytes, believingWalAt)
   const wal = await archivedWal({ storage, cluster, segmentBytes }, believed ?? [])
@@ -54,29 +63,46 @@ export async function loadCatalog(
 /**
  * The backups that are stored now.
  * @param known records that need not be read again; each other one is
+ * @param isBelieved whether a known one is believed to be whole as long as its folder is there: retention takes a backup out
+ *   of `catalog.json` before it touches it. The newest ones are looked at all the same, by which a person who removed one
+ *   by hand is noticed. Otherwise the record of each is looked for.
  */
 export async function storedBackups(
   storage: Storage,
   cluster: string,
   known: readonly BackupSummary[] = [],
+  isBelieved = false,
 ): Promise<Pick<Catalog, 'backups' | 'damaged'>> {
   const byId = new Map(known.map((backup) => [backup.id, backup]))
-  const backups: BackupSummary[] = []
-  const damaged: Catalog['damaged'] = []
-  for await (const id of storage.folders(backupsPrefix(cluster))) {
-    if (!isBackupId(id)) continue
-    if (byId.has(id) && (await storage.stat(backupRecordKey(cluster, id)))) {
-      backups.push(byId.get(id)!)
-      continue
-    }
+  const ids: string[] = []
+  for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
+  const watched = new Set(isBelieved ? ids.slice(-LOOKED_AT) : ids)
+  const found = await sideBySide(ids, async (id): Promise<Found> => {
+    const summary = byId.get(id)
+    if (summary && !watched.has(id)) return { summary }
+    if (summary && (await storage.stat(backupRecordKey(cluster, id)))) return { summary }
     try {
       const record = await readBackupRecord(storage, cluster, id)
-      if (record) backups.push(summaryOf(record))
+      return record && { summary: summaryOf(record) }
     } catch (error) {
-      damaged.push({ id, reason: (error as Error).message })
+      if (error instanceof PgrecallError && error.kind === 'damaged') return { id, reason: error.message }
+      throw error
     }
+  })
+  return {
+    backups: found.flatMap((each) => (each && 'summary' in each ? [each.summary] : [])),
+    damaged: found.flatMap((each) => (each && 'reason' in each ? [each] : [])),
   }
-  return { backups, damaged }
+}
+
+type Found = { summary: BackupSummary } | { id: string; reason: string } | undefined
+
+/** The id of the newest backup that is whole. */
+export async function newestBackup(storage: Storage, cluster: string): Promise<string | undefined> {
+  const ids: string[] = []
+  for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
+  for (const id of ids.toReversed()) if (await storage.stat(backupRecordKey(cluster, id))) return id
+  return undefined
 }
 
 /** The WAL in `catalog.json`, where it may be believed. */
@@ -108,11 +134,18 @@ export async function saveCatalog(storage: Storage, catalog: Catalog, now: Date)
 /**
  * Ids of backups' folders that hold no complete backup: whoever holds the lock may remove them. A folder of any other
  * name is somebody else's.
+ * @param known ids of backups that are complete
  */
-export async function debrisOf(storage: Storage, cluster: string): Promise<string[]> {
-  const debris: string[] = []
+export async function debrisOf(
+  storage: Storage,
+  cluster: string,
+  known: readonly { id: string }[] = [],
+): Promise<string[]> {
+  const complete = new Set(known.map(({ id }) => id))
+  const others: string[] = []
   for await (const id of storage.folders(backupsPrefix(cluster))) {
-    if (isBackupId(id) && !(await storage.stat(backupRecordKey(cluster, id)))) debris.push(id)
+    if (isBackupId(id) && !complete.has(id)) others.push(id)
   }
-  return debris
+  const records = await sideBySide(others, (id) => storage.stat(backupRecordKey(cluster, id)))
+  return others.filter((_, index) => records[index] === undefined)
 }

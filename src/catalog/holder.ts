@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { readFile, readlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { systemCode } from '../errors.ts'
+import type { Storage } from '../storage/storage.ts'
 
 /** Who holds a lock or a pin: enough to tell, on the same host at once and elsewhere with time, whether it lives. */
 export interface Holder {
@@ -66,6 +67,21 @@ export function parseHolder(bytes: Buffer | undefined): Holder | undefined {
       : undefined
   } catch {
     return undefined
+  }
+}
+
+/**
+ * Removes the record of a holder. A host that may write and never delete empties it instead, which says the same; whoever may
+ * delete removes it later.
+ * @throws what the removal failed with, when neither works
+ */
+export async function discard(storage: Storage, key: string): Promise<void> {
+  try {
+    await storage.remove(key)
+  } catch (error) {
+    await storage.put(key, new Uint8Array(0)).catch(() => {
+      throw error
+    })
   }
 }
 

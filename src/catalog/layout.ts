@@ -18,35 +18,41 @@ export const backupPrefix = (cluster: string, id: string) => `${cluster}/backups
 export const backupRecordKey = (cluster: string, id: string) => `${cluster}/backups/${id}/backup.json`
 export const walPrefix = (cluster: string) => `${cluster}/wal/`
 
+/** How an object below `wal/` is stored: as it is, or as an age file. */
+export type WalForm = 'plain' | 'sealed'
+
 /** What is appended to the name of every WAL file in the archive. */
-export const WAL_SUFFIX = '.zst'
+const WAL_SUFFIXES: Record<WalForm, string> = { plain: '.zst', sealed: '.zst.age' }
 
 /**
- * The key of a file of `pg_wal`: `wal/<timeline>/<log>/<name>.zst`, 256 segments of 16 MiB to a folder, histories
- * directly in their timeline's folder.
+ * The key of a file of `pg_wal`: `wal/<timeline>/<log>/<name>.zst[.age]`, 256 segments of 16 MiB to a folder, histories
+ * directly in their timeline's folder. Both forms of a file stand before those of the next one.
  * @param name must be a WAL file's name
  */
-export function walKey(cluster: string, name: string): string {
-  const file = parseWalFile(name)
-  if (!file) throw new TypeError(`"${name}" is not the name of a WAL file`)
-  const folder = file.kind === 'history' ? '' : `${timelineName(file.log)}/`
-  return `${walPrefix(cluster)}${timelineName(file.timeline)}/${folder}${name}${WAL_SUFFIX}`
+export function walKey(cluster: string, name: string, form: WalForm = 'plain'): string {
+  return `${placeOf(cluster, name)}${WAL_SUFFIXES[form]}`
 }
 
 /** A segment that `wal-receive` is still receiving, as far as it has come; replaced as it grows, removed when it is whole. */
-export function receivingKey(cluster: string, segment: string): string {
-  return `${walKey(cluster, segment).slice(0, -WAL_SUFFIX.length)}.receiving${WAL_SUFFIX}`
+export function receivingKey(cluster: string, segment: string, form: WalForm = 'plain'): string {
+  return `${placeOf(cluster, segment)}.receiving${WAL_SUFFIXES[form]}`
 }
 
-/** The note that a segment was given up, since too much WAL was waiting; it explains a gap. */
+/** The note that a segment was given up, since too much WAL was waiting; it explains a gap. Never encrypted. */
 export function droppedKey(cluster: string, segment: string): string {
-  return `${walKey(cluster, segment).slice(0, -WAL_SUFFIX.length)}.dropped.json`
+  return `${placeOf(cluster, segment)}.dropped.json`
 }
 
-/** The WAL file's name in a key, or undefined for any other object. */
+function placeOf(cluster: string, name: string): string {
+  const file = parseWalFile(name)
+  if (!file) throw new TypeError(`"${name}" is not the name of a WAL file`)
+  const folder = file.kind === 'history' ? '' : `${timelineName(file.log)}/`
+  return `${walPrefix(cluster)}${timelineName(file.timeline)}/${folder}${name}`
+}
+
+/** The WAL file's name in a key of either form, or undefined for any other object. */
 export function walNameOf(key: string): string | undefined {
-  const last = key.slice(key.lastIndexOf('/') + 1)
-  return last.endsWith(WAL_SUFFIX) ? last.slice(0, -WAL_SUFFIX.length) : undefined
+  return /([^/]*)\.zst(?:\.age)?$/.exec(key)?.[1]
 }
 
 const BACKUP_ID = /^\d{8}T\d{6}Z-[a-z]+$/

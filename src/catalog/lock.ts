@@ -1,13 +1,19 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
-import { describeHolder, type Holder, newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
+import { describeHolder, discard, type Holder, newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
 import { locksPrefix } from './layout.ts'
 
+/** How often the first of those who came at the same moment looks whether the others have stepped back. */
+const LOOKS = 8
+
 /**
- * The lock of a cluster's writers in one repository. It needs of the store only `ifAbsent` and a list that shows
- * what was written: each attempt takes the next number, `locks/0000000001.json`; a lock that a dead process left is
- * broken by taking the number after it, which only one can get.
+ * The lock of a cluster's writers in one repository. It needs nothing of the store but a list that shows what was written, so it
+ * holds in stores without conditional writes too: everybody writes a claim under a name of its own, and then lists. Of two
+ * claims, the one that was written later sees the other, so at most one sees itself alone.
+ *
+ * A claim's name begins with a number, `locks/0000000001-<holder>.json`. A lock that a dead process left is broken by a claim
+ * with a higher one, by which the dead one, should it wake up, sees that it has lost.
  */
 export interface Lock extends AsyncDisposable {
   /**
@@ -37,27 +43,20 @@ export interface LockOptions {
  */
 export async function acquireLock(storage: Storage, cluster: string, options: LockOptions): Promise<Lock> {
   for (let attempt = 1; ; attempt++) {
-    const held = await readLocks(storage, cluster)
+    const dead = await readLocks(storage, cluster)
     let mayHaveRival = false
-    for (const { key, holder } of held) {
+    for (const { key, holder } of dead) {
       if ((await requireDead(storage, cluster, key, holder, options)) === 'silent') mayHaveRival = true
     }
-    const number = held.length === 0 ? 1 : numberIn(held.at(-1)!.key) + 1
-    const key = `${locksPrefix(cluster)}${String(number).padStart(10, '0')}.json`
     const holder = await newHolder(options.purpose, options.now())
-    if ((await storage.put(key, encode(holder), { ifAbsent: true })) === 'stored') {
-      // By its holder and not by its number alone: numbers are given again, and what was dead may be a living one now.
-      const isKnown = (entry: StoredLock) =>
-        entry.key === key ||
-        held.some((dead) => dead.key === entry.key && dead.holder?.id === entry.holder?.id)
-      const others = (await readLocks(storage, cluster)).filter((entry) => !isKnown(entry))
-      if (others.length === 0) {
-        for (const dead of held) await storage.remove(dead.key)
-        return new HeldLock(storage, cluster, key, holder, mayHaveRival, options)
-      }
-      // Somebody began from another view of the locks at the same moment: both step back.
-      await storage.remove(key)
+    const number = String(numberIn(dead.at(-1)?.key) + 1).padStart(10, '0')
+    const key = `${locksPrefix(cluster)}${number}-${holder.id}.json`
+    await storage.put(key, encode(holder))
+    if (await prevails(storage, cluster, key, dead, options)) {
+      await clear(storage, dead)
+      return new HeldLock(storage, cluster, key, holder, mayHaveRival, options)
     }
+    await discard(storage, key)
     if (attempt === 5) {
       throw new PgrecallError(
         'busy',
@@ -68,6 +67,40 @@ export async function acquireLock(storage: Storage, cluster: string, options: Lo
       )
     }
     await pause(50 + Math.random() * 500, options)
+  }
+}
+
+/**
+ * Whether a claim is the only living one. Who sees one that comes before its own gives way, so the first of those who came at
+ * the same moment waits for that; one that does not give way has seen itself alone before ours was written, and holds the lock.
+ */
+async function prevails(
+  storage: Storage,
+  cluster: string,
+  key: string,
+  dead: readonly StoredLock[],
+  options: LockOptions,
+): Promise<boolean> {
+  for (let look = 1; ; look++) {
+    const living = (await readLocks(storage, cluster)).filter(
+      (entry) => entry.holder && !dead.some((known) => known.key === entry.key),
+    )
+    const place = living.findIndex((entry) => entry.key === key)
+    if (place === 0 && living.length === 1) return true
+    if (place !== 0 || look === LOOKS) return false
+    await pause(100 + Math.random() * 300, options)
+  }
+}
+
+/** Removes what others have left, as far as that is allowed. */
+async function clear(storage: Storage, dead: readonly StoredLock[]): Promise<void> {
+  for (const { key } of dead.filter(({ holder }) => holder)) await discard(storage, key)
+  for (const { key } of dead.filter(({ holder }) => !holder)) {
+    const isGone = await storage.remove(key).then(
+      () => true,
+      () => false,
+    )
+    if (!isGone) return
   }
 }
 
@@ -106,15 +139,15 @@ async function requireDead(
 
 interface StoredLock {
   key: string
-  /** Undefined when the record cannot be read. */
+  /** Undefined when it was released where nothing may be removed, or the record cannot be read. */
   holder: Holder | undefined
 }
 
 async function readLocks(storage: Storage, cluster: string): Promise<StoredLock[]> {
   const locks: StoredLock[] = []
-  for await (const { key } of storage.list(locksPrefix(cluster))) {
-    const bytes = await readObject(storage, key)
-    if (bytes) locks.push({ key, holder: parseHolder(bytes) })
+  for await (const { key, bytes } of storage.list(locksPrefix(cluster))) {
+    const record = bytes === 0 ? Buffer.alloc(0) : await readObject(storage, key)
+    if (record) locks.push({ key, holder: parseHolder(record) })
   }
   return locks
 }
@@ -164,14 +197,13 @@ class HeldLock implements Lock {
 
   async #renew(now: Date): Promise<void> {
     const locks = await readLocks(this.#storage, this.#cluster)
-    if (!(await this.#isOurs()) || locks.some((entry) => entry.key > this.#key)) {
+    if (!(await this.#isOurs()) || locks.some((entry) => numberIn(entry.key) > numberIn(this.#key))) {
       this.#lost.abort(lockWasBroken(this.#cluster))
       return
     }
     await this.#storage.put(this.#key, encode({ ...this.#holder, renewedAt: now.toISOString() }))
   }
 
-  /** Numbers are given again when all locks are gone: what lies under ours may be somebody else's by now. */
   async #isOurs(): Promise<boolean> {
     return parseHolder(await readObject(this.#storage, this.#key))?.id === this.#holder.id
   }
@@ -181,7 +213,7 @@ class HeldLock implements Lock {
     await this.#renewal
     // One that stays behind is broken by the next; it must not hide how the work itself ended.
     await this.#isOurs()
-      .then((isOurs) => (isOurs ? this.#storage.remove(this.#key) : undefined))
+      .then((isOurs) => (isOurs ? discard(this.#storage, this.#key) : undefined))
       .catch((error) => this.#onWarning?.(`could not release the lock: ${reasonOf(error)}`))
   }
 }
@@ -196,5 +228,6 @@ function lockWasBroken(cluster: string): PgrecallError {
   })
 }
 
-const numberIn = (key: string) => Number.parseInt(key.slice(key.lastIndexOf('/') + 1), 10)
+/** 0 where there is none. */
+const numberIn = (key = '') => Number.parseInt(key.slice(key.lastIndexOf('/') + 1), 10) || 0
 const encode = (holder: Holder) => Buffer.from(`${JSON.stringify(holder)}\n`)

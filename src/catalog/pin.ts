@@ -1,5 +1,5 @@
 import { readObject, type Storage } from '../storage/storage.ts'
-import { newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
+import { discard, newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
 import { pinsPrefix } from './layout.ts'
 
 /** A running restore's claim on a backup: retention keeps what is being read, and the WAL from there on. */
@@ -37,7 +37,7 @@ export async function pinBackup(
       clearInterval(timer)
       await renewal
       // One that stays behind is swept; it must not hide how the work itself ended.
-      await storage.remove(key).catch(() => {})
+      await discard(storage, key).catch(() => {})
     },
   }
 }
@@ -63,9 +63,12 @@ async function readPins(
 ): Promise<{ living: Pin[]; dead: string[] }> {
   const living: Pin[] = []
   const dead: string[] = []
-  for await (const { key, modified } of storage.list(pinsPrefix(cluster))) {
-    const bytes = await readObject(storage, key)
-    const holder = parseHolder(bytes)
+  for await (const { key, bytes, modified } of storage.list(pinsPrefix(cluster))) {
+    if (bytes === 0) {
+      dead.push(key)
+      continue
+    }
+    const holder = parseHolder(await readObject(storage, key))
     const backup = holder && (holder as unknown as { backup?: unknown }).backup
     const state = holder ? await stateOf(holder, now) : 'suspect'
     const isOld = now.getTime() - modified.getTime() > 24 * 60 * 60 * 1000

@@ -1,20 +1,60 @@
+import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Storage } from '../storage/storage.ts'
 import { backupPrefix, backupRecordKey } from './layout.ts'
+
+/** What became of a backup that was to be removed. */
+export interface RemovedBackup {
+  /** Of the objects that are gone. */
+  bytes: number
+  /** The first of the objects that the store keeps locked, which are debris now, for a later run. */
+  refusal?: { key: string; error: PgrecallError }
+}
 
 /**
  * Removes a backup, or what is left of one. Its record goes first: from then on the folder is debris, so a crash in
  * between leaves nothing that looks like a backup.
- * @returns the bytes of the objects that are gone
+ * @throws PgrecallError `refused` where the record itself is locked: then all of the backup is still there
  */
-export async function removeBackup(storage: Storage, cluster: string, id: string): Promise<number> {
+export async function removeBackup(storage: Storage, cluster: string, id: string): Promise<RemovedBackup> {
   const record = backupRecordKey(cluster, id)
-  const keys: string[] = []
+  const objects = await Array.fromAsync(storage.list(backupPrefix(cluster, id)))
+  const isRecord = ({ key }: { key: string }) => key === record
   let bytes = 0
-  for await (const object of storage.list(backupPrefix(cluster, id))) {
-    keys.push(object.key)
-    bytes += object.bytes
+  let refusal: RemovedBackup['refusal']
+  for (const object of [...objects.filter(isRecord), ...objects.filter((other) => !isRecord(other))]) {
+    try {
+      await storage.remove(object.key)
+      bytes += object.bytes
+    } catch (error) {
+      if (!isRefusal(error) || isRecord(object)) throw error
+      refusal ??= { key: object.key, error }
+    }
   }
-  await storage.remove(record)
-  for (const key of keys) if (key !== record) await storage.remove(key)
-  return bytes
+  return { bytes, ...(refusal && { refusal }) }
+}
+
+/**
+ * Removes what an unfinished backup has left, as far as the store lets this host. What stays is in nobody's way, and goes when
+ * somebody may remove it.
+ * @param onLeft is told why something stays
+ */
+export async function removeDebris(
+  storage: Storage,
+  cluster: string,
+  id: string,
+  onLeft: (text: string) => void,
+): Promise<void> {
+  const left = (error: unknown) =>
+    onLeft(`what is left of the unfinished backup ${id} stays: ${reasonOf(error)}`)
+  try {
+    const { refusal } = await removeBackup(storage, cluster, id)
+    if (refusal) left(refusal.error)
+  } catch (error) {
+    left(error)
+  }
+}
+
+/** Whether it is the store that keeps an object, by a lock. */
+export function isRefusal(error: unknown): error is PgrecallError {
+  return error instanceof PgrecallError && error.kind === 'refused'
 }

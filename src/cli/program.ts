@@ -22,6 +22,9 @@ export type CommandName =
   | 'wal-prefetch'
   | 'wal-receive'
   | 'catalog rebuild'
+  | 'copy'
+  | 'key new'
+  | 'key rotate'
   | 'completion'
 
 /**
@@ -200,6 +203,35 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   ])
     .option('--synchronous', 'confirm each write as soon as it is on this disk')
     .option('--drop-slot', 'remove the replication slot, and end')
+
+  add('copy', 'Copy backups and their WAL from one repository to another, as far as they are not there yet', [
+    'pgrecall copy --to offsite                   # from cron: a second region',
+    'pgrecall copy latest --from local --to offsite',
+    'pgrecall copy --to offsite --wal-only        # what an optional repository could not take',
+  ])
+    .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
+    .option('--from <repository>', "where from (default: the cluster's first repository that is not --to)")
+    .requiredOption('--to <repository>', 'where to')
+    .option('--wal-only', 'WAL only, from the oldest backup on that --to has')
+    .option('--no-wal', 'backups only; what needs WAL of the archive cannot be restored from there')
+    .option('--all-clusters', 'every cluster that both repositories are configured for')
+    .option('-j, --jobs <number>', 'how many objects are copied side by side', wholeNumber(1, 64), 4)
+    .option('--dry-run', 'print what would be copied and change nothing')
+
+  program.command('key').description('Keys of encrypted repositories')
+  add('key new', 'Make a secret key, in a file that age reads too, and print its public key', [
+    'pgrecall key new --output /etc/pgrecall/identity.txt',
+  ])
+    .option('--output <file>', 'where to write the secret key; a file that exists is never overwritten')
+    .option('--passphrase-file <file>', 'encrypt it with the passphrase on the first line of this file')
+    .option('--post-quantum', 'a hybrid key, which a quantum computer would not break either')
+  add(
+    'key rotate',
+    'Encrypt what is stored for the recipients that are configured now; only headers are replaced',
+    ['pgrecall key rotate --dry-run', 'pgrecall key rotate --repository offsite'],
+  )
+    .option('-j, --jobs <number>', 'how many objects are worked on side by side', wholeNumber(1, 64), 4)
+    .option('--dry-run', 'say how many objects would get a new header, and change nothing')
 
   program.command('catalog').description('Work on the catalog of backups and WAL')
   add('catalog rebuild', 'Make catalog.json again from what is stored')

@@ -1,7 +1,7 @@
-import { takeBackup } from '../backup/take-backup.ts'
+import { type BackupOutcome, takeBackup } from '../backup/take-backup.ts'
 import type { BackupRecord } from '../catalog/backup-record.ts'
 import { formatBytes, formatDuration } from '../cli/units.ts'
-import { EXIT_CODES } from '../errors.ts'
+import { EXIT_CODES, exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
 import { methodOf, requestOf } from './backup-method.ts'
 import type { Run } from './context.ts'
 import { blocksText } from './damage-text.ts'
@@ -9,25 +9,51 @@ import { blocksText } from './damage-text.ts'
 export const run: Run = async ({ options }, context) => {
   const { name, config } = context.cluster()
   const request = requestOf(name, config, options, context.version)
-  const repository = context.repositories()[0]!
-  await context.makeIfNew(repository)
+  const repositories = context.repositories()
   const begun = context.now()
   await using resources = new AsyncDisposableStack()
   const method = await methodOf(config, options, context, resources)
-  const record = await takeBackup(request, method, {
-    repository,
+  const outcome = await takeBackup(request, method, {
+    repositories,
+    makeIfNew: context.makeIfNew,
     events: context.events,
     signal: context.signal,
     now: context.now,
   })
+  const { record } = outcome.records[0]!
   return {
-    text: resultText(record, context.now().getTime() - begun.getTime()),
-    json: record,
-    exitCode: record.damagedPages ? EXIT_CODES.pages.code : 0,
+    text: resultText(outcome, context.now().getTime() - begun.getTime()),
+    json: { ...record, repositories: factsOf(outcome) },
+    exitCode: exitCodeFor(outcome, record),
   }
 }
 
-function resultText(record: BackupRecord, tookMs: number): string {
+/** What a required repository failed with is the result, although the others have the backup. */
+function exitCodeFor({ failures }: BackupOutcome, record: BackupRecord): number {
+  const failure = failures.find(({ required }) => required)
+  if (failure) return exitCodeOf(failure.error)
+  return record.damagedPages ? EXIT_CODES.pages.code : 0
+}
+
+function factsOf({ records, failures }: BackupOutcome) {
+  return [
+    ...records.map(({ repository, record }) => ({
+      name: repository,
+      result: 'stored',
+      storedBytes: record.storedBytes,
+    })),
+    ...failures.map(({ repository, required, error }) => ({
+      name: repository,
+      result: 'failed',
+      required,
+      kind: error instanceof PgrecallError ? error.kind : 'internal',
+      reason: reasonOf(error),
+    })),
+  ]
+}
+
+function resultText({ records, failures }: BackupOutcome, tookMs: number): string {
+  const { record } = records[0]!
   const lines = [
     `Backup ${record.id} is complete: ${formatBytes(record.dataBytes)} in ${record.files} files, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
   ]
@@ -35,6 +61,13 @@ function resultText(record: BackupRecord, tookMs: number): string {
     lines.push(
       `Of this, ${formatBytes(record.resumedBytes)} had been stored by the run that was interrupted.`,
     )
+  if (records.length + failures.length > 1) {
+    lines.push(`It is in ${records.map(({ repository }) => `"${repository}"`).join(' and ')}.`)
+  }
+  for (const { repository, required, error } of failures) {
+    const what = required ? 'It is NOT in' : 'It is not in the optional repository'
+    lines.push(`${what} "${repository}": ${reasonOf(error)}`)
+  }
   lines.push(
     `Restorable from ${record.stop.time} on (LSN ${record.stop.lsn}, timeline ${record.timeline}).`,
     ...damageText(record),

@@ -1,21 +1,16 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { updateCatalog } from '../catalog/catalog.ts'
 import { claimIdentity } from '../catalog/identity.ts'
-import { walKey } from '../catalog/layout.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { statWalFile } from '../catalog/wal-object.ts'
 import { paint } from '../cli/terminal.ts'
 import type { ClusterConfig } from '../config/schema.ts'
 import { EXIT_CODES, PgrecallError, reasonOf } from '../errors.ts'
 import { switchWal } from '../postgres/low-level-backup.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import { methodOf, requestOf } from './backup-method.ts'
+import { checkRepository, type Finding } from './check-repository.ts'
 import type { CommandContext, Run } from './context.ts'
-
-interface Finding {
-  subject: string
-  verdict: 'pass' | 'warn' | 'fail'
-  text: string
-  hint?: string
-}
 
 /** Tries what tonight's backup and every archived segment will need, and says of each whether it works. */
 export const run: Run = async ({ options }, context) => {
@@ -39,12 +34,11 @@ export const run: Run = async ({ options }, context) => {
 
   const configured = await attempt('configuration', async () => checkConfiguration(context))
   if (configured) {
-    for (const { name, storage } of context.repositories()) {
-      await attempt(`repository "${name}"`, async () => {
-        await context.makeIfNew({ name, storage })
-        await storage.sweep()
-        return { text: `${storage.location} can be written`, value: true }
-      })
+    const usable: Repository[] = []
+    for (const repository of configured) {
+      const checked = await checkRepository(repository, context)
+      findings.push(...checked.findings)
+      if (checked.isUsable) usable.push(repository)
     }
     const server = await attempt('connection', async () => {
       const connected = await context.connect()
@@ -52,7 +46,7 @@ export const run: Run = async ({ options }, context) => {
     })
     if (server) {
       await using _closing = server
-      await checkTheServer(server, options, context, attempt)
+      await checkTheServer(server, usable, options, context, attempt)
     }
   }
   return {
@@ -69,6 +63,7 @@ type Attempt = <T>(
 
 async function checkTheServer(
   server: Server,
+  usable: readonly Repository[],
   options: Record<string, unknown>,
   context: CommandContext,
   attempt: Attempt,
@@ -96,8 +91,10 @@ async function checkTheServer(
       value: true,
       warnings: ['whether WAL arrives can only be tried at the primary'],
     }))
-  } else
-    await attempt('archive', () => seeSegmentArrive(server, facts, name, Number(options.timeout), context))
+  } else if (usable.length > 0)
+    await attempt('archive', () =>
+      seeSegmentArrive(server, usable, facts, name, Number(options.timeout), context),
+    )
 }
 
 /** All that the configured method looks at before it begins. */
@@ -111,32 +108,53 @@ async function checkConfiguration(context: CommandContext) {
   const { file, warnings } = context.config()
   const { name } = context.cluster()
   const text = file ? `${file}, cluster "${name}"` : `no file, so the defaults hold; cluster "${name}"`
-  return { text, value: true, warnings }
+  return { text, value: context.repositories(), warnings }
 }
 
 /** The proof that archiving works is a segment that was written now and is in the repository. */
 async function seeSegmentArrive(
   server: Server,
+  repositories: readonly Repository[],
   facts: ServerFacts,
   cluster: string,
   timeoutSeconds: number,
   context: CommandContext,
 ) {
-  const repositories = context.repositories()
-  for (const { storage } of repositories) await claimIdentity(storage, cluster, facts)
+  const { signal, events, now } = context
+  const warnings: string[] = []
+  /** Those in which it works; one that is optional may not be among them. */
+  const wellIn = async (those: readonly Repository[], work: (repository: Repository) => Promise<void>) => {
+    const well: Repository[] = []
+    for (const repository of those) {
+      try {
+        await work(repository)
+        well.push(repository)
+      } catch (error) {
+        signal.throwIfAborted()
+        if (repository.required) throw error
+        warnings.push(reasonOf(error))
+      }
+    }
+    return well
+  }
+  const claimed = await wellIn(repositories, ({ storage }) => claimIdentity(storage, cluster, facts))
   const begun = performance.now()
   const segment = await switchWal(server, 'pgrecall check')
-  context.events.emit('step', { text: `Waiting for WAL segment ${segment} in the archive` })
-  for (const { name, storage } of repositories) {
-    while (!(await storage.stat(walKey(cluster, segment)))) {
+  events.emit('step', { text: `Waiting for WAL segment ${segment} in the archive` })
+  const stored = await wellIn(claimed, async (repository) => {
+    while (!(await statWalFile(repository, cluster, segment))) {
       if (performance.now() - begun > timeoutSeconds * 1000)
-        throw await notSeen(server, segment, name, timeoutSeconds)
-      await wait(100, undefined, { signal: context.signal })
+        throw await notSeen(server, segment, repository.name, timeoutSeconds)
+      await wait(100, undefined, { signal })
     }
-  }
+  })
   const seconds = ((performance.now() - begun) / 1000).toFixed(1)
-  for (const { storage } of repositories) await updateCatalog(storage, cluster, context.now())
-  return { text: `segment ${segment} was switched and is stored, after ${seconds} s`, value: segment }
+  for (const { storage } of stored) await updateCatalog(storage, cluster, now())
+  return {
+    text: `segment ${segment} was switched and is stored, after ${seconds} s`,
+    value: segment,
+    warnings,
+  }
 }
 
 async function notSeen(

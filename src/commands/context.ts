@@ -30,6 +30,10 @@ export interface CommandContext {
   cluster(): { name: string; config: ClusterConfig }
   /** The cluster's repositories, or the one that `--repository` names. @throws PgrecallError `config` */
   repositories(): Repository[]
+  /** Every cluster of the configuration. */
+  clusters(): string[]
+  /** All repositories of a cluster, whatever `--repository` says. @throws PgrecallError `config` */
+  repositoriesOf(cluster: string): Repository[]
   /**
    * Makes a repository whose folder does not exist yet; one that exists must be a repository already, since it may be
    * where a disk is not mounted. @throws PgrecallError `repository`

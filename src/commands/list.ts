@@ -8,10 +8,20 @@ import { exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
 import type { CommandContext, Run } from './context.ts'
 import { receivingText, seconds } from './wal-text.ts'
 
-export const run: Run = async (_invocation, context) => {
-  const { name } = context.cluster()
-  const looks: Look[] = []
-  for (const repository of context.repositories()) looks.push(await look(repository, name, context))
+/** All clusters of the configuration, unless one is named. */
+export const run: Run = async ({ options }, context) => {
+  const named = options.cluster as string | undefined
+  const clusters = named === undefined ? context.clusters() : [context.cluster().name]
+  const asked = options.repository as string | undefined
+  const questions = clusters.flatMap((cluster) =>
+    context
+      .repositoriesOf(cluster)
+      .filter(({ name }) => asked === undefined || name === asked)
+      .map((repository) => ({ cluster, repository })),
+  )
+  // Nothing at all to look at is a mistake in the question, which this tells.
+  if (questions.length === 0) context.repositories()
+  const looks = await Promise.all(questions.map((question) => look(question, context)))
   const failures = looks.flatMap((each) => ('error' in each ? [each.error] : []))
   // With nothing to show, it is the error itself that is told.
   if (failures.length === looks.length) throw failures[0]
@@ -20,7 +30,7 @@ export const run: Run = async (_invocation, context) => {
       .map((each) => {
         const { name: repository, storage } = each.repository
         const text = 'error' in each ? errorText(each.error) : catalogText(each.catalog, context)
-        return `Cluster "${name}" in repository "${repository}" (${storage.location})\n\n${text}`
+        return `Cluster "${each.cluster}" in repository "${repository}" (${storage.location})\n\n${text}`
       })
       .join('\n\n'),
     json: looks.map(jsonOf),
@@ -28,15 +38,21 @@ export const run: Run = async (_invocation, context) => {
   }
 }
 
-type Look = { repository: Repository } & ({ catalog: Catalog } | { error: unknown })
+interface Question {
+  cluster: string
+  repository: Repository
+}
+
+type Look = Question & ({ catalog: Catalog } | { error: unknown })
 
 /** One repository that is away does not hide the others. */
-async function look(repository: Repository, cluster: string, { now, signal }: CommandContext): Promise<Look> {
+async function look(question: Question, { now, signal }: CommandContext): Promise<Look> {
+  const { storage } = question.repository
   try {
-    return { repository, catalog: await loadCatalog(repository.storage, cluster, { believingWalAt: now() }) }
+    return { ...question, catalog: await loadCatalog(storage, question.cluster, { believingWalAt: now() }) }
   } catch (error) {
     signal.throwIfAborted()
-    return { repository, error }
+    return { ...question, error }
   }
 }
 
@@ -47,7 +63,7 @@ function errorText(error: unknown): string {
 
 function jsonOf(each: Look) {
   const repository = each.repository.name
-  if ('error' in each) return { repository, error: reasonOf(each.error) }
+  if ('error' in each) return { cluster: each.cluster, repository, error: reasonOf(each.error) }
   const { walListedAt: _bookkeeping, ...catalog } = each.catalog
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
   return { repository, ...catalog, wal: walWithBackups(catalog), gaps }

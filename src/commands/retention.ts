@@ -43,7 +43,12 @@ function summaryText(done: Omit<RetentionResult, 'plan'>): string {
   const parts = [formatCount(done.removedBackups, 'backup'), formatCount(done.removedSegments, 'WAL segment')]
   if (beside > 0)
     parts.push(`${formatCount(beside, 'file')} beside ${done.removedSegments === 1 ? 'it' : 'them'}`)
-  return `Removed ${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}: ${formatBytes(done.freedBytes)}.`
+  const removed = `Removed ${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}: ${formatBytes(done.freedBytes)}.`
+  const locked = done.lockedWal.map(({ timeline, name, lockedUntil }) => {
+    const until = lockedUntil === null ? '' : ` until ${seconds(lockedUntil)}`
+    return `WAL of timeline ${timeline} stays from ${name} on, which the store keeps locked${until}.`
+  })
+  return [removed, ...locked].join('\n')
 }
 
 function jsonOf({ walBefore, ...plan }: RetentionPlan) {

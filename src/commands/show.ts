@@ -1,5 +1,5 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
-import { storedBackups } from '../catalog/catalog.ts'
+import { newestBackup } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import { renderTable } from '../cli/table.ts'
@@ -21,7 +21,7 @@ export const run: Run = async ({ args }, context) => {
   const { name } = context.cluster()
   const asked = args[0] ?? 'latest'
   for (const { name: repository, storage } of context.repositories()) {
-    const id = asked === 'latest' ? (await storedBackups(storage, name)).backups.at(-1)?.id : asked
+    const id = asked === 'latest' ? await newestBackup(storage, name) : asked
     const record = id === undefined ? undefined : await readBackupRecord(storage, name, id)
     if (!record) continue
     const folder = `${storage.location}/${backupPrefix(name, record.id)}`
@@ -54,6 +54,14 @@ function recordText(
     ['Label', record.label || '-'],
     ['PostgreSQL', record.postgres.text],
     ['Type', `${record.type}, method ${record.method}, ${record.codec}`],
+    ...(record.recipients
+      ? [
+          ['Encrypted', `for ${formatCount(record.recipients.length, 'public key')}`] satisfies [
+            string,
+            string,
+          ],
+        ]
+      : []),
     ['Started', `${record.start.time}  LSN ${record.start.lsn}  WAL ${record.start.walFile}`],
     ['Consistent', `${record.stop.time}  LSN ${record.stop.lsn}  WAL ${record.stop.walFile}`],
     ['Timeline', String(record.timeline)],

@@ -4,7 +4,8 @@ import { formatBytes } from '../cli/units.ts'
 import { exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
 import { archiveFolder, type FolderResult } from '../wal/archive-folder.ts'
 import { archiveWaiting } from '../wal/archive-waiting.ts'
-import { type PushResult, pushWalFile } from '../wal/push.ts'
+import { Shortfalls } from '../wal/every-repository.ts'
+import { type PushRequest, type PushResult, pushWalFile } from '../wal/push.ts'
 import { nameInPgWal } from '../wal/waiting.ts'
 import type { CommandContext, Outcome, Run } from './context.ts'
 
@@ -29,7 +30,7 @@ async function pushOne(path: string, asJson: boolean, context: CommandContext): 
   const name = nameInPgWal(context.cwd, path)
   const result =
     name === undefined || asJson
-      ? await pushWalFile({ ...target, path: resolve(context.cwd, path) })
+      ? await pushAlone({ ...target, path: resolve(context.cwd, path) }, context)
       : await archiveWaiting(
           {
             ...target,
@@ -49,6 +50,14 @@ async function pushOne(path: string, asJson: boolean, context: CommandContext): 
   return { text: '', json: facts }
 }
 
+async function pushAlone(request: PushRequest, { events }: CommandContext): Promise<PushResult> {
+  const result = await pushWalFile(request)
+  const shortfalls = new Shortfalls()
+  shortfalls.add(result.name, result.repositories)
+  for (const text of shortfalls.warnings) events.emit('warning', { text })
+  return result
+}
+
 async function pushFolder(folder: string, remove: boolean, context: CommandContext): Promise<Outcome> {
   const { config } = context.cluster()
   if (folder === config.wal.receive.directory) {
@@ -58,6 +67,7 @@ async function pushFolder(folder: string, remove: boolean, context: CommandConte
   for (const name of result.unfinished) {
     context.events.emit('warning', { text: `${name} is not whole yet and was left for the next time` })
   }
+  for (const text of result.shortfalls) context.events.emit('warning', { text })
   for (const { error } of result.failures) context.events.emit('warning', { text: reasonOf(error) })
   const { failures, ...facts } = result
   return {

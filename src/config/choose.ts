@@ -1,6 +1,6 @@
 import { PgrecallError } from '../errors.ts'
 import type { LoadedConfig } from './load.ts'
-import type { ClusterConfig, Config } from './schema.ts'
+import type { ClusterConfig, Config, RepositoryConfig } from './schema.ts'
 
 /**
  * The cluster that is meant.
@@ -23,6 +23,14 @@ export function chooseCluster(
   )
 }
 
+/** A repository of a cluster, as it is configured. */
+export interface ChosenRepository {
+  name: string
+  /** Whether what it cannot take is a failure. */
+  required: boolean
+  config: RepositoryConfig
+}
+
 /**
  * The cluster's repositories in the order of the configuration, or the one that is named.
  * @throws PgrecallError `config`
@@ -31,15 +39,18 @@ export function chooseRepositories(
   config: Config,
   cluster: { name: string; config: ClusterConfig },
   named: string | undefined,
-): { name: string; path: string }[] {
+): ChosenRepository[] {
   const known = cluster.config.repositories
-  if (named !== undefined && !known.includes(named)) {
+  if (named !== undefined && !known.some(({ name }) => name === named)) {
     throw new PgrecallError('config', `cluster "${cluster.name}" has no repository "${named}"`, {
-      hint: `it has ${known.join(', ')}`,
+      hint: `it has ${known.map(({ name }) => name).join(', ')}`,
     })
   }
-  return (named === undefined ? known : [named]).map((name) => ({
-    name,
-    path: config.repositories[name]!.path,
-  }))
+  return known
+    .filter(({ name }) => named === undefined || name === named)
+    .map(({ name, required }) => ({
+      name,
+      required: required || named !== undefined,
+      config: config.repositories[name]!,
+    }))
 }

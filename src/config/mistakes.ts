@@ -1,7 +1,7 @@
 import { distance } from 'fastest-levenshtein'
 import { type Document, isAlias, isMap, isScalar, isSeq, type LineCounter } from 'yaml'
 import type { z } from 'zod'
-import { ConfigSchema } from './schema.ts'
+import { ConfigSchema, ENCRYPTION_KEYS, REPOSITORY_KEYS } from './schema.ts'
 
 type Issue = z.core.$ZodIssue
 /** Where a key is: `file:line`, or the file alone. */
@@ -50,6 +50,7 @@ function sentencesOfUnion(
     first?.code === 'invalid_type' && first.path.length === 0 ? [describeType(first.expected)] : [],
   )
   const meant = issue.errors.find(([first]) => first?.code !== 'invalid_type' || first.path.length > 0)
+  if (!meant && otherTypes.length === 0) return [`${at(issue.path)} ${issue.message}`]
   if (!meant) return [`${at(issue.path)} must be ${otherTypes.join(' or ')}`]
   return meant.flatMap((inner) =>
     sentencesOf({ ...inner, path: [...issue.path, ...inner.path] } as Issue, locate),
@@ -93,7 +94,7 @@ export function lineOf(
 const KNOWN_KEYS: Record<string, string[]> = {
   '': Object.keys(ConfigSchema.shape),
   log: Object.keys(ConfigSchema.shape.log.unwrap().shape),
-  repositories: Object.keys(ConfigSchema.shape.repositories.valueType.shape),
+  repositories: REPOSITORY_KEYS,
   clusters: Object.keys(ConfigSchema.shape.clusters.valueType.shape),
 }
 
@@ -105,6 +106,10 @@ function nearestKey(key: string, path: readonly PropertyKey[]): string | undefin
     backup: Object.keys(cluster.backup.unwrap().shape),
     restore: Object.keys(cluster.restore.unwrap().shape),
     retention: Object.keys(cluster.retention.unwrap().shape),
+    repositories: ['name', 'required'],
+    encryption: ENCRYPTION_KEYS,
+    objectLock: ['mode', 'days'],
+    wal: Object.keys(cluster.wal.unwrap().shape),
     connection: ['host', 'port', 'user', 'database', 'password', 'passwordFile'],
   }
   const known = inner[String(path[2] ?? '')] ?? KNOWN_KEYS[place] ?? []

@@ -21,10 +21,81 @@ const byteSize = (least: number, leastText: string) =>
     return z.NEVER
   })
 
-const RepositorySchema = z.strictObject({
-  type: z.literal('local', { error: 'must be "local"' }).default('local'),
+/** One of something, or a list of them. */
+const oneOrMore = <T extends z.ZodType>(schema: T) =>
+  z.union([schema, z.array(schema)]).transform((value) => (Array.isArray(value) ? value : [value]))
+
+const EncryptionSchema = z
+  .strictObject({
+    /** Public keys, age1...: every object can be read with the identity of any of them. */
+    recipients: oneOrMore(z.string().regex(/^age1/, 'must be a public key of age, age1...')).prefault([]),
+    /** Files with one public key a line, beside the ones above. */
+    recipientsFile: oneOrMore(absolutePath).prefault([]),
+    /** Files with secret keys, AGE-SECRET-KEY-..., only where something is read. They may be encrypted with a passphrase. */
+    identityFile: oneOrMore(absolutePath).prefault([]),
+    /** A file that holds the passphrase of identity files, on its first line. */
+    passphraseFile: absolutePath.optional(),
+  })
+  .refine(
+    ({ recipients, recipientsFile }) => recipients.length + recipientsFile.length > 0,
+    'must name a public key under "recipients" or a file of them under "recipientsFile"',
+  )
+
+const LocalRepositorySchema = z.strictObject({
+  type: z.literal('local').default('local'),
   path: absolutePath,
+  encryption: EncryptionSchema.optional(),
 })
+
+/** What S3 allows for every part but the last. */
+const SMALLEST_PART = 5 * 1024 * 1024
+
+const S3RepositorySchema = z.strictObject({
+  type: z.literal('s3'),
+  bucket: z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be the name of a bucket'),
+  /** In front of every key. */
+  prefix: z
+    .string()
+    .regex(
+      /^(?:[A-Za-z0-9_+=@-][A-Za-z0-9._+=@-]*\/?)*$/,
+      'must be folders such as "postgres/", without "." or ".." as one of them',
+    )
+    .default('')
+    .transform((text) => (text === '' || text.endsWith('/') ? text : `${text}/`)),
+  region: z.string().min(1).optional(),
+  endpoint: z
+    .url({ protocol: /^https?$/, error: 'must be a URL such as https://objects.example.net' })
+    .optional(),
+  forcePathStyle: z.boolean().optional(),
+  profile: z.string().min(1).optional(),
+  credentialsFile: absolutePath.optional(),
+  caFile: absolutePath.optional(),
+  storageClass: z
+    .string()
+    .regex(/^[A-Z0-9_]+$/, 'must be a storage class such as STANDARD_IA')
+    .optional(),
+  tags: z.record(z.string().min(1).max(128), z.string().max(256)).optional(),
+  serverSideEncryption: z.enum(['AES256', 'aws:kms']).optional(),
+  kmsKeyId: z.string().min(1).optional(),
+  conditionalWrites: z.boolean().default(true),
+  objectLock: z
+    .strictObject({ mode: z.enum(['GOVERNANCE', 'COMPLIANCE']), days: z.int().min(1).max(36500) })
+    .optional(),
+  partSize: byteSize(SMALLEST_PART, '5MB').default(8 * 1024 * 1024),
+  parallelParts: z.int().min(1).max(64).default(4),
+  encryption: EncryptionSchema.optional(),
+})
+
+/** A repository that does not say what it is, is what its keys say. */
+const RepositorySchema = z.preprocess(
+  (value) =>
+    typeof value === 'object' && value !== null && !('type' in value)
+      ? { type: 'bucket' in value ? 's3' : 'local', ...value }
+      : value,
+  z.discriminatedUnion('type', [LocalRepositorySchema, S3RepositorySchema], {
+    error: 'must be "local" or "s3"',
+  }),
+)
 
 const ConnectionSchema = z.union([
   z.string().regex(/^postgres(?:ql)?:\/\//, 'must be a URI such as postgresql://user@host:5432/postgres'),
@@ -124,7 +195,15 @@ const WalSchema = z.strictObject({
 const ClusterSchema = z.strictObject({
   dataDirectory: absolutePath.optional(),
   connection: ConnectionSchema.default({}),
-  repositories: z.array(name).min(1, 'must name at least one repository'),
+  repositories: z
+    .array(
+      z.union([
+        name.transform((repository) => ({ name: repository, required: true })),
+        /** An optional repository: what it could not take is a warning, and `copy` brings it later. */
+        z.strictObject({ name, required: z.boolean().default(true) }),
+      ]),
+    )
+    .min(1, 'must name at least one repository'),
   backup: BackupSchema.prefault({}),
   wal: WalSchema.prefault({}),
   restore: z.strictObject({ jobs: jobs.default(2) }).prefault({}),
@@ -146,7 +225,14 @@ export const ConfigSchema = z
   })
   .superRefine((config, context) => {
     for (const [cluster, { repositories }] of Object.entries(config.clusters)) {
-      for (const [index, repository] of repositories.entries()) {
+      if (repositories.length > 0 && !repositories.some(({ required }) => required)) {
+        context.addIssue({
+          code: 'custom',
+          path: ['clusters', cluster, 'repositories'],
+          message: 'must have at least one repository that is required',
+        })
+      }
+      for (const [index, { name: repository }] of repositories.entries()) {
         if (Object.hasOwn(config.repositories, repository)) continue
         const known = Object.keys(config.repositories).join(', ') || 'none'
         context.addIssue({
@@ -157,6 +243,13 @@ export const ConfigSchema = z
       }
     }
   })
+
+export const ENCRYPTION_KEYS = Object.keys(EncryptionSchema.shape)
+
+/** Every key that some kind of repository has. */
+export const REPOSITORY_KEYS = [
+  ...new Set([LocalRepositorySchema, S3RepositorySchema].flatMap(({ shape }) => Object.keys(shape))),
+]
 
 export type Config = z.infer<typeof ConfigSchema>
 export type ClusterConfig = Config['clusters'][string]

@@ -1,9 +1,11 @@
 import { join } from 'node:path'
 import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
 import { backupPrefix, pathInCluster } from '../catalog/layout.ts'
+import { addressOf } from '../catalog/open-repository.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { isSealed } from '../catalog/sealed-object.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
-import type { Storage } from '../storage/storage.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
 import { CONTROL_ASIDE, syncFolder } from './data-directory.ts'
@@ -14,7 +16,7 @@ import type { RestorePlan } from './plan.ts'
 import { FilesystemSync } from './sync-filesystem.ts'
 
 export interface ExtractOptions {
-  storage: Storage
+  repository: Repository
   jobs: number
   owner: { uid: number; gid: number } | undefined
   events: Events
@@ -59,7 +61,10 @@ export async function extractShards(plan: RestorePlan, options: ExtractOptions):
     syncedBytes = bytes
   }
   const data: ExtractWorkerData = {
-    address: options.storage.address,
+    repository: await addressOf(
+      options.repository,
+      shards.some(({ name }) => isSealed(name)) ? 'read' : 'write',
+    ),
     owner: options.owner,
     syncFiles: !filesystems,
     counters,
@@ -100,9 +105,7 @@ function jobOf(plan: RestorePlan, shard: BackupObject): ExtractJob {
   const isTablespace = group !== undefined && /^\d+$/.test(group)
   return {
     key: backupPrefix(plan.backup.cluster, plan.backup.id) + shard.name,
-    name: shard.name,
-    bytes: shard.bytes,
-    sha256: shard.sha256,
+    object: shard,
     root: isTablespace ? placeOf(plan, group) : plan.dataDirectory,
     prefix: pathInCluster(group ?? 'base', ''),
     renamed: isTablespace ? {} : { 'global/pg_control': CONTROL_ASIDE },

@@ -1,12 +1,13 @@
-import { createHash } from 'node:crypto'
 import { closeSync, constants, fchownSync, mkdirSync, openSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { decode, methodOf } from '../archive/codec.ts'
 import { fsPath } from '../archive/file-name.ts'
 import { type MemberSink, type TarMember, TarReader } from '../archive/tar.ts'
+import type { StoredObject } from '../catalog/backup-record.ts'
+import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
+import { isSealed, type ReadableRepository, readContent } from '../catalog/sealed-object.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
-import type { Storage } from '../storage/storage.ts'
 import { FileSink } from './extract-file.ts'
 import { FileSet, type FileSetFacts } from './file-set.ts'
 import { requireSafeMember } from './safe-path.ts'
@@ -14,10 +15,8 @@ import { requireSafeMember } from './safe-path.ts'
 /** One shard to unpack. */
 export interface ExtractJob {
   key: string
-  name: string
-  /** Of the stored bytes. */
-  bytes: number
-  sha256: string
+  /** As the record has it. */
+  object: StoredObject
   /** The folder that the members' paths are relative to. */
   root: string
   /** What stands before a member's path in the manifest: `pg_tblspc/<oid>/` for a tablespace. */
@@ -31,7 +30,7 @@ export interface ExtractJob {
 }
 
 export interface ExtractOptions {
-  storage: Storage
+  repository: ReadableRepository
   /** Whose the files are to be, where we may give them away. */
   owner: { uid: number; gid: number } | undefined
   /** Whether each file is synced here; otherwise the whole filesystem is, at the end. */
@@ -58,29 +57,21 @@ const SYNC_FILES = 256
 export async function extractShard(job: ExtractJob, options: ExtractOptions): Promise<ExtractedShard> {
   const shard = new ShardFiles(job, options)
   const reader = new TarReader((member) => shard.take(member))
-  const sum = createHash('sha256')
-  let stored = 0
-  const observed = async function* (chunks: AsyncIterable<Buffer>) {
-    for await (const chunk of chunks) {
-      sum.update(chunk)
-      stored += chunk.length
-      yield chunk
-    }
-  }
-  const chunks = await options.storage.get(job.key)
-  if (!chunks) throw damaged(job, 'it is missing from the repository')
+  const { name } = job.object
+  const sum = new ObjectSum(isSealed(name))
   try {
-    for await (const plain of decode(methodOf(job.name), observed(chunks))) {
+    const onStored = (chunk: Buffer) => sum.push(chunk)
+    const content = await readContent(options.repository, job.key, { onStored })
+    if (!content) throw damaged(job, 'it is missing from the repository')
+    for await (const plain of decode(methodOf(name), content)) {
       reader.push(plain)
       if (shard.unsynced.length >= SYNC_FILES) await shard.sync()
     }
     reader.finish()
     await shard.sync()
+    if (!isAsRecorded(job.object, sum.end())) throw damaged(job, 'its bytes are not those that were stored')
   } catch (error) {
     throw explained(job, error)
-  }
-  if (stored !== job.bytes || sum.digest('hex') !== job.sha256) {
-    throw damaged(job, 'its bytes are not those that were stored')
   }
   return { files: shard.files.facts(), folders: [...shard.folders] }
 }

@@ -1,13 +1,13 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { openRepository } from '../catalog/open-repository.ts'
+import type { RepositoryAddress } from '../catalog/repository.ts'
 import { PgrecallError } from '../errors.ts'
-import { openStorage } from '../storage/open.ts'
-import type { StorageAddress } from '../storage/storage.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
 import { type ExtractedShard, type ExtractJob, type ExtractOptions, extractShard } from './extract-shard.ts'
 
 /** What an extracting thread is started with. */
 export interface ExtractWorkerData extends Pick<ExtractOptions, 'owner' | 'syncFiles'> {
-  address: StorageAddress
+  repository: RepositoryAddress
   /** Shared counters: plain bytes written, files done, and whether to stop. */
   counters: BigInt64Array<SharedArrayBuffer>
 }
@@ -20,7 +20,7 @@ export type ExtractMessage =
   | { kind: 'failed'; error: Carried }
 
 async function extract(port: MessagePort, data: ExtractWorkerData): Promise<void> {
-  const { address, counters, owner, syncFiles } = data
+  const { counters, owner, syncFiles } = data
   const next = () =>
     new Promise<ExtractJob | undefined>((resolve) => {
       port.once('message', resolve)
@@ -32,10 +32,10 @@ async function extract(port: MessagePort, data: ExtractWorkerData): Promise<void
     Atomics.add(counters, COUNTER.bytes, BigInt(count))
   }
   const onFile = () => Atomics.add(counters, COUNTER.files, 1n)
-  const storage = openStorage(address)
+  const repository = openRepository(data.repository)
   for (let job = await next(); job; job = await next()) {
-    const shard = await extractShard(job, { storage, owner, syncFiles, onBytes, onFile })
-    port.postMessage({ kind: 'done', name: job.name, shard } satisfies ExtractMessage)
+    const shard = await extractShard(job, { repository, owner, syncFiles, onBytes, onFile })
+    port.postMessage({ kind: 'done', name: job.object.name, shard } satisfies ExtractMessage)
   }
 }
 

@@ -5,10 +5,10 @@ import { decode, methodOf } from '../archive/codec.ts'
 import { fsPath, nameFromBytes } from '../archive/file-name.ts'
 import type { BackupObject } from '../catalog/backup-record.ts'
 import { backupPrefix } from '../catalog/layout.ts'
+import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
+import { isSealed, type ReadableRepository, readContent } from '../catalog/sealed-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { type ManifestEntry, ManifestReader } from '../postgres/manifest-reader.ts'
-
-import type { Storage } from '../storage/storage.ts'
 import { CONTROL_ASIDE, MARKER, type Owner, writeFileFor } from './data-directory.ts'
 import { FileSet } from './file-set.ts'
 import type { RestorePlan } from './plan.ts'
@@ -18,11 +18,15 @@ import type { RestorePlan } from './plan.ts'
  * it is never held: whoever needs its lines reads it again.
  * @throws PgrecallError `damaged`
  */
-export async function openManifest(plan: RestorePlan, storage: Storage): Promise<StoredManifest> {
+export async function openManifest(
+  plan: RestorePlan,
+  repository: ReadableRepository,
+): Promise<StoredManifest> {
   const { backup } = plan
   const object = backup.objects.find((candidate) => candidate.kind === 'manifest')
   if (!object) throw new PgrecallError('damaged', `the record of backup ${backup.id} names no manifest`)
-  const manifest = new StoredManifest(backupPrefix(backup.cluster, backup.id) + object.name, object, storage)
+  const key = backupPrefix(backup.cluster, backup.id) + object.name
+  const manifest = new StoredManifest(key, object, repository)
   await manifest.read()
   return manifest
 }
@@ -32,12 +36,12 @@ export class StoredManifest {
   /** What it lists; known when it was read. */
   files = new FileSet()
   readonly #object: BackupObject
-  readonly #storage: Storage
+  readonly #repository: ReadableRepository
 
-  constructor(key: string, object: BackupObject, storage: Storage) {
+  constructor(key: string, object: BackupObject, repository: ReadableRepository) {
     this.#key = key
     this.#object = object
-    this.#storage = storage
+    this.#repository = repository
   }
 
   /** Reads it whole, and checks its bytes and its own checksum. */
@@ -89,21 +93,16 @@ export class StoredManifest {
   }
 
   async *#plain(): AsyncIterable<Buffer> {
-    const stored = await this.#storage.get(this.#key)
-    if (!stored) throw this.#damaged(new Error('it is missing'))
-    const sum = createHash('sha256')
-    const observed = async function* () {
-      for await (const chunk of stored) {
-        sum.update(chunk)
-        yield chunk
-      }
-    }
+    const sum = new ObjectSum(isSealed(this.#key))
+    const onStored = (chunk: Buffer) => sum.push(chunk)
+    const content = await readContent(this.#repository, this.#key, { onStored })
+    if (!content) throw this.#damaged(new Error('it is missing'))
     try {
-      yield* decode(methodOf(this.#object.name), observed())
+      yield* decode(methodOf(this.#object.name), content)
+      if (!isAsRecorded(this.#object, sum.end())) throw new Error('its SHA-256 is wrong')
     } catch (error) {
       throw error instanceof PgrecallError ? error : this.#damaged(error)
     }
-    if (sum.digest('hex') !== this.#object.sha256) throw this.#damaged(new Error('its SHA-256 is wrong'))
   }
 
   #explained(work: () => void): void {

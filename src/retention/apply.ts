@@ -6,10 +6,10 @@ import {
   storedBackups,
   updateCatalog,
 } from '../catalog/catalog.ts'
-import { catalogKey, walPrefix } from '../catalog/layout.ts'
+import { backupRecordKey, catalogKey, walPrefix } from '../catalog/layout.ts'
 import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
-import { removeBackup } from '../catalog/remove-backup.ts'
+import { isRefusal, removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { walObjectOf } from '../catalog/wal-object.ts'
 import { withoutRemoved } from '../catalog/wal-ranges.ts'
@@ -18,6 +18,7 @@ import type { Events } from '../events.ts'
 import { numberOf } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
 import { planRetention, type RetentionPlan, type RetentionRules } from './plan.ts'
+import { Refusals } from './refusals.ts'
 
 export interface RetentionContext {
   repository: Repository
@@ -33,6 +34,18 @@ export interface RetentionResult {
   removedWal: number
   removedSegments: number
   freedBytes: number
+  /** WAL that no backup needs, and that stays as the store keeps its oldest file. */
+  lockedWal: LockedWal[]
+  /** What else the store did not let go, as a legal hold does, in a sentence each. */
+  refusals: string[]
+}
+
+/** The file that is the oldest one left of its timeline. */
+interface LockedWal {
+  timeline: number
+  name: string
+  /** ISO 8601; null where the store does not tell. */
+  lockedUntil: string | null
 }
 
 /** What a run would do now. Takes no lock and changes nothing. */
@@ -48,13 +61,29 @@ export async function previewRetention(
 async function look(cluster: string, rules: RetentionRules, { repository, now }: RetentionContext) {
   const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
   const pins = await livingPins(repository.storage, cluster, now())
-  return { catalog, plan: planRetention(catalog, rules, pins) }
+  const wanted = planRetention(catalog, rules, pins)
+  const locks = await locksOf(wanted, repository.storage, now())
+  return { catalog, plan: planRetention(catalog, rules, pins, locks) }
+}
+
+/** Until when the store keeps the backups that would go. */
+async function locksOf(
+  { cluster, backups }: RetentionPlan,
+  storage: Storage,
+  now: Date,
+): Promise<Map<string, Date>> {
+  const locks = new Map<string, Date>()
+  for (const { id } of backups.filter(({ stays }) => !stays)) {
+    const until = (await storage.stat(backupRecordKey(cluster, id)))?.lockedUntil
+    if (until && until > now) locks.set(id, until)
+  }
+  return locks
 }
 
 /**
  * Removes what no rule wants. The order survives a crash: of each backup its record and then
  * its objects, and last WAL from the oldest on; so what is listed is always whole, and the archive never has a hole.
- * Debris of killed runs goes too.
+ * Debris of killed runs goes too. What the store keeps locked stays until a later run.
  *
  * @throws PgrecallError `busy` while a backup runs, `repository` when something cannot be removed
  */
@@ -71,29 +100,50 @@ export async function applyRetention(
   await sweepPins(storage, cluster, now())
   const { catalog, plan } = await look(cluster, rules, context)
   for (const text of plan.warnings) events.emit('warning', { text })
-  const result: RetentionResult = {
-    plan,
-    removedBackups: 0,
-    removedWal: 0,
-    removedSegments: 0,
-    freedBytes: 0,
-  }
+  const refusals = new Refusals(storage, events, now)
+  let removedBackups = 0
+  let freedBytes = 0
   for (const { id } of plan.backups.filter((backup) => !backup.stays)) {
     signal.throwIfAborted()
     // A restore may have begun since the plan was made; it has pinned what it reads.
     if ((await livingPins(storage, cluster, now())).some((pin) => pin.backup === id)) continue
     events.emit('step', { text: `Removing backup ${id}` })
-    result.freedBytes += await removeBackup(storage, cluster, id)
-    result.removedBackups++
+    const bytes = await removeUnlessKept(storage, cluster, id, refusals)
+    if (bytes === undefined) continue
+    freedBytes += bytes
+    removedBackups++
   }
   for (const id of await debrisOf(storage, cluster))
-    result.freedBytes += await removeBackup(storage, cluster, id)
-  const removed = await pruneWal(catalog, context, signal)
-  for (const { bytes } of removed) result.freedBytes += bytes
-  result.removedWal = removed.length
-  result.removedSegments = removed.filter(({ kind }) => kind === 'segment').length
+    freedBytes += (await removeUnlessKept(storage, cluster, id, refusals)) ?? 0
+  const { removed, locked } = await pruneWal(catalog, context, refusals, signal)
   await keepCatalog(catalog, removed, context)
-  return result
+  return {
+    plan,
+    removedBackups,
+    removedWal: removed.length,
+    removedSegments: removed.filter(({ kind }) => kind === 'segment').length,
+    freedBytes: removed.reduce((sum, { bytes }) => sum + bytes, freedBytes),
+    lockedWal: locked,
+    refusals: refusals.sentences,
+  }
+}
+
+/** @returns how many bytes are gone; undefined where the backup is still there */
+async function removeUnlessKept(
+  storage: Storage,
+  cluster: string,
+  id: string,
+  refusals: Refusals,
+): Promise<number | undefined> {
+  try {
+    const { bytes, refusal } = await removeBackup(storage, cluster, id)
+    if (refusal) await refusals.note(refusal.key, refusal.error)
+    return bytes
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    await refusals.note(backupRecordKey(cluster, id), error)
+    return undefined
+  }
 }
 
 /** On a full disk there is no room for the lock of the very command that makes room: the catalog is derived, and goes. */
@@ -113,33 +163,48 @@ async function lockEvenIfFull(
   }
 }
 
-interface RemovedWal {
+interface StoredWal {
+  key: string
   name: string
   kind: string
+  timeline: number
   bytes: number
 }
 
 /**
  * Removes WAL that no stored backup needs, and what lies beside it. What is needed is computed anew from what is stored
- * now, so that a backup that stayed for a reason the plan did not know of keeps its WAL.
+ * now, so that a backup that stayed for a reason the plan did not know of keeps its WAL. Of a timeline nothing goes behind a file
+ * that the store keeps: the archive must not get a hole.
  */
 async function pruneWal(
   catalog: Catalog,
   { repository: { storage }, events }: RetentionContext,
+  refusals: Refusals,
   signal: AbortSignal,
-): Promise<RemovedWal[]> {
+): Promise<{ removed: StoredWal[]; locked: LockedWal[] }> {
   const left = { ...catalog, ...(await storedBackups(storage, catalog.cluster)) }
   const { walBefore } = planRetention(left, { full: Number.POSITIVE_INFINITY }, [])
-  if (walBefore === undefined) return []
-  const old: (RemovedWal & { key: string })[] = []
+  const removed: StoredWal[] = []
+  const locked: LockedWal[] = []
+  if (walBefore === undefined) return { removed, locked }
+  const old: StoredWal[] = []
   for await (const folder of storage.folders(walPrefix(catalog.cluster)))
     for await (const object of olderWal(storage, catalog, folder, walBefore)) old.push(object)
   if (old.length > 0) events.emit('step', { text: `Removing WAL that no backup needs: ${old.length} files` })
-  for (const { key } of old) {
+  for (const object of old) {
     signal.throwIfAborted()
-    await storage.remove(key)
+    const { key, name, timeline } = object
+    if (locked.at(-1)?.timeline === timeline) continue
+    try {
+      await storage.remove(key)
+      removed.push(object)
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      const until = await refusals.note(key, error)
+      locked.push({ timeline, name, lockedUntil: until?.toISOString() ?? null })
+    }
   }
-  return old
+  return { removed, locked }
 }
 
 /** Histories stay: they are tiny, and tell how the timelines hang together. */
@@ -148,20 +213,20 @@ async function* olderWal(
   { cluster, walSegmentBytes }: Catalog,
   folder: string,
   before: bigint,
-): AsyncIterable<RemovedWal & { key: string }> {
+): AsyncIterable<StoredWal> {
   for await (const { key, bytes } of storage.list(`${walPrefix(cluster)}${folder}/`)) {
     const file = walObjectOf(cluster, key)
     if (!file || file.kind === 'history') continue
     // Keys are in the order of the numbers, so what follows is needed.
     if (numberOf(file, walSegmentBytes) >= before) return
-    yield { key, bytes, name: file.name, kind: file.kind }
+    yield { key, bytes, name: file.name, kind: file.kind, timeline: file.timeline }
   }
 }
 
 /** All WAL was listed for the plan, and what is gone since is known. */
 async function keepCatalog(
   catalog: Catalog,
-  removed: readonly RemovedWal[],
+  removed: readonly StoredWal[],
   { repository: { storage }, now }: RetentionContext,
 ): Promise<void> {
   const segments = removed.filter(({ kind }) => kind === 'segment')

@@ -26,13 +26,20 @@ export interface RetentionPlan {
 /**
  * Decides which backups stay and from where on WAL is needed. Pure: neither clock nor storage.
  * @param pins backups that somebody is reading now
+ * @param locks until when the store keeps a backup's record, by the backup's id; only of those that it still keeps
  */
-export function planRetention(catalog: Catalog, rules: RetentionRules, pins: readonly Pin[]): RetentionPlan {
+export function planRetention(
+  catalog: Catalog,
+  rules: RetentionRules,
+  pins: readonly Pin[],
+  locks: ReadonlyMap<string, Date> = new Map(),
+): RetentionPlan {
   if (!(rules.full >= 1)) throw new RangeError(`a rule must keep at least one backup, not ${rules.full}`)
   const countable = new Set(catalog.backups.filter((backup) => canBeRecovered(backup, catalog)))
   const backups = catalog.backups.map((backup, index) => {
     const newer = catalog.backups.slice(index + 1).filter((other) => countable.has(other))
-    return verdict(backup, { newer: newer.length, counts: countable.has(backup) }, rules, pins)
+    const facts = { newer: newer.length, counts: countable.has(backup), lockedUntil: locks.get(backup.id) }
+    return verdict(backup, facts, rules, pins)
   })
   const staying = catalog.backups.filter((_, index) => backups[index]!.stays)
   const starts = staying.map((backup) => segmentNumberOf(backup.start.walFile, backup.walSegmentBytes))
@@ -70,21 +77,26 @@ function canBeRecovered(backup: BackupSummary, { wal, walSegmentBytes }: Catalog
 
 function verdict(
   backup: BackupSummary,
-  { newer, counts }: { newer: number; counts: boolean },
+  { newer, counts, lockedUntil }: { newer: number; counts: boolean; lockedUntil: Date | undefined },
   { full }: RetentionRules,
   pins: readonly Pin[],
 ): RetentionPlan['backups'][number] {
   const pin = pins.find((candidate) => candidate.backup === backup.id)
   const isRecent = newer < full
   const recent = counts ? `one of the newest ${full}` : 'lacks its WAL, so not counted'
-  const reason = isRecent ? recent : pin ? `in use: ${pin.purpose}` : `beyond the newest ${full}`
+  const held = pin ? `in use: ${pin.purpose}` : lockedUntil && `locked until ${secondOf(lockedUntil)}`
   return {
     id: backup.id,
     stopTime: backup.stop.time,
     storedBytes: backup.storedBytes,
-    stays: isRecent || pin !== undefined,
-    reason,
+    stays: isRecent || held !== undefined,
+    reason: isRecent ? recent : (held ?? `beyond the newest ${full}`),
   }
+}
+
+/** A moment for people, ISO 8601 without fractions. */
+export function secondOf(moment: Date): string {
+  return moment.toISOString().replace(/\.\d+/, '')
 }
 
 function walToRemove(catalog: Catalog, before: bigint): RetentionPlan['wal'] {

@@ -1,25 +1,27 @@
-import { type FileHandle, link, open, opendir, rename, rm, statfs, unlink } from 'node:fs/promises'
+import { type FileHandle, link, open, rename, rm, statfs, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { PgrecallError, systemCode } from '../errors.ts'
+import { systemCode } from '../errors.ts'
 import { isAbsent, statOrAbsent, syncFolder, writeAll } from './durable-files.ts'
 import { INCOMING, incomingName, sweepIncoming } from './incoming.ts'
 import { storageError } from './local-errors.ts'
 import { LocalFolders } from './local-folders.ts'
+import { type Entry, entriesOf, listFiles } from './local-listing.ts'
+import { probeFolder } from './local-probe.ts'
 import {
+  absentObject,
   type GetOptions,
-  isValidKey,
-  isValidPrefix,
   type ListOptions,
   type ObjectFacts,
+  type ProbeFinding,
   type PutOptions,
+  requireKey,
+  requirePrefix,
   type Source,
   type Storage,
   type StorageAddress,
 } from './storage.ts'
 
 const READ_BYTES = 1024 * 1024
-/** How many files a listing asks for at the same time. */
-const MOST_STATS = 64
 
 /**
  * A repository in a folder. Objects are files of mode 0600 in folders of mode 0700; everything is written under
@@ -109,13 +111,22 @@ export class LocalStorage implements Storage {
 
   list(prefix: string, options: ListOptions = {}): AsyncIterable<ObjectFacts> {
     requirePrefix(prefix)
-    const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1)
-    return this.#walk(folder, prefix, options.startAfter ?? '', options.signal)
+    return listFiles(
+      prefix,
+      options,
+      (folder) => this.#entries(folder),
+      (key) => this.stat(key),
+    )
   }
 
   async *folders(prefix: string): AsyncIterable<string> {
     requirePrefix(prefix)
     for (const entry of await this.#entries(prefix)) if (entry.isDirectory) yield entry.name
+  }
+
+  async *names(prefix: string): AsyncIterable<string> {
+    requirePrefix(prefix)
+    for (const entry of await this.#entries(prefix)) if (!entry.isDirectory) yield entry.name
   }
 
   async remove(key: string): Promise<void> {
@@ -133,6 +144,25 @@ export class LocalStorage implements Storage {
     })
   }
 
+  async replaceStart(
+    key: string,
+    oldBytes: number,
+    start: Uint8Array,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const range = { offset: oldBytes, length: Number.POSITIVE_INFINITY }
+    const replaced = async function* (storage: LocalStorage) {
+      yield start
+      const rest = await storage.get(key, { ...options, range })
+      if (!rest) throw absentObject(join(storage.location, key))
+      yield* rest
+    }
+    await this.put(key, replaced(this), options)
+  }
+
+  /** A folder locks nothing. */
+  async lockUntil(): Promise<void> {}
+
   async sweep(): Promise<{ objects: number; bytes: number }> {
     return this.#reporting('sweep', INCOMING, () => sweepIncoming(this.location))
   }
@@ -148,6 +178,10 @@ export class LocalStorage implements Storage {
     }
   }
 
+  probe(signal?: AbortSignal): AsyncIterable<ProbeFinding> {
+    return probeFolder(this, signal)
+  }
+
   /** Makes the repository's folder; as root, gives what it makes to `owner` or to the nearest folder's owner. */
   async create(owner?: { uid: number; gid: number }): Promise<void> {
     if (owner && process.getuid?.() === 0 && !(await statOrAbsent(this.location))) this.#folders.giveTo(owner)
@@ -155,7 +189,7 @@ export class LocalStorage implements Storage {
   }
 
   #pathOf(key: string): string {
-    if (!isValidKey(key)) throw new PgrecallError('repository', `"${key}" is not a valid object key`)
+    requireKey(key)
     return join(this.location, key)
   }
 
@@ -211,57 +245,8 @@ export class LocalStorage implements Storage {
     }
   }
 
-  async *#walk(
-    folder: string,
-    prefix: string,
-    startAfter: string,
-    signal: AbortSignal | undefined,
-  ): AsyncIterable<ObjectFacts> {
-    let files: string[] = []
-    let together = 1
-    for (const entry of await this.#entries(folder)) {
-      signal?.throwIfAborted()
-      const key = folder + entry.name
-      if (entry.isDirectory) {
-        const below = `${key}/`
-        const matches = below.startsWith(prefix) || prefix.startsWith(below)
-        // A whole folder lies before `startAfter` unless it sorts after it or contains it.
-        if (!matches || (below <= startAfter && !startAfter.startsWith(below))) continue
-        yield* this.#factsOf(files)
-        files = []
-        yield* this.#walk(below, prefix, startAfter, signal)
-      } else if (key.startsWith(prefix) && key > startAfter) {
-        files.push(key)
-        if (files.length < together) continue
-        yield* this.#factsOf(files)
-        files = []
-        // Whoever wants the first key only does not pay for many; whoever goes on waits less often.
-        together = Math.min(2 * together, MOST_STATS)
-      }
-    }
-    yield* this.#factsOf(files)
-  }
-
-  async *#factsOf(keys: readonly string[]): AsyncIterable<ObjectFacts> {
-    for (const facts of await Promise.all(keys.map((key) => this.stat(key)))) if (facts) yield facts
-  }
-
-  /** One folder in the byte order of the keys below it: a folder `a` sorts as `a/`. */
-  async #entries(folder: string): Promise<{ name: string; isDirectory: boolean }[]> {
-    return this.#reporting('list', folder, async () => {
-      const found: { name: string; isDirectory: boolean; order: string }[] = []
-      try {
-        for await (const entry of await opendir(join(this.location, folder))) {
-          if (entry.name.startsWith('.') || !isValidKey(entry.name)) continue
-          const isDirectory = entry.isDirectory()
-          if (!isDirectory && !entry.isFile()) continue
-          found.push({ name: entry.name, isDirectory, order: isDirectory ? `${entry.name}/` : entry.name })
-        }
-      } catch (error) {
-        if (!isAbsent(error)) throw error
-      }
-      return found.sort((a, b) => (a.order < b.order ? -1 : 1))
-    })
+  #entries(folder: string): Promise<Entry[]> {
+    return this.#reporting('list', folder, () => entriesOf(join(this.location, folder)))
   }
 
   /** Does something with a key or a folder; a failed system call becomes a sentence that names it. */
@@ -272,9 +257,4 @@ export class LocalStorage implements Storage {
       throw storageError(error, doing, join(this.location, key), this.location)
     }
   }
-}
-
-function requirePrefix(prefix: string): void {
-  if (!isValidPrefix(prefix))
-    throw new PgrecallError('repository', `"${prefix}" is not the beginning of a key`)
 }

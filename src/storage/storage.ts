@@ -1,3 +1,5 @@
+import { PgrecallError } from '../errors.ts'
+
 /**
  * The contract of a repository's storage. Every backend passes the same suite, `test/storage/contract.ts`.
  *
@@ -35,20 +37,59 @@ export interface Storage {
   /** The names of the folders directly below `prefix` (which ends in `/` or is empty), in byte order. */
   folders(prefix: string): AsyncIterable<string>
 
-  /** Removes an object durably. An absent one is fine. */
+  /** The names of the objects directly below `prefix` (which ends in `/` or is empty), in byte order; none of its folders'. */
+  names(prefix: string): AsyncIterable<string>
+
+  /**
+   * Removes an object durably. An absent one is fine.
+   * @throws PgrecallError `refused` for an object that the store keeps locked until a later time
+   */
   remove(key: string): Promise<void>
+
+  /**
+   * Replaces the first bytes of an object by others, all or nothing, and leaves the rest as it is; where the store can, the
+   * rest is not moved. For the headers of encrypted objects.
+   * @param oldBytes how many bytes of the stored object go
+   */
+  replaceStart(
+    key: string,
+    oldBytes: number,
+    start: Uint8Array,
+    options?: { signal?: AbortSignal },
+  ): Promise<void>
+
+  /**
+   * Sees to it that an object which was put as `immutable` is locked until a moment, or longer. Does nothing where the
+   * repository is not configured to lock.
+   */
+  lockUntil(key: string, until: Date): Promise<void>
 
   /** Removes what writes that never finished have left behind; says how much that was. */
   sweep(): Promise<{ objects: number; bytes: number }>
 
   /** Bytes that can still be written, where the backend knows. */
   freeBytes(): Promise<number | undefined>
+
+  /** Tries each operation that pgrecall needs, with objects of its own that it removes, and looks at how the store is set up. */
+  probe(signal?: AbortSignal): AsyncIterable<ProbeFinding>
+}
+
+/** What came out of trying one thing. */
+export interface ProbeFinding {
+  /** What was tried, in a few words: "write an object". */
+  subject: string
+  verdict: 'pass' | 'warn' | 'fail'
+  text: string
+  hint?: string
 }
 
 export type Source = Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 
 export interface PutOptions {
+  /** Exact between two hosts for a source that is in memory; one that streams is only looked at before, and at the end. */
   ifAbsent?: boolean
+  /** It is part of a backup or of the archive, and never replaced: stored locked where the repository is configured so. */
+  immutable?: boolean
   signal?: AbortSignal
 }
 
@@ -67,10 +108,41 @@ export interface ObjectFacts {
   key: string
   bytes: number
   modified: Date
+  /** Until when the store refuses to remove it; only `stat` tells, where the repository is configured to lock. */
+  lockedUntil?: Date
 }
 
-/** How another thread opens the same storage: plain data that crosses a `postMessage`. */
-export type StorageAddress = { type: 'local'; path: string }
+/** How another thread opens the same storage: plain data that crosses a `postMessage`, without any secret. */
+export type StorageAddress = { type: 'local'; path: string } | S3Address
+
+/** A repository in a bucket. Credentials come from where the AWS SDK finds them, or from the profile and file named here. */
+export interface S3Address {
+  type: 's3'
+  bucket: string
+  /** In front of every key: empty, or ends in `/`. */
+  prefix: string
+  region?: string | undefined
+  /** The store's URL, for all but AWS itself. */
+  endpoint?: string | undefined
+  /** `https://host/bucket/key` instead of `https://bucket.host/key`. */
+  forcePathStyle?: boolean | undefined
+  /** A profile of the shared credentials, and their file where that is not the usual one. */
+  profile?: string | undefined
+  credentialsFile?: string | undefined
+  /** Certificates of authorities that are trusted beside the usual ones, PEM. */
+  caFile?: string | undefined
+  /** Of what is put as `immutable`. What changes, such as locks and the catalog, stays where it is read and replaced at once. */
+  storageClass?: string | undefined
+  tags?: Record<string, string> | undefined
+  serverSideEncryption?: 'AES256' | 'aws:kms' | undefined
+  kmsKeyId?: string | undefined
+  /** Whether the store knows `If-None-Match` on writes. */
+  conditionalWrites: boolean
+  objectLock?: { mode: 'GOVERNANCE' | 'COMPLIANCE'; days: number } | undefined
+  /** Bytes of one part of a multipart upload, and how many parts of one object are on their way at once. */
+  partBytes: number
+  parallelParts: number
+}
 
 const KEY = /^(?:[A-Za-z0-9_+=@-][A-Za-z0-9._+=@-]*)(?:\/[A-Za-z0-9_+=@-][A-Za-z0-9._+=@-]*)*$/
 
@@ -82,6 +154,22 @@ export function isValidKey(key: string): boolean {
 /** Whether some valid key could begin so: a listing goes only where keys can be. */
 export function isValidPrefix(prefix: string): boolean {
   return prefix === '' || isValidKey(prefix.endsWith('/') ? prefix.slice(0, -1) : prefix)
+}
+
+/** @throws PgrecallError `repository` unless it is a valid key */
+export function requireKey(key: string): void {
+  if (!isValidKey(key)) throw new PgrecallError('repository', `"${key}" is not a valid object key`)
+}
+
+/** @throws PgrecallError `repository` unless a valid key could begin so */
+export function requirePrefix(prefix: string): void {
+  if (!isValidPrefix(prefix))
+    throw new PgrecallError('repository', `"${prefix}" is not the beginning of a key`)
+}
+
+/** Where an object has to be, and is not. @param where its path or URL */
+export function absentObject(where: string): PgrecallError {
+  return new PgrecallError('repository', `cannot change ${where}: it is not there`)
 }
 
 /**

@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { parseWalFile } from '../postgres/wal-file.ts'
+import { Shortfalls } from './every-repository.ts'
 import type { PushTarget } from './push.ts'
 import { pushBatch } from './push-batch.ts'
 import { inArchiverOrder } from './waiting.ts'
@@ -10,7 +11,7 @@ import { inArchiverOrder } from './waiting.ts'
 export interface FolderRequest extends PushTarget {
   /** Absolute. */
   folder: string
-  /** Each file is removed once it is durable in every repository. */
+  /** Each file is removed once it is durable in every required repository. */
   remove: boolean
   jobs: number
   signal: AbortSignal
@@ -25,6 +26,8 @@ export interface FolderResult {
   /** Segments that whatever fills the folder seems to be still writing. */
   unfinished: string[]
   failures: { name: string; error: unknown }[]
+  /** What optional repositories lack, in words. */
+  shortfalls: string[]
 }
 
 /** A segment that is not whole is left for the next time while it is younger than this. */
@@ -50,18 +53,22 @@ export async function archiveFolder(request: FolderRequest): Promise<FolderResul
     removed: 0,
     unfinished: found.filter((name) => !names.includes(name)),
     failures: [],
+    shortfalls: [],
   }
   if (names.length === 0) return result
   const failures: FolderResult['failures'] = []
+  const shortfalls = new Shortfalls()
   const batch = { folder, names, untilMs: Infinity, remove, circumstances: undefined }
   const trouble = await pushBatch(batch, request, request.jobs, ({ name, result: pushed, error }) => {
     if (error !== undefined) failures.push({ name, error })
     if (!pushed) return
+    shortfalls.add(name, pushed.repositories)
     const isNew = pushed.repositories.some(({ result }) => result === 'stored')
     result[isNew ? 'stored' : 'existed']++
     result.bytes += pushed.bytes
     if (remove && error === undefined) result.removed++
   })
+  result.shortfalls = shortfalls.warnings
   signal.throwIfAborted()
   if (trouble) throw trouble.error
   for (const failure of failures) {

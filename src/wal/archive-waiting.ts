@@ -4,6 +4,7 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { parseWalFile } from '../postgres/wal-file.ts'
 import { Acknowledgements, sweepAcknowledged } from './acknowledge.ts'
+import { Shortfalls } from './every-repository.ts'
 import { deliverGivenUp, giveUp } from './given-up.ts'
 import { type PushResult, type PushTarget, pushWalFile } from './push.ts'
 import { pushBatch } from './push-batch.ts'
@@ -31,8 +32,8 @@ const BATCH_MS = 10_000
  * Answers PostgreSQL's archiver for one file, and archives what else waits while it is at it. What was stored beyond the
  * file that was asked for is noted, so that the launcher can answer for it.
  * @returns the result, or undefined when the file was given up
- * @throws PgrecallError when the file is not stored in every repository; the others' failures are theirs to tell when
- *   PostgreSQL asks for them
+ * @throws PgrecallError when the file is not stored in every required repository; the others' failures are theirs to tell
+ *   when PostgreSQL asks for them
  */
 export async function archiveWaiting(
   request: ArchiveRequest,
@@ -68,7 +69,7 @@ export async function archiveWaiting(
 /** Removes notes that have served, and says what new ones are good for; nothing where there can be none. */
 function prepareNotes(request: ArchiveRequest, waiting: readonly string[]): Circumstances | undefined {
   try {
-    sweepAcknowledged(request.root, new Set(waiting))
+    sweepAcknowledged(request.root, new Set(waiting), request.repositories)
     const server = runningServer(request.root)
     if (server === undefined || waiting.every((name) => name === request.name)) return undefined
     const circumstances = circumstancesOf(request)
@@ -96,8 +97,7 @@ function companions(
 }
 
 function notesOf({ cluster, repositories }: ArchiveRequest, circumstances: Circumstances): Acknowledgements {
-  const addresses = repositories.map(({ storage }) => storage.address)
-  return new Acknowledgements(circumstances, cluster, addresses)
+  return new Acknowledgements(circumstances, cluster, repositories)
 }
 
 async function archive(
@@ -107,7 +107,13 @@ async function archive(
   events: Events,
 ): Promise<PushResult> {
   const folder = join(request.root, 'pg_wal')
-  if (others.length === 0) return pushWalFile({ ...request, path: join(folder, request.name) })
+  const shortfalls = new Shortfalls()
+  if (others.length === 0) {
+    const result = await pushWalFile({ ...request, path: join(folder, request.name) })
+    shortfalls.add(result.name, result.repositories)
+    tellShortfalls(shortfalls, events)
+    return result
+  }
   let asked: LaneAnswer | undefined
   const batch = {
     folder,
@@ -117,6 +123,7 @@ async function archive(
     circumstances,
   }
   const trouble = await pushBatch(batch, request, request.jobs, (answer) => {
+    if (answer.result) shortfalls.add(answer.name, answer.result.repositories)
     if (answer.name === request.name) asked = answer
     else if (answer.result) {
       const { changedAtNs: _time, ...facts } = answer.result
@@ -124,9 +131,15 @@ async function archive(
     } else
       events.emit('detail', { text: `Could not archive ${answer.name} along: ${reasonOf(answer.error)}` })
   })
+  tellShortfalls(shortfalls, events)
   if (trouble) events.emit('detail', { text: `A thread of the batch failed: ${reasonOf(trouble.error)}` })
   if (asked?.result) return asked.result
   throw asked?.error ?? trouble?.error ?? new PgrecallError('failed', `${request.name} was not archived`)
+}
+
+/** They land in the server's log. */
+function tellShortfalls({ warnings }: Shortfalls, events: Events): void {
+  for (const text of warnings) events.emit('warning', { text })
 }
 
 /** Whether more than `queueMax` waits that is not stored yet. */

@@ -62,7 +62,7 @@ const missingBeforeSwitch = (name: string) =>
 type Question = Pick<FetchRequest, 'name' | 'cluster' | 'repositories' | 'isHoleFilled' | 'signal'>
 
 /**
- * Asks one repository after the other for a file. A segment that is still being received counts only when no repository
+ * Asks one repository after the other for a file, without waiting long for one that is slow or away. A segment that is still being received counts only when no repository
  * has the whole one, and then as far as any of them has it.
  * @returns undefined when every repository answered that it is not there
  * @throws PgrecallError when a repository gave no answer and no other has the file
@@ -80,19 +80,56 @@ export async function readFromAny(
   return longest
 }
 
-/** What the repositories have, one after the other. @throws at the end what kept one of them from an answer */
+/** What the repositories have. @throws at the end what kept one of them from an answer */
 async function* answers(request: Question, options: ReadOptions) {
-  const { name, cluster, repositories, isHoleFilled, signal } = request
-  let failure: unknown
-  for (const repository of repositories) {
+  const { name, cluster, repositories, isHoleFilled } = request
+  const enough = new AbortController()
+  const signal = request.signal ? AbortSignal.any([request.signal, enough.signal]) : enough.signal
+  const ask = async (repository: Repository) => {
     try {
       const plain = await readArchivedFile(repository, cluster, name, signal, options)
-      if (plain) yield { plain, repository: repository.name }
-    } catch (error) {
-      if (!(isHoleFilled && error instanceof ArchiveHole)) failure ??= error
+      return { plain, repository: repository.name }
+    } catch (failure) {
+      return { failure, plain: undefined, repository: repository.name }
     }
   }
+  let failure: unknown
+  try {
+    for await (const answer of askInTurn(repositories, ask)) {
+      if (answer.plain) yield { plain: answer.plain, repository: answer.repository }
+      else if ('failure' in answer && !(isHoleFilled && answer.failure instanceof ArchiveHole))
+        failure ??= answer.failure
+    }
+  } finally {
+    enough.abort()
+  }
   if (failure) throw failure
+}
+
+/** A recovery must not wait for a store that is away at each segment: after so long the next one is asked as well. */
+const TURN_MS = 1500
+
+/** The answers as they arrive. The next one is asked when all before have answered, or one takes its time. */
+async function* askInTurn<From, Answer>(
+  all: readonly From[],
+  ask: (one: From) => Promise<Answer>,
+): AsyncGenerator<Answer> {
+  const open = new Map<From, Promise<{ from: From; answer: Answer }>>()
+  for (let asked = 0; asked < all.length || open.size > 0; ) {
+    const arrivals = [...open.values()]
+    const turn = open.size > 0 && asked < all.length ? [wait(TURN_MS, undefined, { ref: false })] : []
+    const first = open.size > 0 ? await Promise.race([...arrivals, ...turn]) : undefined
+    if (first) {
+      open.delete(first.from)
+      yield first.answer
+    } else {
+      const from = all[asked++]!
+      open.set(
+        from,
+        ask(from).then((answer) => ({ from, answer })),
+      )
+    }
+  }
 }
 
 /**

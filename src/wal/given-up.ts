@@ -2,10 +2,14 @@ import { copyFile, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FORMAT } from '../catalog/identity.ts'
 import { droppedKey, walKey } from '../catalog/layout.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { walForms } from '../catalog/wal-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { parseWalFile } from '../postgres/wal-file.ts'
-import { type PushTarget, pushWalFile } from './push.ts'
+import { type AwayMarks, inEveryRepository, nobodyAway } from './every-repository.ts'
+import { type PushTarget, WalPusher } from './push.ts'
 import { makeFolder, SPOOL } from './spool.ts'
+import { isThere } from './store-parts.ts'
 
 /** Notes of what was given up and is not yet told to the repositories. */
 const GIVEN_UP = join(SPOOL, 'dropped')
@@ -52,19 +56,22 @@ async function noteGivenUp(root: string, name: string, reason: string): Promise<
 }
 
 /**
- * Tells the repositories what was given up while they were away: a gap that explains itself.
+ * Tells the repositories what was given up while they were away: a gap that explains itself. An optional one that is
+ * still away is told nothing.
  * @throws the first failure, after all others were told
  */
 export async function deliverGivenUp(root: string, target: PushTarget): Promise<void> {
   const folder = join(root, GIVEN_UP)
   const entries = await readdir(folder).catch(() => [])
+  const away = nobodyAway(target.repositories)
+  const pusher = new WalPusher(target, away)
   let failure: unknown
   for (const entry of entries) {
     const path = join(folder, entry)
     try {
-      if (entry.endsWith(NOTE)) await deliverNote(path, entry.slice(0, -NOTE.length), target)
+      if (entry.endsWith(NOTE)) await deliverNote(path, entry.slice(0, -NOTE.length), target, away)
       // What has another name was being written when the call was ended: PostgreSQL has asked again since.
-      else if (parseWalFile(entry)) await pushWalFile({ ...target, path })
+      else if (parseWalFile(entry)) await pusher.push(path)
       await rm(path)
     } catch (error) {
       failure ??= error
@@ -74,12 +81,22 @@ export async function deliverGivenUp(root: string, target: PushTarget): Promise<
 }
 
 /** One repository may have stored what another one failed to. */
-async function deliverNote(path: string, name: string, { cluster, repositories }: PushTarget): Promise<void> {
+async function deliverNote(
+  path: string,
+  name: string,
+  { cluster, repositories, signal }: PushTarget,
+  away: AwayMarks,
+): Promise<void> {
   const note = await readFile(path)
-  for (const { storage } of repositories) {
-    if (await storage.stat(walKey(cluster, name))) continue
-    await storage.put(droppedKey(cluster, name), note)
+  const tell = async (repository: Repository, signal: AbortSignal | undefined) => {
+    const { storage } = repository
+    for (const form of walForms(repository))
+      if (await isThere(storage, walKey(cluster, name, form), signal)) return 'exists'
+    await storage.put(droppedKey(cluster, name), note, signal && { signal })
+    return 'stored'
   }
+  const { failure } = await inEveryRepository(repositories, tell, { signal, away })
+  if (failure) throw failure.error
 }
 
 async function syncPath(path: string): Promise<void> {

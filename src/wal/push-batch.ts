@@ -1,7 +1,9 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { addressOf } from '../catalog/open-repository.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
+import { nobodyAway } from './every-repository.ts'
 import type { PushTarget } from './push.ts'
 import { type Batch, type LaneAnswer, newCounters, runLane, stopLanes } from './push-lane.ts'
 import type { PushMessage, PushWorkerData } from './push-worker.ts'
@@ -20,14 +22,18 @@ const HELD_BYTES = 256 * 1024 * 1024
  * @returns what made a thread fail, when one did; that a file could not be pushed is an answer
  */
 export async function pushBatch(
-  batch: Omit<Batch, 'counters' | 'sideBySide'>,
+  batch: Omit<Batch, 'counters' | 'away' | 'sideBySide'>,
   target: PushTarget & { signal: AbortSignal },
   jobs: number,
   onAnswer: (answer: LaneAnswer) => void,
 ): Promise<{ error: unknown } | undefined> {
   const sizes = await Promise.all(batch.names.map((name) => bytesOf(join(batch.folder, name))))
   const { threads, sideBySide } = lanesFor(sizes, jobs)
-  const shared: Batch = { ...batch, sideBySide, counters: newCounters() }
+  const away = nobodyAway(target.repositories)
+  const shared: Batch = { ...batch, sideBySide, counters: newCounters(), away }
+  const repositories = await Promise.all(
+    target.repositories.map((repository) => addressOf(repository, 'write')),
+  )
   const stop = () => stopLanes(shared)
   target.signal.addEventListener('abort', stop, { once: true })
   try {
@@ -38,7 +44,7 @@ export async function pushBatch(
           batch: shared,
           cluster: target.cluster,
           level: target.level,
-          repositories: target.repositories.map(({ name, storage }) => ({ name, address: storage.address })),
+          repositories,
         }),
         onMessage: ({ name, result, failure }: PushMessage) =>
           onAnswer({ name, ...(result && { result }), ...(failure && { error: unwrap(failure) }) }),

@@ -2,6 +2,7 @@ import { unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { Acknowledgements } from './acknowledge.ts'
+import { type AwayMarks, OPTIONAL_PATIENCE_MS } from './every-repository.ts'
 import { type PushResult, type PushTarget, WalPusher } from './push.ts'
 import type { Circumstances } from './spool.ts'
 
@@ -13,9 +14,11 @@ export interface Batch {
   names: readonly string[]
   /** Two numbers that all lanes share: which name is the next, and whether to stop. */
   counters: Int32Array
+  /** Optional repositories that have failed are not tried again. */
+  away: AwayMarks
   /** How many files one lane has under way: while one is on its way to the disk, the next is compressed. */
   sideBySide: number
-  /** After this moment nothing is begun but the first file; milliseconds since 1970. */
+  /** After this moment nothing is begun but the first file; milliseconds since 1970. Later, where a repository is away. */
   untilMs: number
   /** The file is removed once it is stored. */
   remove: boolean
@@ -39,21 +42,16 @@ export function stopLanes({ counters }: Pick<Batch, 'counters'>): void {
   Atomics.store(counters, 1, 1)
 }
 
-/** Pushes files of a batch until none is left. What fails is told, and only a repository that fails stops the others. */
+/** Pushes files of a batch until none is left. What fails is told, and only a required repository that fails stops the others. */
 export async function runLane(
   batch: Batch,
   target: PushTarget,
   answer: (answer: LaneAnswer) => void,
 ): Promise<void> {
   const notes =
-    batch.circumstances &&
-    new Acknowledgements(
-      batch.circumstances,
-      target.cluster,
-      target.repositories.map(({ storage }) => storage.address),
-    )
+    batch.circumstances && new Acknowledgements(batch.circumstances, target.cluster, target.repositories)
   const run = async () => {
-    const pusher = new WalPusher(target)
+    const pusher = new WalPusher(target, batch.away)
     for (let name = nextName(batch); name !== undefined; name = nextName(batch)) {
       try {
         const result = await pusher.push(join(batch.folder, name))
@@ -89,8 +87,10 @@ function note(notes: Acknowledgements, name: string, changedAtNs: bigint): void 
   } catch {}
 }
 
-function nextName({ names, counters, untilMs }: Batch): string | undefined {
+function nextName({ names, counters, untilMs, away }: Batch): string | undefined {
   if (Atomics.load(counters, 1) === 1) return undefined
   const index = Atomics.add(counters, 0, 1)
-  return index === 0 || Date.now() < untilMs ? names[index] : undefined
+  // All of the time may have gone by while an optional repository was waited for.
+  const waitedMs = away.some((mark) => mark === 1) ? OPTIONAL_PATIENCE_MS : 0
+  return index === 0 || Date.now() < untilMs + waitedMs ? names[index] : undefined
 }

@@ -1,6 +1,6 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { openStorage } from '../storage/open.ts'
-import type { StorageAddress } from '../storage/storage.ts'
+import { openRepository } from '../catalog/open-repository.ts'
+import type { RepositoryAddress } from '../catalog/repository.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
 import type { PushResult } from './push.ts'
 import { type Batch, runLane } from './push-lane.ts'
@@ -9,7 +9,7 @@ export interface PushWorkerData {
   batch: Batch
   cluster: string
   level: number
-  repositories: { name: string; address: StorageAddress }[]
+  repositories: readonly RepositoryAddress[]
 }
 
 export interface PushMessage {
@@ -23,7 +23,7 @@ async function work(port: MessagePort, data: PushWorkerData): Promise<void> {
   const target = {
     cluster: data.cluster,
     level: data.level,
-    repositories: data.repositories.map(({ name, address }) => ({ name, storage: openStorage(address) })),
+    repositories: data.repositories.map(openRepository),
   }
   await runLane(data.batch, target, ({ name, result, error }) =>
     port.postMessage({

@@ -1,17 +1,12 @@
-import { releaseMemory } from '../archive/codec.ts'
+import { basename } from 'node:path'
 import { type ClusterIdentity, claimIdentity, requireRepository } from '../catalog/identity.ts'
 import { walKey } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { PgrecallError } from '../errors.ts'
-import type { WalFile } from '../postgres/wal-file.ts'
-import { readObject, type Storage } from '../storage/storage.ts'
-import {
-  decodeWalFile,
-  type EncodedWalFile,
-  encodeWalFrames,
-  HEAD_READ_BYTES,
-  readWalHead,
-} from './stored-file.ts'
+import { walForms } from '../catalog/wal-object.ts'
+import { parseWalFile } from '../postgres/wal-file.ts'
+import { type Answer, type AwayMarks, inEveryRepository, nobodyAway } from './every-repository.ts'
+import { isThere, requireSame, storeParts } from './store-parts.ts'
+import { WalParts } from './wal-parts.ts'
 import { readWalSource } from './wal-source.ts'
 
 export interface PushTarget {
@@ -33,12 +28,12 @@ export interface PushResult {
   sha256: string
   /** As in WalSource. */
   changedAtNs: bigint
-  /** Per repository: `stored` now, or `exists` with the same bytes from an earlier push. */
-  repositories: { name: string; result: 'stored' | 'exists' }[]
+  /** Per repository: `stored` now, or `exists` with the same bytes from an earlier push; an optional one may lack it. */
+  repositories: Answer<'stored' | 'exists'>[]
 }
 
 /**
- * Stores one file of `pg_wal` in every repository. When it resolves, the bytes are durable in all of them.
+ * Stores one file of `pg_wal` in every repository. When it resolves, the bytes are durable in all that are required.
  * @throws PgrecallError `usage` for a file that is no WAL, `conflict` for another cluster's file or when other bytes
  *   are already stored under the name, `repository` when one cannot be written
  * @see https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-ARCHIVING-WAL
@@ -50,33 +45,56 @@ export function pushWalFile(request: PushRequest): Promise<PushResult> {
 /** Pushes one file after the other: what holds for all of them is looked at once, and memory is used again. */
 export class WalPusher {
   readonly #target: PushTarget
+  readonly #away: AwayMarks
   readonly #claims = new Map<string, Promise<void>>()
   #buffer: Buffer | undefined
 
-  constructor(target: PushTarget) {
+  /** @param away is shared with those who push other files in the same call */
+  constructor(target: PushTarget, away = nobodyAway(target.repositories)) {
     this.#target = target
+    this.#away = away
   }
 
   async push(path: string): Promise<PushResult> {
+    const looks = this.#lookForOthers(basename(path))
     const { file, plain, identity, changedAtNs } = await readWalSource(path, this.#buffer)
     if (plain.length > (this.#buffer?.length ?? 0)) this.#buffer = plain
-    const encoded = encodeWalFrames(plain, this.#target.level)
-    const outcomes = await Promise.allSettled(
-      this.#target.repositories.map(async (repository) => {
+    const { repositories, level, signal } = this.#target
+    const parts = new WalParts(file, plain, level)
+    const { answers, failure, isAbandoned } = await inEveryRepository(
+      repositories,
+      async (repository, signal) => {
+        // This comes first, as it hears the signal: a repository that hangs is left without another request.
+        const other = await (looks.get(repository) ?? this.#hasOther(repository, file.name, signal))
         await this.#claim(repository, identity)
-        return { name: repository.name, result: await this.#store(repository, file, encoded) }
-      }),
+        return this.#store(repository, parts, other, signal)
+      },
+      { signal, away: this.#away },
     )
-    releaseMemory(encoded.frame)
-    const failure = outcomes.find((outcome) => outcome.status === 'rejected')
-    if (failure) throw failure.reason
-    return {
-      name: file.name,
-      bytes: plain.length,
-      sha256: encoded.sha256,
-      changedAtNs,
-      repositories: outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : [])),
+    // Whoever was given up may come back, and must not store what is another file's by then.
+    if (isAbandoned) this.#buffer = undefined
+    else await parts.release()
+    if (failure) throw failure.error
+    const { sha256 } = parts
+    return { name: file.name, bytes: plain.length, sha256, changedAtNs, repositories: answers }
+  }
+
+  /** Asks the required repositories for the other form: they answer while the file is read and compressed. */
+  #lookForOthers(name: string): Map<Repository, Promise<boolean>> {
+    const looks = new Map<Repository, Promise<boolean>>()
+    if (!parseWalFile(name)) return looks
+    for (const repository of this.#target.repositories.filter(({ required }) => required)) {
+      const look = this.#hasOther(repository, name, this.#target.signal)
+      // Nobody asks for it when the file cannot be read.
+      look.catch(() => {})
+      looks.set(repository, look)
     }
+    return looks
+  }
+
+  /** Whether a file is stored in the form that a repository is not configured for: from before it was, or by another host. */
+  #hasOther(repository: Repository, name: string, signal: AbortSignal | undefined): Promise<boolean> {
+    return isThere(repository.storage, walKey(this.#target.cluster, name, walForms(repository)[1]), signal)
   }
 
   /** Whether the repository is this cluster's. Looked at once for each cluster that a file claims to come from. */
@@ -92,45 +110,16 @@ export class WalPusher {
     return claim
   }
 
-  /** One conditional write; only where the name is taken, one small read tells whether by the same bytes. */
   async #store(
-    { name, storage }: Repository,
-    file: WalFile,
-    { head, frame, sha256 }: EncodedWalFile,
+    repository: Repository,
+    parts: WalParts,
+    other: boolean,
+    signal: AbortSignal | undefined,
   ): Promise<'stored' | 'exists'> {
-    const { cluster, signal } = this.#target
-    const key = walKey(cluster, file.name)
-    const options = { ifAbsent: true, ...(signal && { signal }) }
-    if ((await storage.put(key, [head, frame], options)) === 'stored') return 'stored'
-    const start = await readObject(storage, key, { range: { offset: 0, length: HEAD_READ_BYTES } })
-    const stored = start && readWalHead(start)
-    const isWhole =
-      stored?.sha256 === sha256 && (await this.#isWhole(storage, key, head.length + frame.length))
-    if (isWhole) return 'exists'
-    if (!stored || stored.sha256 === sha256) {
-      throw new PgrecallError(
-        'damaged',
-        `${storage.location}/${key} is there, but is not, or not all of, what pgrecall wrote; it was not overwritten`,
-        { hint: 'move the object away and let PostgreSQL archive the segment again' },
-      )
-    }
-    throw new PgrecallError(
-      'conflict',
-      `${file.name} is already in repository "${name}" with other bytes (SHA-256 ${stored.sha256.slice(0, 16)}…, this file has ${sha256.slice(0, 16)}…); it was not overwritten`,
-      {
-        hint: 'two servers write into one archive, often after a clone or a failover: give this one a cluster name of its own, or stop the other',
-      },
-    )
-  }
-
-  /** Of the usual size it is believed; of another one, as another zstd makes it, it is read. */
-  async #isWhole(storage: Storage, key: string, usualBytes: number): Promise<boolean> {
-    if ((await storage.stat(key))?.bytes === usualBytes) return true
-    const object = await readObject(storage, key, { limit: 2 ** 31 - 1 })
-    try {
-      return object !== undefined && decodeWalFile(object) !== undefined
-    } catch {
-      return false
-    }
+    const { cluster } = this.#target
+    const [form, otherForm] = walForms(repository)
+    if (!other && (await storeParts(repository, cluster, parts, signal)) === 'stored') return 'stored'
+    await requireSame(repository, cluster, parts, other ? otherForm : form, signal)
+    return 'exists'
   }
 }

@@ -1,17 +1,12 @@
+import type { Opener } from '../archive/age.ts'
 import { readIdentity } from '../catalog/identity.ts'
-import { receivingKey, walKey, walPrefix } from '../catalog/layout.ts'
+import { receivingKey, type WalForm, walKey, walPrefix } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { walObjectOf } from '../catalog/wal-object.ts'
+import { readStoredHistory } from '../catalog/stored-history.ts'
+import { walForms, walObjectOf } from '../catalog/wal-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
-import { parseHistory } from '../postgres/timeline-history.ts'
-import {
-  historyName,
-  numberOf,
-  parseWalFile,
-  segmentNumber,
-  timelineName,
-  type WalFile,
-} from '../postgres/wal-file.ts'
+import { lsn } from '../postgres/lsn.ts'
+import { numberOf, parseWalFile, segmentNumber, timelineName, type WalFile } from '../postgres/wal-file.ts'
 import { describeSegmentMismatch } from '../postgres/wal-page.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { decodeWalFile } from './stored-file.ts'
@@ -29,15 +24,15 @@ export interface ReadOptions {
 }
 
 /**
- * One file out of the archive, checked: its SHA-256, and that a segment is the one that its name says. Where WAL is
+ * One file out of the archive, decrypted where it is encrypted, and checked: its SHA-256, and that a segment is the one that its name says. Where WAL is
  * received as it is written, the last segment comes as far as it is stored, with zeros behind: PostgreSQL replays it
  * up to there.
  * @returns undefined when it is certain that the repository does not have it
- * @throws PgrecallError `repository` when there is no answer, `damaged` when the bytes are wrong or when the archive
- *   has a hole where the segment must be
+ * @throws PgrecallError `repository` when there is no answer, `key` when it is encrypted and no key of this host fits,
+ *   `damaged` when the bytes are wrong or when the archive has a hole where the segment must be
  */
 export async function readArchivedFile(
-  { name: repositoryName, storage }: Repository,
+  repository: Repository,
   cluster: string,
   name: string,
   signal?: AbortSignal,
@@ -45,24 +40,43 @@ export async function readArchivedFile(
 ): Promise<Buffer | undefined> {
   const file = parseWalFile(name)
   if (!file) throw new PgrecallError('usage', `"${name}" is not the name of a WAL file`)
-  const readWhole = () => readChecked(storage, walKey(cluster, name), file, signal)
+  const readWhole = () => readEither(repository, (form) => walKey(cluster, name, form), file, signal)
   const plain = await readWhole()
   if (plain) return plain
-  await requireCertainAbsence(storage, repositoryName, cluster, file)
+  await requireCertainAbsence(repository, cluster, file)
   if (wholeOnly || file.kind !== 'segment') return undefined
+  const readBeginning = () =>
+    readEither(repository, (form) => receivingKey(cluster, name, form), file, signal)
   // It is removed once the whole one is stored: perhaps just now.
-  return (await readChecked(storage, receivingKey(cluster, name), file, signal)) ?? readWhole()
+  return (await readBeginning()) ?? readWhole()
+}
+
+/** Whichever form is there, the one that the repository is configured for first. */
+async function readEither(
+  repository: Repository,
+  keyOf: (form: WalForm) => string,
+  file: WalFile,
+  signal: AbortSignal | undefined,
+): Promise<Buffer | undefined> {
+  for (const form of walForms(repository)) {
+    const plain = await readChecked(repository, keyOf(form), form, file, signal)
+    if (plain) return plain
+  }
+  return undefined
 }
 
 async function readChecked(
-  storage: Storage,
+  { storage, keys }: Repository,
   key: string,
+  form: WalForm,
   file: WalFile,
   signal: AbortSignal | undefined,
 ): Promise<Buffer | undefined> {
   const object = await readObject(storage, key, { limit: 2 ** 31 - 1, ...(signal && { signal }) })
   if (!object) return undefined
-  const plain = decodeChecked(object, storage, key)
+  const content =
+    form === 'sealed' ? await openChecked(object, keys.opener, `${storage.location}/${key}`) : object
+  const plain = decodeChecked(content, storage, key)
   const mismatch =
     file.kind === 'segment' || file.kind === 'partial' ? describeSegmentMismatch(file, plain) : undefined
   if (mismatch) {
@@ -72,6 +86,19 @@ async function readChecked(
     )
   }
   return plain
+}
+
+/** Says of which object it is that it cannot be read. */
+async function openChecked(object: Buffer, opener: Opener, place: string): Promise<Buffer> {
+  try {
+    return await opener.openWhole(object)
+  } catch (error) {
+    if (!(error instanceof PgrecallError)) throw error
+    throw new PgrecallError(error.kind, `${place} cannot be read: ${error.message}`, {
+      ...(error.hint && { hint: error.hint }),
+      cause: error,
+    })
+  }
 }
 
 function decodeChecked(object: Buffer, storage: Storage, key: string): Buffer {
@@ -90,8 +117,7 @@ function decodeChecked(object: Buffer, storage: Storage, key: string): Buffer {
  * look the same as the end of the WAL, and are not.
  */
 async function requireCertainAbsence(
-  storage: Storage,
-  repositoryName: string,
+  { name: repositoryName, storage }: Repository,
   cluster: string,
   file: WalFile,
 ): Promise<void> {
@@ -134,15 +160,15 @@ async function isInHole(
   file: Extract<WalFile, { kind: 'segment' }>,
   segmentBytes: number,
 ): Promise<boolean> {
-  const key = walKey(cluster, file.name)
+  const key = walKey(cluster, file.name, 'sealed')
   if (!(await firstSegmentKey(storage, cluster, file.timeline, key))) return false
   const first = await firstSegmentKey(storage, cluster, file.timeline)
   if (first !== undefined && first < key) return true
-  const history = await readObject(storage, walKey(cluster, historyName(file.timeline)))
+  const history = await readStoredHistory(storage, cluster, file.timeline)
+  const parent = history?.ancestors?.at(-1)
   // The first timeline began before anything that can be asked for: retention removed it, or it never arrived.
-  if (!history) return true
-  const stretch = parseHistory(decodeWalFile(history).toString('utf8'), file.timeline).at(-1)!
-  return numberOf(file, segmentBytes) >= segmentNumber(stretch.begin, segmentBytes)
+  if (!parent) return true
+  return numberOf(file, segmentBytes) >= segmentNumber(lsn(parent.switchedAt), segmentBytes)
 }
 
 /** The first stored segment of a timeline, whole or as far as it was received. */

@@ -95,7 +95,8 @@ async function passOver(segment: string, options: SessionOptions): Promise<void>
 /** A repository that is away can be looked at later; one of another cluster is a mistake that only people can mend. */
 async function requireOwnRepositories(options: SessionOptions, facts: SenderFacts): Promise<void> {
   const { systemIdentifier, walSegmentBytes } = facts
-  for (const { storage } of options.repositories) {
+  for (const { storage, required } of options.repositories) {
+    if (!required) continue
     await claimIdentity(
       storage,
       options.cluster,

@@ -4,18 +4,10 @@ import type { Repository } from '../catalog/repository.ts'
 import { reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { SenderFacts } from '../postgres/replication-slot.ts'
-import type { WalFile } from '../postgres/wal-file.ts'
+import { Deposits, removeStored } from './deposits.ts'
 import { describeSynchronous, isFinal, receiveOnce, type SessionOptions } from './receive-session.ts'
-import { ReceivedDeposit, type StoredFile } from './received-deposit.ts'
-import {
-  asideFolder,
-  holdFolder,
-  listAside,
-  listReceived,
-  makeReceivingFolder,
-  removeAside,
-  removeReceived,
-} from './received-files.ts'
+import type { StoredFile } from './received-deposit.ts'
+import { holdFolder, makeReceivingFolder } from './received-files.ts'
 
 export interface ReceiveRequest
   extends Pick<SessionOptions, 'cluster' | 'connection' | 'repositories' | 'slot' | 'synchronous' | 'env'> {
@@ -28,17 +20,10 @@ export interface ReceiveRequest
 }
 
 export interface ReceiveResult {
-  /** Whole segments that the first repository got. */
+  /** Whole segments that the first required repository got. */
   segments: number
   /** Their plain bytes. */
   bytes: number
-}
-
-/** What one repository has of the folder, and of what was set aside in it. */
-interface Deposits {
-  repository: Repository
-  received: ReceivedDeposit
-  aside: ReceivedDeposit
 }
 
 /** How often the folder is looked at. */
@@ -78,15 +63,9 @@ class Receiving {
   constructor(request: ReceiveRequest, events: Events) {
     this.#request = request
     this.#events = events
-    this.#deposits = request.repositories.map((repository) => {
-      const options = { ...request, repository, onStored: (file: StoredFile) => this.#tellStored(file) }
-      const { directory } = request
-      return {
-        repository,
-        received: new ReceivedDeposit(options),
-        aside: new ReceivedDeposit({ ...options, directory: asideFolder(directory) }),
-      }
-    })
+    this.#deposits = request.repositories.map(
+      (repository) => new Deposits({ ...request, repository, onStored: (file) => this.#tellStored(file) }),
+    )
   }
 
   async run(stop: AbortSignal): Promise<ReceiveResult> {
@@ -107,6 +86,11 @@ class Receiving {
     if (failure?.status === 'rejected') throw failure.reason
     this.#events.emit('progressEnd', { task: TASK })
     return this.#result
+  }
+
+  /** Whose segments are counted. */
+  get #counted(): string | undefined {
+    return this.#deposits.find(({ repository }) => repository.required)?.repository.name
   }
 
   async #keepReceiving(stop: AbortSignal): Promise<void> {
@@ -151,7 +135,7 @@ class Receiving {
   }
 
   async #keepStoring(deposits: Deposits, over: AbortSignal): Promise<void> {
-    const { name } = deposits.repository
+    const { repository } = deposits
     const deadline = new AbortController()
     over.addEventListener('abort', () => setTimeout(() => deadline.abort(), LAST_STORE_MS).unref())
     let pause = LOOK_MS
@@ -160,32 +144,22 @@ class Receiving {
       // What was received up to here is in the folder when receiving is over.
       isLast = over.aborted
       try {
-        await this.#storeInto(deposits, { all: isLast || this.#isQuiet, signal: deadline.signal })
-        if (pause > LOOK_MS) this.#tell('step', 'repository', `Repository "${name}" can be written again`)
+        await deposits.store({ all: isLast || this.#isQuiet, signal: deadline.signal })
+        if (deposits.isInTrouble) this.#tellBack(repository, deposits.endTrouble())
         pause = LOOK_MS
-        await this.#removeStored()
+        await removeStored(this.#request.directory, this.#deposits)
         if (isLast || performance.now() - catalogAt > CATALOG_MS) {
-          await this.#updateCatalog(deposits.repository)
+          await this.#updateCatalog(repository)
           catalogAt = performance.now()
         }
       } catch (error) {
-        if (!deadline.signal.aborted && isFinal(error, false)) throw error
-        if (isLast || pause === LOOK_MS) this.#tellTrouble(name, error, isLast)
+        if (!deadline.signal.aborted && repository.required && isFinal(error, false)) throw error
+        if (isLast || !deposits.isInTrouble) this.#tellTrouble(repository, error, isLast)
+        deposits.beginTrouble()
         pause = Math.min(pause * 2, LONGEST_PAUSE_MS)
       }
       if (!isLast) await wait(pause, undefined, { signal: over }).catch(() => {})
     }
-  }
-
-  /** What was set aside came before what lies in the folder now. */
-  async #storeInto(
-    { received, aside }: Deposits,
-    options: { all: boolean; signal: AbortSignal },
-  ): Promise<void> {
-    const { directory } = this.#request
-    await received.storeHistories(await listReceived(directory), options.signal)
-    await aside.store(await listAside(directory), options)
-    await received.store(await listReceived(directory), options)
   }
 
   /** It is derived: whoever needs it next makes it good. */
@@ -193,27 +167,6 @@ class Receiving {
     await updateCatalog(storage, this.#request.cluster, new Date()).catch((error) =>
       this.#events.emit('detail', { text: `The catalog of "${name}" was not updated: ${reasonOf(error)}` }),
     )
-  }
-
-  /** Up to 14, `pg_receivewal` knows only from its newest file where to go on; and it asks for a history that is gone. */
-  async #removeStored(): Promise<void> {
-    const { directory } = this.#request
-    const { histories, segments } = await listReceived(directory)
-    const newestWhole = segments.findLast(({ kind }) => kind === 'segment')
-    const kept = [histories.at(-1), segments.at(-1), newestWhole]
-    const removable = [...histories, ...segments].filter((file) => !kept.includes(file))
-    await removeReceived(directory, await this.#storedEverywhere('received', removable))
-    const { segments: aside } = await listAside(directory)
-    if (aside.length > 0) await removeAside(directory, await this.#storedEverywhere('aside', aside))
-  }
-
-  async #storedEverywhere(place: 'received' | 'aside', files: readonly WalFile[]): Promise<string[]> {
-    const names: string[] = []
-    for (const file of files) {
-      const has = await Promise.all(this.#deposits.map((deposits) => deposits[place].has(file)))
-      if (has.every(Boolean)) names.push(file.name)
-    }
-    return names
   }
 
   #tellStart(facts: SenderFacts, slotIsNew: boolean): void {
@@ -231,7 +184,7 @@ class Receiving {
   }
 
   #tellStored({ repository, name, bytes, isWhole }: StoredFile): void {
-    if (isWhole && repository === this.#deposits[0]!.repository.name && !name.endsWith('.history')) {
+    if (isWhole && repository === this.#counted && !name.endsWith('.history')) {
       this.#result.segments++
       this.#result.bytes += bytes
       this.#events.emit('progress', {
@@ -256,15 +209,18 @@ class Receiving {
     told.add(reason)
   }
 
-  #tellTrouble(repository: string, error: unknown, isLast: boolean): void {
+  #tellTrouble({ name, required }: Repository, error: unknown, isLast: boolean): void {
     const { directory } = this.#request
     const then = isLast ? 'it is stored when wal-receive runs again' : 'trying again until it can be'
-    this.#tell(
-      'warning',
-      'repository',
-      `WAL cannot be stored in repository "${repository}": ${reasonOf(error)}; it is kept in ${directory}, ${then}`,
-      { repository },
-    )
+    const what = required
+      ? `in repository "${name}": ${reasonOf(error)}; it is kept in ${directory}, ${then}`
+      : `in the optional repository "${name}": ${reasonOf(error)}; "pgrecall copy" brings later what it lacks`
+    this.#tell('warning', 'repository', `WAL cannot be stored ${what}`, { repository: name })
+  }
+
+  #tellBack({ name }: Repository, missed: number): void {
+    const lacks = missed === 0 ? '' : `; it lacks ${missed} files, which "pgrecall copy" brings`
+    this.#tell('step', 'repository', `Repository "${name}" can be written again${lacks}`)
   }
 
   #tell(

@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { readSealHeader, SEAL_HEADER_READ_BYTES } from '../archive/age.ts'
 import { claimIdentity } from '../catalog/identity.ts'
-import { receivingKey } from '../catalog/layout.ts'
+import { receivingKey, type WalForm } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { walForms } from '../catalog/wal-object.ts'
 import { PgrecallError, systemCode } from '../errors.ts'
 import type { WalFile } from '../postgres/wal-file.ts'
 import { describeSegmentMismatch, readSegmentHeader } from '../postgres/wal-page.ts'
@@ -87,7 +89,8 @@ export class ReceivedDeposit {
     const pushed = await pushWalFile({
       path,
       cluster,
-      repositories: [repository],
+      // Here each repository has its own errors, and who deals with them knows whether it is optional.
+      repositories: [{ ...repository, required: true }],
       level,
       ...(signal && { signal }),
     }).catch((error) => {
@@ -96,11 +99,19 @@ export class ReceivedDeposit {
     })
     if (!pushed) return
     const { bytes, repositories } = pushed
-    if (!name.endsWith('.history')) await repository.storage.remove(receivingKey(cluster, name))
+    if (!name.endsWith('.history')) await this.#removeBeginning(name, walForms(repository))
     this.#unfinished.delete(`${name}.partial`)
     this.#stored.add(name)
     if (repositories[0]!.result === 'stored')
       onStored({ repository: repository.name, name, bytes, isWhole: true })
+  }
+
+  async #removeBeginning(segment: string, forms: readonly WalForm[]): Promise<void> {
+    const { cluster, repository } = this.#options
+    for (const form of forms) {
+      const key = receivingKey(cluster, segment, form)
+      if (await repository.storage.stat(key)) await repository.storage.remove(key)
+    }
   }
 
   async #storeUnfinished(segment: ReceivedSegment, signal: AbortSignal | undefined): Promise<void> {
@@ -126,11 +137,14 @@ export class ReceivedDeposit {
     const { cluster, repository, level, onStored } = this.#options
     const { head, frame, sha256 } = encodeWalFrames(plain, level)
     if (sha256 === before) return before
-    const key = receivingKey(cluster, segment.name.slice(0, -'.partial'.length))
+    const whole = segment.name.slice(0, -'.partial'.length)
+    const [form, otherForm] = walForms(repository)
     // Each time: a folder that is not mounted any more must not be filled.
     await this.#claim(plain)
-    if (before === undefined && (await this.#reachesFarther(key, plain, bytes, signal))) return undefined
-    await repository.storage.put(key, [head, frame], signal && { signal })
+    if (before === undefined && (await this.#reachesFarther(whole, plain, bytes, signal))) return undefined
+    const parts = await this.#beginningParts([head, frame], bytes)
+    await repository.storage.put(receivingKey(cluster, whole, form), parts, signal && { signal })
+    if (before === undefined) await this.#removeBeginning(whole, [otherForm])
     onStored({ repository: repository.name, name: segment.name, bytes, isWhole: false })
     return sha256
   }
@@ -142,12 +156,30 @@ export class ReceivedDeposit {
     await claimIdentity(repository.storage, cluster, identity, { mayMakeRepository: false })
   }
 
+  /** Encrypted, its header tells how far it reaches. */
+  async #beginningParts(frames: readonly Buffer[], bytes: number): Promise<readonly Buffer[]> {
+    const { sealer } = this.repository.keys
+    if (!sealer) return frames
+    const seal = await sealer.seal([{ name: REACH_NOTE, args: [String(bytes)] }])
+    return [seal.header, seal.encryptWhole(frames)]
+  }
+
   /** After the folder was lost, a segment is received from its beginning again: until then, the repository has more. */
-  async #reachesFarther(key: string, plain: Buffer, bytes: number, signal?: AbortSignal): Promise<boolean> {
-    const object = await readObject(this.repository.storage, key, {
-      limit: MAX_WAL_BYTES,
-      ...(signal && { signal }),
-    })
+  async #reachesFarther(
+    segment: string,
+    plain: Buffer,
+    bytes: number,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const { storage } = this.repository
+    const { cluster } = this.#options
+    const options = signal ? { signal } : {}
+    const range = { offset: 0, length: SEAL_HEADER_READ_BYTES }
+    const start = await readObject(storage, receivingKey(cluster, segment, 'sealed'), { ...options, range })
+    const reach = start && readSealHeader(start)?.notes.find(({ name }) => name === REACH_NOTE)?.args[0]
+    if (Number(reach ?? 0) > bytes) return true
+    const key = receivingKey(cluster, segment, 'plain')
+    const object = await readObject(storage, key, { ...options, limit: MAX_WAL_BYTES })
     if (!object) return false
     try {
       const stored = decodeWalFile(object)
@@ -157,6 +189,9 @@ export class ReceivedDeposit {
     }
   }
 }
+
+/** How many bytes of a segment that is being received hold WAL. */
+const REACH_NOTE = 'received'
 
 interface Unfinished {
   /** SHA-256 of what was stored; undefined while nothing had to be. */

@@ -10,9 +10,11 @@ import { Events } from '../../src/events.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { Lab } from '../lab/lab.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { asLabUser } from '../lab/user.ts'
 import { backUp, recover, restoreTo } from './commands.ts'
+import { plainStoreIn } from './opened.ts'
 
 describe.skipIf(!findPrograms() && !process.env.CI)('a backup of a cluster that changes', () => {
   let lab: Lab
@@ -120,8 +122,7 @@ test('a copy passes over files and folders that vanished after they were listed'
   // Listed with more bytes than it has now.
   items.addFiles('there', [{ name: 'kept', size: 9 }])
   const { shards, vanished } = await copyGroups([{ name: 'base', root, items }], {
-    storage,
-    folder: 'main/backups/x/',
+    store: plainStoreIn(storage, 'main/backups/x/'),
     codec: { method: 'none' },
     jobs: 2,
     task: 'Copying',
@@ -129,7 +130,10 @@ test('a copy passes over files and folders that vanished after they were listed'
     signal: new AbortController().signal,
   })
   expect(vanished.sort()).toEqual(['gone', 'gone/file'])
-  const index = await readShardIndex(storage, `main/backups/x/${shards[0]!.index.name}`)
+  const index = await readShardIndex(
+    plainRepository('local', storage),
+    `main/backups/x/${shards[0]!.index.local!.name}`,
+  )
   expect(await Array.fromAsync(index!.files)).toMatchObject([{ path: 'there/kept', size: 4 }])
   const stored = await readFile(join(scratch.path, 'repository/main/backups/x', shards[0]!.name))
   expect(stored.toString('latin1')).toContain('kept')

@@ -7,6 +7,7 @@ import { SourceList } from '../../src/backup/source-list.ts'
 import { Events } from '../../src/events.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { Scratch } from '../lab/scratch.ts'
+import { plainStoreIn } from './opened.ts'
 
 const MIB = 1024 * 1024
 
@@ -24,8 +25,7 @@ test('a copy that is stopped lets the threads go that were helping', { timeout: 
     if (bytes > 32 * MIB) stop.abort(new Error('enough'))
   })
   const copying = copyGroups([{ name: 'base', root, items }], {
-    storage: new LocalStorage(join(scratch.path, 'repository')),
-    folder: 'main/backups/x/',
+    store: plainStoreIn(new LocalStorage(join(scratch.path, 'repository')), 'main/backups/x/'),
     codec: { method: 'gzip', level: 9 },
     jobs: 3,
     task: 'Copying',

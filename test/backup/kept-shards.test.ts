@@ -1,6 +1,7 @@
 import { truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { FRAME_BYTES } from '../../src/archive/shard-writer.ts'
 import { copyGroups } from '../../src/backup/copy-pool.ts'
 import { KeptShards } from '../../src/backup/resume.ts'
 import { SourceList } from '../../src/backup/source-list.ts'
@@ -9,7 +10,9 @@ import { acquireLock } from '../../src/catalog/lock.ts'
 import { Events } from '../../src/events.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject } from '../../src/storage/storage.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
+import { plainStoreIn } from './opened.ts'
 
 const FOLDER = 'main/backups/20261120T231500Z-full/'
 const CODEC = { method: 'zstd', level: 1 } as const
@@ -47,9 +50,10 @@ describe('what an interrupted backup has stored', () => {
   })
 
   test('is not kept when a file had just been written, however long its copy took', async () => {
-    await put('young', 0, 'x'.repeat(200_000))
-    // Two and a half seconds, so that the file is old by the end.
-    await copy(['young'], { maxRate: 80_000 })
+    // Its time lies ahead, so that it is young also when a busy machine is slow to begin.
+    await put('young', -1500, 'x'.repeat(FRAME_BYTES + 1))
+    // Its last byte is read four seconds after the others, and by then it is old.
+    await copy(['young'], { maxRate: FRAME_BYTES / 4 })
     expect(await keep()).toEqual({ shards: 0, stored: [] })
   })
 
@@ -67,7 +71,7 @@ describe('what an interrupted backup has stored', () => {
     const bytes = (await readObject(storage, key))!
     for (const length of [bytes.length - 1, bytes.length - 20]) {
       await storage.put(key, bytes.subarray(0, length))
-      const kept = await KeptShards.find(storage, FOLDER, CODEC)
+      const kept = await KeptShards.find([plainRepository('local', storage)], FOLDER, CODEC)
       await kept.settle(new Map([['base', root]]), 100n, NEVER)
       expect(kept.shards).toEqual([])
       await copy(['a', 'b'])
@@ -77,7 +81,10 @@ describe('what an interrupted backup has stored', () => {
   test('is not taken for another codec', async () => {
     await put('old', MINUTE)
     await copy(['old'])
-    expect((await KeptShards.find(storage, FOLDER, { method: 'zstd', level: 3 })).offeredBytes).toBe(0)
+    expect(
+      (await KeptShards.find([plainRepository('local', storage)], FOLDER, { method: 'zstd', level: 3 }))
+        .offeredBytes,
+    ).toBe(0)
   })
 })
 
@@ -85,7 +92,8 @@ test('a lock that was taken from a host that fell silent says so', async () => {
   await markRepository(storage)
   await using first = await acquireLock(storage, 'main', { purpose: 'backup', now: () => new Date() })
   expect(first.mayHaveRival).toBe(false)
-  const key = 'main/locks/0000000001.json'
+  const [lock] = await Array.fromAsync(storage.list('main/locks/'))
+  const { key } = lock!
   const holder = JSON.parse((await readObject(storage, key))!.toString())
   const silent = { ...holder, id: 'another', host: 'elsewhere', renewedAt: '2026-01-01T00:00:00.000Z' }
   await storage.put(key, Buffer.from(`${JSON.stringify(silent)}\n`))
@@ -113,8 +121,7 @@ async function copy(names: string[], options: { maxRate?: number; frozenAtMs?: n
   )
   await copyGroups([{ name: 'base', root, items }], {
     ...options,
-    storage,
-    folder: FOLDER,
+    store: plainStoreIn(storage, FOLDER),
     codec: CODEC,
     jobs: 1,
     task: 'Copying',
@@ -124,7 +131,7 @@ async function copy(names: string[], options: { maxRate?: number; frozenAtMs?: n
 }
 
 async function keep(): Promise<{ shards: number; stored: string[] }> {
-  const kept = await KeptShards.find(storage, FOLDER, CODEC)
+  const kept = await KeptShards.find([plainRepository('local', storage)], FOLDER, CODEC)
   await kept.settle(new Map([['base', root]]), 100n, NEVER)
   const stored = ['old', 'young'].filter((name) => kept.isStored('base', name))
   return { shards: kept.shards.length, stored }

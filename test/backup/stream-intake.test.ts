@@ -9,8 +9,10 @@ import { type IntakeOptions, takeIn } from '../../src/backup/stream-intake.ts'
 import type { BackupPart } from '../../src/postgres/base-backup.ts'
 import { writeManifest } from '../../src/postgres/manifest.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { randomFrom } from '../random.ts'
+import { plainStoreIn } from './opened.ts'
 
 const LABEL = `START WAL LOCATION: 0/2000028 (file 000000030000000000000002)
 CHECKPOINT LOCATION: 0/2000060
@@ -125,8 +127,7 @@ beforeEach(async () => {
 
 function receive(parts: AsyncIterable<BackupPart>, options: Partial<IntakeOptions> = {}) {
   return takeIn(parts, {
-    storage,
-    folder: 'backup/',
+    store: plainStoreIn(storage, 'backup/'),
     codec: { method: 'none' },
     shardBytes: 1024 * 1024,
     shardFiles: 50_000,
@@ -215,9 +216,10 @@ describe('a base backup', () => {
       files += done
     }
     await receive(protocol(), { observe, onProgress })
+    const repository = plainRepository('local', storage)
     const facts = []
     for (const { index } of shards.filter(({ group }) => group !== 'wal')) {
-      for await (const file of (await readShardIndex(storage, `backup/${index.name}`))!.files)
+      for await (const file of (await readShardIndex(repository, `backup/${index.local!.name}`))!.files)
         facts.push(file)
     }
     expect(facts).toHaveLength(4)
@@ -307,7 +309,7 @@ describe('when the intake fails, the source is ended', () => {
     const parts = endless(() => {
       ended = true
     })
-    await expect(receive(parts, { storage: failing })).rejects.toBe(full)
+    await expect(receive(parts, { store: plainStoreIn(failing, 'backup/') })).rejects.toBe(full)
     expect(ended).toBe(true)
   })
 

@@ -9,6 +9,7 @@ import { SmallDisk } from '../crash/small-disk.ts'
 import { tableChecksums } from '../lab/checksums.ts'
 import { Cluster, type ClusterOptions } from '../lab/cluster.ts'
 import { requireServer } from '../lab/programs.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { FOLDER, openStorageIn, putTogether, SOURCES, type StreamedLab, stream } from './streamed.ts'
 
@@ -128,7 +129,9 @@ test('the index of a shard says where each file lies', async (context) => {
   await using lab = await createLab()
   const streamed = await stream(lab, 'protocol', { wal: false })
   const indexes = await Promise.all(
-    streamed.shards.map(({ index }) => readShardIndex(lab.storage, FOLDER + index.name)),
+    streamed.shards.map(({ index }) =>
+      readShardIndex(plainRepository('local', lab.storage), FOLDER + index.local!.name),
+    ),
   )
   const paths = (await Promise.all(indexes.map((index) => Array.fromAsync(index!.files))))
     .flat()

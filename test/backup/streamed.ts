@@ -9,6 +9,7 @@ import { LocalStorage } from '../../src/storage/local.ts'
 import { Cluster } from '../lab/cluster.ts'
 import type { Scratch } from '../lab/scratch.ts'
 import { giveToLabUser } from '../lab/user.ts'
+import { plainStoreIn } from './opened.ts'
 
 export const SOURCES = ['program', 'protocol'] as const
 export const FOLDER = 'main/backups/streamed/'
@@ -55,8 +56,7 @@ export async function stream(
       wal: true,
       ...asked,
     },
-    storage,
-    folder: FOLDER,
+    store: plainStoreIn(storage, FOLDER),
     codec: { method: 'zstd', level: 1 },
     pages: undefined,
     shardBytes: 16 * 1024 * 1024,

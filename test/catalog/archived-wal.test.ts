@@ -10,6 +10,7 @@ import { range, SEGMENT, storeWal } from './stored.ts'
 
 const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
 const key = (number: number, timeline = 1) => walKey('main', name(number, timeline))
+const sealedKey = (number: number) => walKey('main', name(number), 'sealed')
 
 let storage: CountingStorage
 beforeEach(() => {
@@ -122,17 +123,50 @@ describe('what is gone is noticed', () => {
         const number = 1 + pick(60)
         if (random() < 0.2) await storage.put(droppedKey('main', name(number)), note('2026-11-20T12:00:00Z'))
         // What is stored is never replaced.
-        else if (!(await storage.stat(key(number)))) {
-          await storage.put(key(number), Buffer.alloc(10))
+        else if (!(await storage.stat(key(number))) && !(await storage.stat(sealedKey(number)))) {
+          await storage.put(random() < 0.5 ? key(number) : sealedKey(number), Buffer.alloc(10))
           there.add(number)
         }
       }
       // Only whole ends go: what somebody takes out of the middle is for a whole listing to find.
       const ends = known.flatMap(({ ranges }) => ranges.flatMap(({ first, last }) => [first, last]))
-      if (ends.length > 0 && random() < 0.5) await storage.remove(walKey('main', ends[pick(ends.length)]!))
+      const end = ends[pick(ends.length)]
+      for (const form of ['plain', 'sealed'] as const)
+        if (end !== undefined && round % 2 === 0) await storage.remove(walKey('main', end, form))
       known = (await lookAgain(known)).wal
     }
     expect(there.size).toBeGreaterThan(50)
+  })
+})
+
+describe('an archive that is encrypted from some segment on', () => {
+  const storeSealed = async (numbers: number[]) => {
+    for (const number of numbers) await storage.put(sealedKey(number), Buffer.alloc(10))
+  }
+
+  test('is one run, of which the ends are looked at', async () => {
+    await storeWal(storage, range(1, 4))
+    await storeSealed(range(5, 9))
+    const known = await look()
+    expect(runs(known)).toEqual([[[name(1), name(9)]]])
+    storage.forget()
+    expect(await look(known)).toEqual(known)
+    expect(storage.listed).toBe(1)
+    await storage.remove(sealedKey(9))
+    expect(runs((await lookAgain(known)).wal)).toEqual([[[name(1), name(8)]]])
+  })
+
+  test('counts a segment once that two hosts have stored in both forms', async () => {
+    await storeWal(storage, range(1, 4))
+    await storeSealed(range(1, 6))
+    const known = await look()
+    expect(known[0]!.ranges).toMatchObject([{ first: name(1), last: name(6), segments: 6 }])
+    await storeSealed([7])
+    await storeWal(storage, [7])
+    const { wal } = await lookAgain(known)
+    expect(wal[0]!.ranges).toMatchObject([{ first: name(1), last: name(7), segments: 7 }])
+    await storage.remove(key(1))
+    expect((await lookAgain(wal)).wal[0]!.ranges).toMatchObject([{ segments: 7 }])
   })
 })
 

@@ -59,6 +59,20 @@ export class CountingStorage implements Storage {
     }
   }
 
+  async *names(prefix: string): AsyncIterable<string> {
+    for (const key of this.#sorted()) {
+      const name = key.startsWith(prefix) ? key.slice(prefix.length) : ''
+      if (name !== '' && !name.includes('/')) yield name
+    }
+  }
+
+  async replaceStart(key: string, oldBytes: number, start: Uint8Array): Promise<void> {
+    const old = this.#objects.get(key)!.bytes
+    await this.put(key, Buffer.concat([start, old.subarray(oldBytes)]))
+  }
+
+  async lockUntil(): Promise<void> {}
+
   async remove(key: string): Promise<void> {
     this.#objects.delete(key)
     this.#keys = undefined
@@ -71,6 +85,8 @@ export class CountingStorage implements Storage {
   async freeBytes() {
     return undefined
   }
+
+  async *probe(): AsyncIterable<never> {}
 
   #factsOf(key: string): ObjectFacts | undefined {
     const object = this.#objects.get(key)

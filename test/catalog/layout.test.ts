@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest'
 import { backupId, CLUSTER_NAME, isBackupId, walKey, walNameOf } from '../../src/catalog/layout.ts'
+import { type WalObject, walObjectOf } from '../../src/catalog/wal-object.ts'
 import { isValidKey } from '../../src/storage/storage.ts'
+
+const PLACE = 'main/wal/00000001/0000000A/000000010000000A000000FF'
 
 test.each([
   ['000000010000000A000000FF', 'main/wal/00000001/0000000A/000000010000000A000000FF.zst'],
@@ -14,6 +17,24 @@ test.each([
   expect(walKey('main', name)).toBe(key)
   expect(walNameOf(key)).toBe(name)
   expect(isValidKey(key)).toBe(true)
+  expect(walKey('main', name, 'sealed')).toBe(`${key}.age`)
+  expect(walNameOf(`${key}.age`)).toBe(name)
+})
+
+test.each<[string, WalObject['kind'] | undefined]>([
+  [`${PLACE}.zst`, 'segment'],
+  [`${PLACE}.zst.age`, 'segment'],
+  [`${PLACE}.partial.zst.age`, 'partial'],
+  [`${PLACE}.receiving.zst`, 'receiving'],
+  [`${PLACE}.receiving.zst.age`, 'receiving'],
+  [`${PLACE}.dropped.json`, 'dropped'],
+  [`${PLACE}.dropped.json.age`, undefined],
+  [`${PLACE}.age`, undefined],
+  [`${PLACE}.zst.age.zst`, undefined],
+  [PLACE.replace('/0000000A/', '/0000000B/').concat('.zst.age'), undefined],
+  ['main/wal/0000000A/0000000A.history.zst.age', 'history'],
+])('%s is a %s', (key, kind) => {
+  expect(walObjectOf('main', key)?.kind).toBe(kind)
 })
 
 test.each([
@@ -30,14 +51,14 @@ test('other objects have no WAL name', () => {
   expect(walNameOf('main/wal/00000001/readme.txt')).toBeUndefined()
 })
 
-test('keys of a timeline sort as its segments do', () => {
+test('keys of a timeline sort as its segments do, in either form', () => {
   const names = [
     '000000010000000000000001',
     '0000000100000000000000FF',
     '000000010000000100000000',
     '000000010000001000000000',
   ]
-  const keys = names.map((name) => walKey('main', name))
+  const keys = names.flatMap((name) => [walKey('main', name), walKey('main', name, 'sealed')])
   expect(keys.toSorted()).toEqual(keys)
 })
 

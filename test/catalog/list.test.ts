@@ -8,6 +8,7 @@ import { run as list } from '../../src/commands/list.ts'
 import { run as show } from '../../src/commands/show.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { range, record, SEGMENT, storeBackup, storeWal } from './stored.ts'
 
@@ -20,8 +21,8 @@ let away: Repository
 beforeAll(async () => {
   scratch = await Scratch.create('list')
   const storage = new LocalStorage(join(scratch.path, 'there'))
-  there = { name: 'there', storage }
-  away = { name: 'away', storage: new LocalStorage(join(scratch.path, 'away')) }
+  there = plainRepository('there', storage)
+  away = plainRepository('away', new LocalStorage(join(scratch.path, 'away')))
   await markRepository(storage)
   await claimIdentity(storage, 'main', { systemIdentifier: '7', walSegmentBytes: SEGMENT })
   await storeBackup(

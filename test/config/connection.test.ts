@@ -97,11 +97,11 @@ describe('without a configuration', () => {
   test('there is one cluster and one repository, in the data folder of the user', () => {
     expect(defaultConfig({}, '/home/me')).toMatchObject({
       repositories: { local: { type: 'local', path: '/home/me/.local/share/pgrecall' } },
-      clusters: { main: { repositories: ['local'], retention: {} } },
+      clusters: { main: { repositories: [{ name: 'local', required: true }], retention: {} } },
     })
-    expect(defaultConfig({ XDG_DATA_HOME: '/data' }, '/home/me').repositories.local?.path).toBe(
-      '/data/pgrecall',
-    )
+    expect(defaultConfig({ XDG_DATA_HOME: '/data' }, '/home/me').repositories.local).toMatchObject({
+      path: '/data/pgrecall',
+    })
   })
 
   test('servers are found by their sockets', async () => {

@@ -60,7 +60,7 @@ test('what is left out has defaults', () => {
     clusters: {
       main: {
         connection: {},
-        repositories: ['local'],
+        repositories: [{ name: 'local', required: true }],
         backup: {
           method: 'files',
           jobs: 2,
@@ -151,7 +151,7 @@ describe('a mistake is told with file, line, key and mend', () => {
     [
       'another type',
       SMALL.replace('path:', 'type: ftp\n    path:'),
-      `${FILE}:3: "repositories.local.type" must be "local"`,
+      `${FILE}:3: "repositories.local.type" must be "local" or "s3"`,
     ],
     [
       'a text instead of a number',

@@ -32,6 +32,36 @@ test('a backup that fills the disk fails with a sentence and leaves nothing', op
   expect(await inspect(lab)).toEqual({ ids: [expect.any(String)], problems: [] })
 })
 
+test('a backup that fills one of two disks is whole on the other', options, async (context) => {
+  await using lab = await labOf(context)
+  const small = join(lab.scratch.path, 'small')
+  await using disk = await diskAt(context, small, 8)
+  await makeRepository(small)
+  await lab.writeConfiguration(({ repositories, clusters }) => {
+    repositories.small = { type: 'local', path: small }
+    clusters.main!.repositories = ['local', 'small']
+  })
+  await addNoise(lab, 12)
+  const free = await disk.freeBytes()
+  const { exitCode, stdout, stderr } = await lab.pgrecall(BACKUP)
+  expect(stderr).toMatch(/^warning: no backup in repository "small": cannot write .*: the disk is full$/m)
+  expect(stdout).toMatch(/^It is in "local".$/m)
+  expect(stdout).toMatch(/^It is NOT in "small": .* the disk is full$/m)
+  expect(exitCode).toBe(7)
+  expect(await debrisIn(small)).toEqual([])
+  expect(free - (await disk.freeBytes())).toBeLessThan(64 * 1024)
+  const named = async (name: string) => {
+    const { stdout: text } = await succeed(lab, ['list', '--json', '--repository', name])
+    return (JSON.parse(text) as [{ backups: { id: string }[] }])[0].backups.map(({ id }) => id)
+  }
+  expect([await named('local'), await named('small')]).toEqual([[expect.any(String)], []])
+
+  await disk.resize(64)
+  await succeed(lab, BACKUP)
+  const [here, there] = [await named('local'), await named('small')]
+  expect([here.length, there]).toEqual([2, here.slice(1)])
+})
+
 test('a backup that clearly will not fit is refused before it begins', options, async (context) => {
   await using lab = await labOf(context)
   await using disk = await repositoryOnDisk(context, lab, 1)

@@ -1,12 +1,20 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { stringify } from 'yaml'
-import { markRepository } from '../../src/catalog/identity.ts'
-import { LocalStorage } from '../../src/storage/local.ts'
 import { type AdoptOptions, Cluster, type ClusterOptions } from './cluster.ts'
+import type { Gateway } from './gateway.ts'
+import {
+  type LabRepository,
+  localRepository,
+  makeRepository,
+  newKey,
+  type Place,
+  s3Repository,
+} from './lab-repository.ts'
 import { type Product, product, type RunOptions, type RunResult, resultOf, startPgrecall } from './product.ts'
 import { Scratch } from './scratch.ts'
-import { labUser } from './user.ts'
+
+export { makeRepository } from './lab-repository.ts'
 
 /** The shape of pgrecall's configuration file, as far as the lab fills it. */
 export interface LabConfiguration {
@@ -18,17 +26,25 @@ export interface LabConfiguration {
 export interface LabOptions extends Omit<ClusterOptions, 'within' | 'name' | 'archiveCommand'> {
   /** `false` leaves `archive_mode` off; default true. */
   archive?: boolean
+  /** Where the cluster's repositories are, by their names; default one, `{ local: 'local' }`. */
+  repositories?: Record<string, Place>
+  /** Encrypts all of them to one key, whose secret half this host has. */
+  encrypted?: boolean
   /** Changes the configuration before it is written. */
   configure?: (configuration: LabConfiguration) => void
 }
 
-/** A server, a repository and a configuration that ties them: all in one scratch folder. */
+/** A server, repositories and a configuration that ties them: all in one scratch folder, but for what lies in buckets. */
 export class Lab implements AsyncDisposable {
   readonly scratch: Scratch
   readonly cluster: Cluster
   readonly product: Product
   /** Folder of the repository `local`. */
   readonly repository: string
+  /** All of them, by name. */
+  readonly repositories: Record<string, LabRepository> = {}
+  /** Where its buckets are, if it has some. */
+  gateway: Gateway | undefined
   readonly configFile: string
   #owned: AsyncDisposableStack
   readonly #ending = new AbortController()
@@ -41,12 +57,19 @@ export class Lab implements AsyncDisposable {
     this.cluster = cluster
     this.product = product
     this.#owned = owned
-    this.repository = join(scratch.path, 'repository')
+    this.repository = folderOf('local', scratch)
     this.configFile = configFileIn(scratch)
   }
 
   static async create(options: LabOptions = {}): Promise<Lab> {
-    const { archive = true, configure, start = true, ...clusterOptions } = options
+    const {
+      archive = true,
+      repositories = { local: 'local' },
+      encrypted,
+      configure,
+      start = true,
+      ...clusterOptions
+    } = options
     const found = await product()
     await using owned = new AsyncDisposableStack()
     const scratch = owned.use(await Scratch.create())
@@ -59,22 +82,43 @@ export class Lab implements AsyncDisposable {
       }),
     )
     const lab = new Lab(scratch, cluster, found, owned)
+    const encryption = encrypted ? { encryption: await newKey(scratch) } : {}
+    if (Object.values(repositories).includes('s3')) {
+      // Only a test that is about it pays for the SDK.
+      const { sharedGateway } = await import('./gateway.ts')
+      lab.gateway = await sharedGateway()
+    }
+    for (const [name, place] of Object.entries(repositories)) {
+      const made =
+        place === 's3' ? await s3Repository(lab.gateway!) : localRepository(folderOf(name, scratch))
+      lab.repositories[name] = { ...made, configuration: { ...made.configuration, ...encryption } }
+    }
     await lab.writeConfiguration(configure)
     if (start) await cluster.start()
     lab.#owned = owned.move()
     return lab
   }
 
-  /** Writes the configuration anew: one repository `local`, one cluster `main`, and what `configure` changes. */
+  /** Writes the configuration anew: the repositories, one cluster `main`, and what `configure` changes. */
   async writeConfiguration(configure?: (configuration: LabConfiguration) => void): Promise<void> {
     const { dataDirectory, host, port, user } = this.cluster
+    const repositories = Object.entries(this.repositories)
     const configuration: LabConfiguration = {
-      repositories: { local: { type: 'local', path: this.repository } },
-      clusters: { main: { dataDirectory, connection: { host, port, user }, repositories: ['local'] } },
+      repositories: Object.fromEntries(
+        repositories.map(([name, made]) => [name, structuredClone(made.configuration)]),
+      ),
+      clusters: {
+        main: {
+          dataDirectory,
+          connection: { host, port, user },
+          repositories: repositories.map(([name]) => name),
+        },
+      },
     }
     configure?.(configuration)
     for (const { path } of Object.values(configuration.repositories)) {
-      if (!existsSync(String(path)) && existsSync(dirname(String(path)))) await makeRepository(String(path))
+      if (typeof path === 'string' && !existsSync(path) && existsSync(dirname(path)))
+        await makeRepository(path)
     }
     await this.scratch.file('pgrecall.yaml', stringify(configuration))
   }
@@ -109,7 +153,9 @@ export class Lab implements AsyncDisposable {
   /** From now on the lab stays, with its servers running, also after this process. @returns the folders that stay */
   async keep(): Promise<string[]> {
     this.#kept = true
-    const kept = [this.scratch, this.product.stage].filter((scratch) => scratch !== undefined)
+    const kept = [this.scratch, this.product.stage, this.gateway?.scratch].filter(
+      (scratch) => scratch !== undefined,
+    )
     for (const scratch of kept) await scratch.keep()
     return kept.map((scratch) => scratch.path)
   }
@@ -122,11 +168,8 @@ export class Lab implements AsyncDisposable {
   }
 }
 
-/** As `pgrecall init` does, so that the server can archive from its first segment on. */
-export async function makeRepository(path: string): Promise<void> {
-  const storage = new LocalStorage(path)
-  await storage.create(labUser)
-  await markRepository(storage)
+function folderOf(repository: string, scratch: Scratch): string {
+  return join(scratch.path, repository === 'local' ? 'repository' : `repository-${repository}`)
 }
 
 function configFileIn(scratch: Scratch): string {

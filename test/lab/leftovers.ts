@@ -19,8 +19,13 @@ living() { grep -lsaF "HOME=$folder" /proc/[0-9]*/environ | cut -d/ -f3; }
 for folder do
   [ -e "$folder/${KEEP_MARK}" ] && continue
   for pid in $(living); do
-    # QUIT is PostgreSQL's immediate shutdown: it takes the children along and frees the shared memory.
-    case $(cat "/proc/$pid/comm" 2>/dev/null) in postgres) kill -QUIT "$pid" ;; *) kill -TERM "$pid" ;; esac
+    # QUIT is PostgreSQL's immediate shutdown: it takes the children along and frees the shared memory. Ceph's servers take
+    # seconds to end in order, and have nothing that must be.
+    case $(cat "/proc/$pid/comm" 2>/dev/null) in
+    postgres) kill -QUIT "$pid" ;;
+    ceph-* | radosgw) kill -KILL "$pid" ;;
+    *) kill -TERM "$pid" ;;
+    esac
   done
   tries=0
   while [ -n "$(living)" ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { rename, symlink, truncate } from 'node:fs/promises'
+import { readFile, rename, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { escapeLiteral } from 'pg'
@@ -9,6 +9,7 @@ import { backUp, folderOfPrograms, labFolder } from '../backup/commands.ts'
 import { type TableChecksum, tableChecksums } from '../lab/checksums.ts'
 import type { Cluster } from '../lab/cluster.ts'
 import { Lab } from '../lab/lab.ts'
+import { newKey } from '../lab/lab-repository.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
 import { asLabUser } from '../lab/user.ts'
 import { objectOf } from '../wal/segments.ts'
@@ -16,6 +17,7 @@ import { objectOf } from '../wal/segments.ts'
 const PROGRAMS = [
   'sh',
   'tar',
+  'age',
   'zstd',
   'gzip',
   'find',
@@ -25,6 +27,7 @@ const PROGRAMS = [
   'ls',
   'cat',
   'cp',
+  'rm',
   'touch',
   'dirname',
 ]
@@ -50,6 +53,46 @@ describe.skipIf(!findPrograms() && !process.env.CI)(
       await lab.cluster.archiveWal()
       const server = await restoreByHand(record, `by hand ${codec}`)
       expect(await tableChecksums(server)).toEqual(before)
+    })
+
+    test.each(['zstd:1', 'gzip:6', 'none'])(
+      'restores an encrypted backup with compression %s, and archived WAL of both kinds',
+      async (codec) => {
+        await using key = await encrypting()
+        const record = await backUp(lab, ['--compression', codec])
+        await lab.cluster.sql(`INSERT INTO numbers VALUES (${record.files})`)
+        await key.forget()
+        await lab.cluster.archiveWal()
+        await lab.cluster.sql(`INSERT INTO numbers VALUES (${record.files})`)
+        const before = await tableChecksums(lab.cluster)
+        await lab.cluster.archiveWal()
+        const IDENTITY = key.identityFile
+        const server = await restoreByHand(record, `encrypted ${codec}`, { IDENTITY })
+        expect(await tableChecksums(server)).toEqual(before)
+        const DATA = join(lab.scratch.path, 'without a key')
+        const { exitCode, stderr } = await runScript(record, { DATA })
+        expect(exitCode).not.toBe(0)
+        expect(stderr).toContain('say which file holds the secret key')
+        expect(existsSync(DATA)).toBe(false)
+      },
+    )
+
+    test('stops a recovery when archived WAL cannot be decrypted', async () => {
+      await using key = await encrypting()
+      const record = await backUp(lab)
+      const server = await restoreByHand(record, 'undecryptable', { IDENTITY: key.identityFile })
+      const { commandFor, codeFor } = await fetching(server)
+      expect(commandFor('x')).not.toContain('AGE-SECRET-KEY')
+      expect(await codeFor(record.start.walFile)).toBe(0)
+      expect(await codeFor('0000000100000000000000FF')).toBe(1)
+      const object = `${objectOf(lab, record.start.walFile)}.age`
+      const whole = await readFile(object)
+      await truncate(object, whole.length - 1)
+      expect(await codeFor(record.start.walFile)).toBe(200)
+      await writeFile(object, whole)
+      await rename(key.identityFile, `${key.identityFile}.aside`)
+      expect(await codeFor(record.start.walFile)).toBe(200)
+      await rename(`${key.identityFile}.aside`, key.identityFile)
     })
 
     test('restores a standalone backup without the archive', async () => {
@@ -83,18 +126,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)(
     test('leaves a restore_command that tells an outage from the end of the WAL', async () => {
       const record = await backUp(lab)
       const server = await restoreByHand(record, 'commanded')
-      const [setting] = await server.sql<{ restore_command: string }>('SHOW restore_command')
-      const codeFor = async (name: string) => {
-        const command = setting!.restore_command.replaceAll('%f', name).replaceAll('%p', 'fetched')
-        const options = {
-          ...asLabUser,
-          cwd: lab.scratch.path,
-          env: { PATH: path },
-          extendEnv: false,
-          reject: false,
-        }
-        return (await execa(join(path, 'sh'), ['-c', command], options)).exitCode
-      }
+      const { codeFor } = await fetching(server)
       expect(await codeFor(record.start.walFile)).toBe(0)
       expect(await codeFor('0000000100000000000000FF')).toBe(1)
       const object = objectOf(lab, record.start.walFile)
@@ -143,6 +175,33 @@ async function restoreByHand(
   await server.start()
   await server.waitForPromotion()
   return server
+}
+
+/** What a server's restore_command does for a file, with nothing but standard tools. */
+async function fetching(server: Cluster) {
+  const [setting] = await server.sql<{ restore_command: string }>('SHOW restore_command')
+  const commandFor = (name: string) =>
+    setting!.restore_command.replaceAll('%f', name).replaceAll('%p', 'fetched')
+  const options = {
+    ...asLabUser,
+    cwd: lab.scratch.path,
+    env: { PATH: path },
+    extendEnv: false,
+    reject: false,
+  }
+  const codeFor = async (name: string) =>
+    (await execa(join(path, 'sh'), ['-c', commandFor(name)], options)).exitCode
+  return { commandFor, codeFor }
+}
+
+/** From now on everything is encrypted, until this is forgotten. */
+async function encrypting() {
+  const { identityFile, recipients } = await newKey(lab.scratch)
+  await lab.writeConfiguration(({ repositories }) => {
+    repositories.local!.encryption = { recipients }
+  })
+  const forget = () => lab.writeConfiguration()
+  return { identityFile, forget, [Symbol.asyncDispose]: forget }
 }
 
 function runScript(record: BackupRecord, variables: Record<string, string>) {

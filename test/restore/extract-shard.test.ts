@@ -3,11 +3,14 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { newIdentity, Opener, Sealer } from '../../src/archive/age.ts'
 import { type Codec, codecSuffix, compressFrame } from '../../src/archive/codec.ts'
 import { ShardWriter } from '../../src/archive/shard-writer.ts'
+import { ObjectSum } from '../../src/catalog/object-sum.ts'
 import { type ExtractJob, extractShard } from '../../src/restore/extract-shard.ts'
 import { FileSet } from '../../src/restore/file-set.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
+import { noKey, plainRepository } from '../lab/repositories.ts'
 
 let folder = ''
 let storage: LocalStorage
@@ -49,12 +52,14 @@ async function store(codec: Codec, files = FILES, more: Partial<ExtractJob> = {}
   await storage.put(name, stored)
   const sha256 = createHash('sha256').update(stored).digest('hex')
   const root = join(folder, 'root')
-  const job = { key: name, name, bytes: stored.length, sha256, root, prefix: '', renamed: {}, closed: [] }
+  const object = { name, bytes: stored.length, sha256 }
+  const job = { key: name, object, root, prefix: '', renamed: {}, closed: [] }
   return { ...job, isWal: false, ...more }
 }
 
 function extract(job: ExtractJob, syncFiles = false, onBytes: (count: number) => void = () => {}) {
-  return extractShard(job, { storage, owner: undefined, syncFiles, onBytes, onFile: () => {} })
+  const repository = plainRepository('local', storage)
+  return extractShard(job, { repository, owner: undefined, syncFiles, onBytes, onFile: () => {} })
 }
 
 const setOf = (files: Record<string, Buffer>, prefix = '') => {
@@ -119,6 +124,56 @@ test.each(CODECS)('damage is told as damage, and the object named: %o', async (c
       message: expect.stringContaining(job.key),
     })
   }
+})
+
+test('of an encrypted shard too, whatever part of it is hurt', async () => {
+  const { identity, recipient } = await newIdentity()
+  const { object, ...job } = await store({ method: 'zstd', level: 1 })
+  const seal = await new Sealer([recipient]).seal()
+  const plain = await readFile(join(folder, 'repository', job.key))
+  const bytes = Buffer.concat([seal.header, seal.encryptWhole([plain])])
+  const sum = new ObjectSum(true)
+  sum.push(bytes)
+  const name = `${object.name}.age`
+  const sealed = { ...job, key: name, object: { name, ...sum.end() } }
+  const flipped = (at: number) => {
+    const hurt = Buffer.from(bytes)
+    hurt[at]! ^= 1
+    return hurt
+  }
+  const damages = [
+    flipped(3),
+    flipped(seal.header.length - 5),
+    flipped(seal.header.length + 3),
+    flipped(bytes.length >> 1),
+    flipped(bytes.length - 1),
+    bytes.subarray(0, seal.header.length - 1),
+    bytes.subarray(0, bytes.length - 1),
+    Buffer.concat([bytes, bytes]),
+    // What somebody has encrypted anew: age itself finds nothing wrong with it.
+    Buffer.concat([seal.header, seal.encryptWhole([plain])]),
+  ]
+  const opener = new Opener(async () => [identity])
+  const repository = { storage, keys: { opener } }
+  const options = { repository, owner: undefined, syncFiles: false, onBytes: () => {}, onFile: () => {} }
+  for (const [index, damaged] of damages.entries()) {
+    const root = join(folder, `damage-${index}`)
+    await mkdir(root)
+    await storage.put(name, damaged)
+    await expect(extractShard({ ...sealed, root }, options), `damage ${index}`).rejects.toMatchObject({
+      kind: 'damaged',
+      message: expect.stringContaining(name),
+    })
+  }
+  await storage.put(name, bytes)
+  expect((await extractShard(sealed, options)).files).toEqual(setOf(FILES))
+  const keyless = { storage, keys: { opener: noKey() } }
+  const root = join(folder, 'keyless')
+  await mkdir(root)
+  await expect(extractShard({ ...sealed, root }, { ...options, repository: keyless })).rejects.toMatchObject({
+    kind: 'key',
+  })
+  expect(await readdir(root)).toEqual([])
 })
 
 test('a file that is there already is damage; a folder that cannot be written is not', async () => {

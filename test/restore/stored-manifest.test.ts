@@ -5,12 +5,14 @@ import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { compressFrame } from '../../src/archive/codec.ts'
 import { nameToBytes } from '../../src/archive/file-name.ts'
+import type { Repository } from '../../src/catalog/repository.ts'
 import { writeManifest } from '../../src/postgres/manifest.ts'
 import { CONTROL_ASIDE, MARKER } from '../../src/restore/data-directory.ts'
 import { FileSet } from '../../src/restore/file-set.ts'
 import type { RestorePlan } from '../../src/restore/plan.ts'
 import { openManifest } from '../../src/restore/stored-manifest.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
+import { plainRepository } from '../lab/repositories.ts'
 
 const ID = '20261120T231500Z-full'
 const KEY = `main/backups/${ID}/backup_manifest.zst`
@@ -24,11 +26,13 @@ const sha256 = (content: string | Buffer) => createHash('sha256').update(content
 
 let folder = ''
 let storage: LocalStorage
+let repository: Repository
 let plan: RestorePlan
 let plain: Buffer
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pgrecall-manifest-'))
   storage = new LocalStorage(join(folder, 'repository'))
+  repository = plainRepository('local', storage)
   const files = Object.entries(FILES).map(([path, content]) => ({
     path,
     size: content.length,
@@ -78,14 +82,14 @@ function setOf(files: Record<string, string>): FileSet {
 }
 
 test('a set that is the same needs no look at the files', async () => {
-  const manifest = await openManifest(plan, storage)
+  const manifest = await openManifest(plan, repository)
   await rm(join(folder, 'data'), { recursive: true })
   await manifest.requireFiles(setOf(FILES), plan)
   expect(manifest.files.count).toBe(4)
 })
 
 test('a set that differs without a reason is no damage', async () => {
-  const manifest = await openManifest(plan, storage)
+  const manifest = await openManifest(plan, repository)
   await manifest.requireFiles(setOf({}), plan)
 })
 
@@ -107,7 +111,7 @@ const HURTS: [what: string, hurt: () => Promise<void>, sentence: string][] = [
   ],
 ]
 test.each(HURTS)('the file that differs is named: %s', async (_what, hurt, sentence) => {
-  const manifest = await openManifest(plan, storage)
+  const manifest = await openManifest(plan, repository)
   await hurt()
   await expect(manifest.requireFiles(setOf({}), plan)).rejects.toMatchObject({
     kind: 'damaged',
@@ -116,23 +120,23 @@ test.each(HURTS)('the file that differs is named: %s', async (_what, hurt, sente
 })
 
 test('its plain bytes are written as they are', async () => {
-  const manifest = await openManifest(plan, storage)
+  const manifest = await openManifest(plan, repository)
   const path = join(folder, 'data/backup_manifest')
   await manifest.write(path, undefined)
   expect((await readFile(path)).equals(plain)).toBe(true)
 })
 
 test('damage is found before anything is written, and when it is read again', async () => {
-  const manifest = await openManifest(plan, storage)
+  const manifest = await openManifest(plan, repository)
   const bytes = await readFile(join(folder, 'repository', KEY))
   const damaged = { kind: 'damaged', message: expect.stringContaining(KEY) }
   for (const broken of [bytes.subarray(0, -1), Buffer.from(bytes).fill(0x55, 20, 21), Buffer.alloc(0)]) {
     await storage.put(KEY, broken)
-    await expect(openManifest(plan, storage)).rejects.toMatchObject(damaged)
+    await expect(openManifest(plan, repository)).rejects.toMatchObject(damaged)
     await expect(manifest.write(join(folder, 'data/backup_manifest'), undefined)).rejects.toMatchObject(
       damaged,
     )
   }
   await storage.remove(KEY)
-  await expect(openManifest(plan, storage)).rejects.toMatchObject(damaged)
+  await expect(openManifest(plan, repository)).rejects.toMatchObject(damaged)
 })

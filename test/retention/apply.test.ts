@@ -12,6 +12,7 @@ import { applyRetention, previewRetention, type RetentionContext } from '../../s
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject, type Storage } from '../../src/storage/storage.ts'
 import { keysOf, MIB, range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 
 const IDS = [1, 2, 3].map((day) => `2026110${day}T120000Z-full`)
@@ -36,7 +37,7 @@ beforeEach(async () => {
 
 const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
 const context = (over: Storage = storage, warnings: string[] = []): RetentionContext => ({
-  repository: { name: 'local', storage: over },
+  repository: plainRepository('local', over),
   events: new Events().on('warning', ({ text }) => warnings.push(text)),
   signal: new AbortController().signal,
   now,
@@ -230,8 +231,12 @@ function viewOf(of: Storage): Omit<Storage, 'location' | 'address'> {
     stat: (...args) => of.stat(...args),
     list: (...args) => of.list(...args),
     folders: (...args) => of.folders(...args),
+    names: (...args) => of.names(...args),
     remove: (...args) => of.remove(...args),
+    replaceStart: (...args) => of.replaceStart(...args),
+    lockUntil: (...args) => of.lockUntil(...args),
     sweep: () => of.sweep(),
     freeBytes: () => of.freeBytes(),
+    probe: (...args) => of.probe(...args),
   }
 }

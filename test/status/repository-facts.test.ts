@@ -6,6 +6,7 @@ import { segmentName } from '../../src/postgres/wal-file.ts'
 import { repositoryFacts } from '../../src/status/repository-facts.ts'
 import { CountingStorage } from '../catalog/counting-storage.ts'
 import { range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { serverFacts } from './facts.ts'
 
 const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
@@ -19,7 +20,7 @@ beforeEach(async () => {
 /** Where the server writes is segment 20. */
 async function facts() {
   return repositoryFacts(await loadCatalog(storage, 'main'), {
-    repository: { name: 'local', storage },
+    repository: plainRepository('local', storage),
     server: serverFacts({ lsn: '0/14000100' }),
     now: new Date('2026-11-20T14:00:00Z'),
     signal: new AbortController().signal,

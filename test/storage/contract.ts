@@ -6,6 +6,8 @@ import { readObject, type Storage } from '../../src/storage/storage.ts'
 export interface OpenedStorage {
   /** Empty, and nobody else's. */
   storage: Storage
+  /** The same place, as another host opens it. */
+  other: Storage
   dispose: () => Promise<void>
 }
 
@@ -13,10 +15,12 @@ export interface OpenedStorage {
 export function storageContract(name: string, open: () => Promise<OpenedStorage>): void {
   describe(`${name} keeps the storage contract`, () => {
     let storage: Storage
+    let other: Storage
     let dispose: () => Promise<void>
     beforeEach(async () => {
       const opened = await open()
       storage = opened.storage
+      other = opened.other
       dispose = opened.dispose
     })
     afterEach(() => dispose())
@@ -73,6 +77,56 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
         expect(await keys('')).toEqual(['contested/key'])
       })
 
+      test('with ifAbsent stores exactly one of ten from each of two hosts', async () => {
+        for (let round = 0; round < 5; round++) {
+          const contents = Array.from({ length: 20 }, (_, index) => Buffer.from(`content ${index}`))
+          const results = await Promise.all(
+            contents.map((content, index) =>
+              (index % 2 ? storage : other).put(`contested/${round}`, content, { ifAbsent: true }),
+            ),
+          )
+          expect(results.filter((result) => result === 'stored')).toHaveLength(1)
+          expect(await text(`contested/${round}`)).toBe(contents[results.indexOf('stored')]!.toString())
+        }
+      })
+
+      test('with ifAbsent leaves an existing object as it is, and ends a large source', async () => {
+        await storage.put('key', Buffer.from('first'))
+        let ended = false
+        const source = async function* () {
+          try {
+            yield* mebibytes(12)
+          } finally {
+            ended = true
+          }
+        }
+        expect(await storage.put('key', source(), { ifAbsent: true })).toBe('exists')
+        expect(await text('key')).toBe('first')
+        expect(await storage.put('new', source(), { ifAbsent: true })).toBe('stored')
+        expect(ended).toBe(true)
+        expect((await storage.stat('new'))?.bytes).toBe(12 * MEBIBYTE)
+      })
+
+      test.each([
+        // What is a part of its own where objects are stored in parts, one byte less, and one more.
+        5 * 1024 * 1024,
+        5 * 1024 * 1024 - 1,
+        5 * 1024 * 1024 + 1,
+        17 * 1024 * 1024 + 3,
+      ])('stores a stream of %d bytes whose chunks are of all sizes', async (bytes) => {
+        const content = randomBytes(bytes)
+        const source = function* () {
+          const sizes = [1, 70_000, 0, 3_000_000, 6_000_000]
+          for (let at = 0, turn = 0; at < bytes; turn++) {
+            const size = sizes[turn % sizes.length]!
+            yield content.subarray(at, at + size)
+            at += size
+          }
+        }
+        expect(await storage.put('stream', source())).toBe('stored')
+        expect((await readObject(storage, 'stream'))?.equals(content)).toBe(true)
+      })
+
       test('without ifAbsent leaves one whole content of twenty that come at the same moment', async () => {
         const contents = Array.from({ length: 20 }, (_, index) => `${index};`.repeat(index + 1))
         await Promise.all(contents.map((content) => storage.put('contested', chunked([...content]))))
@@ -85,6 +139,18 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
         expect(await storage.stat('a/broken')).toBeUndefined()
         expect(await storage.get('a/broken')).toBeUndefined()
         expect(await keys('')).toEqual([])
+      })
+
+      test('shows nothing of a large object whose source fails midway, and keeps what was there', async () => {
+        await storage.put('a/old', Buffer.from('old'))
+        const source = async function* () {
+          yield* mebibytes(12)
+          throw new Error('the disk of the database failed')
+        }
+        for (const key of ['a/old', 'a/new'])
+          await expect(storage.put(key, source())).rejects.toThrow('the disk of the database failed')
+        expect(await keys('')).toEqual(['a/old'])
+        expect(await text('a/old')).toBe('old')
       })
 
       test.each([{ ifAbsent: true }, {}])('can be repeated after its source failed (%o)', async (options) => {
@@ -124,6 +190,18 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
         expect(given).toBeLessThan(10)
         expect(await keys('')).toEqual([])
         expect(await storage.stat('a/aborted')).toBeUndefined()
+      })
+
+      test('stops in the middle of a large object when it is aborted, and leaves nothing', async () => {
+        const abort = new AbortController()
+        const source = async function* () {
+          yield* mebibytes(12)
+          abort.abort(new Error('stopped by the user'))
+          yield* mebibytes(12)
+        }
+        const putting = storage.put('a/aborted', source(), { signal: abort.signal })
+        await expect(putting).rejects.toThrow('stopped by the user')
+        expect(await keys('')).toEqual([])
       })
 
       test('ends its source when it stops early', async () => {
@@ -200,6 +278,63 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
       })
     })
 
+    describe('replaceStart', () => {
+      test.each([
+        ['a longer one', 100, 3, 10],
+        ['a shorter one', 100, 10, 3],
+        ['nothing', 100, 10, 0],
+        ['more than there was, of all', 10, 10, 30],
+        ['a longer one, of a large object', 17 * 1024 * 1024, 200, 400],
+        ['a shorter one, of a large object', 17 * 1024 * 1024 + 1, 400, 200],
+        ['a large one, of a large object', 12 * 1024 * 1024, 10, 7 * 1024 * 1024],
+        ['the same, where the rest is one byte more than a part', 5 * 1024 * 1024 + 1, 100, 100],
+      ])('gives an object another beginning: %s', async (_what, bytes, oldBytes, newBytes) => {
+        const content = randomBytes(bytes)
+        const start = randomBytes(newBytes)
+        await storage.put('a/key', content)
+        await storage.replaceStart('a/key', oldBytes, start)
+        const expected = Buffer.concat([start, content.subarray(oldBytes)])
+        expect((await readObject(storage, 'a/key'))?.equals(expected)).toBe(true)
+        expect(await keys('')).toEqual(['a/key'])
+      })
+
+      test('of an object that is not there is an error, and stores nothing', async () => {
+        await expect(storage.replaceStart('a/absent', 1, Buffer.from('x'))).rejects.toMatchObject({
+          kind: 'repository',
+          message: expect.stringMatching(/^cannot change .*a\/absent: it is not there$/),
+        })
+        expect(await keys('')).toEqual([])
+      })
+
+      test('leaves the object as it was when it is aborted', async () => {
+        await storage.put('a/key', Buffer.from('old content'))
+        const signal = AbortSignal.abort(new Error('stopped'))
+        await expect(storage.replaceStart('a/key', 3, Buffer.from('new'), { signal })).rejects.toThrow(
+          'stopped',
+        )
+        expect(await text('a/key')).toBe('old content')
+      })
+    })
+
+    test('nothing is locked where the repository is not configured to lock', async () => {
+      await storage.put('a/key', Buffer.from('x'), { immutable: true })
+      await storage.lockUntil('a/key', new Date(Date.now() + 3_600_000))
+      expect((await storage.stat('a/key'))?.lockedUntil).toBeUndefined()
+      await storage.remove('a/key')
+      expect(await keys('')).toEqual([])
+    })
+
+    test('a probe finds all well, and leaves nothing', async () => {
+      await storage.put('a/key', Buffer.from('x'))
+      const findings = await all(storage.probe())
+      expect(findings.filter(({ verdict }) => verdict === 'fail')).toEqual([])
+      expect(findings.map(({ subject }) => subject)).toEqual(
+        expect.arrayContaining(['write an object', 'read an object', 'list objects', 'remove an object']),
+      )
+      expect(await keys('')).toEqual(['a/key'])
+      await expect(all(storage.probe(AbortSignal.abort(new Error('stopped'))))).rejects.toThrow('stopped')
+    })
+
     test('absent is a result everywhere and never an error', async () => {
       await storage.put('a/b', Buffer.from('x'))
       for (const key of ['absent', 'a', 'a/absent', 'a/b/below', 'no/such/folder']) {
@@ -209,6 +344,7 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
         expect(await keys(`${key}/`), key).toEqual(key === 'a' ? ['a/b'] : [])
       }
       expect(await all(storage.folders('absent/'))).toEqual([])
+      expect(await all(storage.names('absent/'))).toEqual([])
       expect(await text('a/b')).toBe('x')
     })
 
@@ -279,6 +415,7 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
           () => storage.get(key),
           () => storage.stat(key),
           () => storage.remove(key),
+          () => storage.replaceStart(key, 0, Buffer.from('x')),
         ]) {
           await expect((async () => attempt())()).rejects.toMatchObject(refused)
           await expect((async () => attempt())()).rejects.toBeInstanceOf(PgrecallError)
@@ -293,6 +430,9 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
             kind: 'repository',
           })
           await expect((async () => all(storage.folders(prefix)))()).rejects.toMatchObject({
+            kind: 'repository',
+          })
+          await expect((async () => all(storage.names(prefix)))()).rejects.toMatchObject({
             kind: 'repository',
           })
         },
@@ -358,6 +498,13 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
         expect(await all(storage.folders('a/'))).toEqual(['aa', 'c'])
       })
 
+      test('names the objects directly below a prefix, in order, and no folders', async () => {
+        expect(await all(storage.names(''))).toEqual(['a-b', 'a.b', 'a0', 'aB', 'b', 'b.d'])
+        expect(await all(storage.names('a/'))).toEqual(['b', 'b.c'])
+        expect(await all(storage.names('a/c/'))).toEqual(['d'])
+        expect(await all(storage.names('b.c/'))).toEqual(['d'])
+      })
+
       test('stops when it is aborted', async () => {
         const abort = new AbortController()
         const reading = async () => {
@@ -377,8 +524,8 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
       })
     })
 
-    test('lists 2,500 objects, all of them, once, in order, also from the middle on', async () => {
-      const names = Array.from({ length: 2500 }, (_, index) => `many/${index % 7}/${index}`)
+    test('lists 1,100 objects, more than a page of S3, all of them, once, in order, also from the middle on', async () => {
+      const names = Array.from({ length: 1100 }, (_, index) => `many/${index % 7}/${index}`)
       const queue = names.values()
       const putter = async () => {
         for (const name of queue) await storage.put(name, Buffer.from('x'))
@@ -386,7 +533,8 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
       await Promise.all(Array.from({ length: 16 }, putter))
       const sorted = names.toSorted()
       expect(await keys('many/')).toEqual(sorted)
-      expect(await keys('many/', sorted[1234])).toEqual(sorted.slice(1235))
+      expect(await keys('many/', sorted[456])).toEqual(sorted.slice(457))
+      expect(await all(storage.folders('many/'))).toEqual(['0', '1', '2', '3', '4', '5', '6'])
     })
 
     test('sweep leaves stored objects and the writes that are under way', async () => {
@@ -405,6 +553,14 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
       expect(storage.location).not.toBe('')
     })
   })
+}
+
+const MEBIBYTE = 1024 * 1024
+
+/** So many MiB, one after the other in the same buffer. */
+function* mebibytes(count: number): Iterable<Buffer> {
+  const buffer = Buffer.alloc(MEBIBYTE)
+  for (let number = 0; number < count; number++) yield buffer.fill(number)
 }
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {

@@ -25,10 +25,10 @@ beforeAll(async () => {
 })
 afterAll(() => scratch[Symbol.asyncDispose]())
 
-storageContract('LocalStorage', async () => ({
-  storage: new LocalStorage(newPath()),
-  dispose: async () => {},
-}))
+storageContract('LocalStorage', async () => {
+  const path = newPath()
+  return { storage: new LocalStorage(path), other: new LocalStorage(path), dispose: async () => {} }
+})
 
 const script = (path: string, body: string) => `
   const { LocalStorage } = await import(${JSON.stringify(join(SOURCE, 'local.ts'))})
@@ -132,6 +132,19 @@ describe('what a killed process leaves', () => {
     await new LocalStorage(path).put('probe', source())
     return names.filter((name) => !name.includes('elsewhere'))
   }
+})
+
+test('a probe of a folder that cannot be made says so once', async () => {
+  const path = newPath()
+  await writeFile(path, 'a file')
+  const findings = await Array.fromAsync(new LocalStorage(join(path, 'below')).probe())
+  expect(findings).toEqual([
+    {
+      subject: 'write an object',
+      verdict: 'fail',
+      text: expect.stringContaining('a file stands where a folder must be'),
+    },
+  ])
 })
 
 test('files have mode 0600 and folders 0700, whatever the umask is', async () => {

@@ -7,6 +7,7 @@ import { readArchivedFile } from '../../src/wal/read.ts'
 import { encodeWalFile } from '../../src/wal/stored-file.ts'
 import { Lab } from '../lab/lab.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { receivingObject } from './receive-lab.ts'
 import { finishSegment, objectOf, SMALL_SEGMENTS } from './segments.ts'
 
@@ -40,7 +41,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a segment that is being rec
       0,
     )
   const read = (name: string, options?: Parameters<typeof readArchivedFile>[4]) =>
-    readArchivedFile({ name: 'local', storage }, 'main', name, undefined, options)
+    readArchivedFile(plainRepository('local', storage), 'main', name, undefined, options)
 
   test('is given where the archive ends, but not to whoever keeps it', async () => {
     expect((await read(names[1]!))?.equals(beginning)).toBe(true)

@@ -9,6 +9,7 @@ import { readObject } from '../../src/storage/storage.ts'
 import { ReceivedDeposit, type StoredFile, usedBytes } from '../../src/wal/received-deposit.ts'
 import { asideFolder, listAside, listReceived, removeAside, setAside } from '../../src/wal/received-files.ts'
 import { decodeWalFile } from '../../src/wal/stored-file.ts'
+import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { SEGMENT, START, WalWriter } from '../postgres/wal-writer.ts'
 
@@ -33,7 +34,7 @@ const deposit = (intervalMs = 0, folder = directory) =>
   new ReceivedDeposit({
     directory: folder,
     cluster: 'main',
-    repository: { name: 'local', storage },
+    repository: plainRepository('local', storage),
     level: 1,
     intervalMs,
     onStored: (file) => told.push(file),

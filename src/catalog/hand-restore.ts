@@ -1,5 +1,6 @@
 import { decodeCommand, methodOf } from '../archive/codec.ts'
-import type { BackupDraft } from './draft-record.ts'
+import type { BackupDraft } from './backup-record.ts'
+import { isSealed } from './sealed-object.ts'
 
 /**
  * `RESTORE.txt`: how a person restores this very backup with a shell, tar and the codec's own program. It is also a
@@ -9,9 +10,7 @@ export function handRestoreText(record: BackupDraft): string {
   const shards = (group: string) =>
     record.objects.filter((object) => object.kind === 'shard' && object.group === group)
   const unpack = (group: string, into: string) =>
-    shards(group).map(
-      ({ name }) => `${decodeCommand(methodOf(name))} "$BACKUP/${name}" | tar -xpf - -C "${into}"`,
-    )
+    shards(group).map(({ name }) => `${readCommand(name)} | tar -xpf - -C "${into}"`)
   const manifest = record.objects.find((object) => object.kind === 'manifest')!
   const lines = [
     `# How to restore this backup by hand, without pgrecall.`,
@@ -23,15 +22,23 @@ export function handRestoreText(record: BackupDraft): string {
     `# You need: ${tools(record)}, and the same major version of PostgreSQL.`,
     `# Follow the steps, or run this text as a shell script, as the user who will run the server:`,
     `#`,
-    `#   DATA=/new/data/directory sh RESTORE.txt`,
+    `#   ${record.recipients ? 'IDENTITY=/secret/key.txt ' : ''}DATA=/new/data/directory sh RESTORE.txt`,
     ``,
     `set -eu`,
     `# This folder, and the archived WAL beside it:`,
     `BACKUP=\${BACKUP:-$(cd "$(dirname "$0")" && pwd)}`,
     `WAL=\${WAL:-$(cd "$BACKUP/../.." && pwd)/wal}`,
-    `# It becomes part of a command inside a setting:`,
-    `case $WAL in *[\\'\\"\\$\\\`%\\\\]*)`,
-    `  echo "$WAL has a character that a setting cannot hold: give the folder by a link, WAL=/a/link sh RESTORE.txt" >&2`,
+    ...(record.recipients
+      ? [
+          `# The secret key of one of these public keys:`,
+          ...record.recipients.map((recipient) => `#   ${recipient}`),
+          `: "\${IDENTITY:?say which file holds the secret key: IDENTITY=/secret/key.txt sh RESTORE.txt}"`,
+          `case $IDENTITY in /*) ;; *) IDENTITY=$PWD/$IDENTITY ;; esac`,
+        ]
+      : []),
+    `# What becomes part of a command inside a setting:`,
+    `case $WAL${record.recipients ? '$IDENTITY' : ''} in *[\\'\\"\\$\\\`%\\\\]*)`,
+    `  echo "$WAL${record.recipients ? ' or $IDENTITY' : ''} has a character that a setting cannot hold: give it by a link, WAL=/a/link sh RESTORE.txt" >&2`,
     `  exit 1 ;;`,
     `esac`,
     `: "\${DATA:?say where the data directory is to be: DATA=/new/data/directory sh RESTORE.txt}"`,
@@ -62,7 +69,7 @@ export function handRestoreText(record: BackupDraft): string {
   const step = record.tablespaces.length > 0 ? 4 : 3
   lines.push(
     `# ${step}. The manifest. pg_verifybackup checks the directory against it${record.standalone ? '' : ' (with -n: WAL comes from the archive)'}.`,
-    `${decodeCommand(methodOf(manifest.name))} "$BACKUP/${manifest.name}" > "$DATA/backup_manifest"`,
+    `${readCommand(manifest.name)} > "$DATA/backup_manifest"`,
     ``,
     ...(record.method === 'cold' ? [] : recoveryLines(record, step + 1)),
     `# ${record.method === 'cold' ? step + 1 : step + 2}. Start it: pg_ctl -D "$DATA" start`,
@@ -87,7 +94,7 @@ function recoveryLines(record: BackupDraft, step: number): string[] {
       ? [`# There may be no archive: then the WAL in the backup is all.`, `if [ -d "$WAL" ]; then`]
       : []),
     `cat >> "$DATA/${settingsFile}" <<EOF`,
-    `restore_command = 'f=\\$(find "$WAL/" -name "%f.zst") || exit 200; [ -n "\\$f" ] || exit 1; zstd -dcq "\\$f" > "%p" || exit 200'`,
+    `restore_command = '${fetchCommand(record)}'`,
     `EOF`,
     ...(record.standalone ? [`else echo "restore_command = 'exit 1'" >> "$DATA/${settingsFile}"; fi`] : []),
     ...(hasRecoveryConf ? [] : [`touch "$DATA/recovery.signal"`]),
@@ -95,11 +102,28 @@ function recoveryLines(record: BackupDraft, step: number): string[] {
   ]
 }
 
+/** A file that is encrypted although this backup is not, since that was switched on later, must not look like the end. */
+function fetchCommand({ recipients }: BackupDraft): string {
+  const find = `f=\\$(find "$WAL/" -name "%f.zst*" -print -quit) || exit 200; [ -n "\\$f" ] || exit 1`
+  if (!recipients) return `${find}; zstd -dcq "\\$f" > "%p" || exit 200`
+  const decrypt = `case \\$f in *.age) age -d -i "$IDENTITY" -o "%p.zst" "\\$f" ;; *) cp "\\$f" "%p.zst" ;; esac`
+  return `${find}; ${decrypt} && zstd -dcq "%p.zst" > "%p" && rm "%p.zst" || exit 200`
+}
+
+/** The command that writes the content of an object of the backup. */
+function readCommand(name: string): string {
+  const decode = decodeCommand(methodOf(name))
+  return isSealed(name)
+    ? `age -d -i "$IDENTITY" "$BACKUP/${name}" | ${decode}`
+    : `${decode} "$BACKUP/${name}"`
+}
+
 /** The programs that read the objects, and zstd for the archived WAL. */
 function tools(record: BackupDraft): string {
   const methods = new Set<string>(record.objects.map((object) => methodOf(object.name)))
   methods.delete('none')
   if (record.method !== 'cold') methods.add('zstd')
+  if (record.recipients) methods.add('age')
   return ['tar', 'find', ...[...methods].sort()].join(', ')
 }
 

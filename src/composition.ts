@@ -1,0 +1,130 @@
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { openRepositoryWith } from './catalog/open-repository.ts'
+import type { Repository } from './catalog/repository.ts'
+import { buildProgram, type Invocation } from './cli/program.ts'
+import { decideColor } from './cli/terminal.ts'
+import type { CommandContext } from './commands/context.ts'
+import { type ChosenRepository, chooseCluster, chooseRepositories } from './config/choose.ts'
+import { loadIdentities, recipientsOf } from './config/keys.ts'
+import type { LoadedConfig } from './config/load.ts'
+import { storageAddress } from './config/storage-address.ts'
+import { PgrecallError } from './errors.ts'
+import type { Events } from './events.ts'
+import type { ConnectionOptions } from './postgres/server.ts'
+
+declare const process: NodeJS.Process
+
+/** Builds what commands are handed: the one place that makes clients and reads the process's surroundings for them. */
+export async function buildContext(
+  { options }: Invocation,
+  version: string,
+  events: Events,
+  signal: AbortSignal,
+): Promise<CommandContext> {
+  const { env } = process
+  const isRoot = process.getuid?.() === 0
+  const { loadConfig, configPaths } = await import('./config/load.ts')
+  const { defaultConfig, findLocalServers, homeOf } = await import('./config/defaults.ts')
+  const cwd = process.cwd()
+  let loaded: LoadedConfig | undefined
+  const config = () => {
+    loaded ??= loadConfig(options.config as string | undefined, { env, home: homedir(), cwd }) ?? {
+      config: defaultConfig(env, homeForDefaults()),
+      file: undefined,
+      absent: configPaths({ env, home: homedir() }),
+      warnings: [],
+    }
+    return loaded
+  }
+  /** Root acts for the server's own user, with whom it has to share the repository. */
+  const homeForDefaults = () => {
+    const owner = isRoot ? findLocalServers()[0]?.uid : undefined
+    return (owner === undefined ? undefined : homeOf(owner)) ?? homedir()
+  }
+  const cluster = () => chooseCluster(config(), options.cluster as string | undefined)
+  const warn = (text: string) => events.emit('warning', { text })
+  const open = (of: ReturnType<typeof cluster>, named: string | undefined) =>
+    chooseRepositories(config().config, of, named).map((chosen) => openChosen(chosen, warn))
+  const connection = async (): Promise<ConnectionOptions> => {
+    const { connectionFor } = await import('./config/connection.ts')
+    return connectionFor(safely(() => cluster().config.connection) ?? {}, env, findLocalServers)
+  }
+  return {
+    events,
+    signal,
+    now: () => new Date(),
+    cwd,
+    home: homedir(),
+    env,
+    isRoot,
+    version,
+    launcher: env.PGRECALL_LAUNCHER ?? process.argv[1] ?? 'pgrecall',
+    view: {
+      color: decideColor(env, process.stdout),
+      width: process.stdout.isTTY ? process.stdout.columns : undefined,
+    },
+    completion: async (shell) => {
+      const { completionScript } = await import('./cli/completion.ts')
+      return completionScript(
+        shell,
+        buildProgram(version, async () => {}),
+      )
+    },
+    config,
+    cluster,
+    repositories: () => open(cluster(), options.repository as string | undefined),
+    clusters: () => Object.keys(config().config.clusters),
+    repositoriesOf: (name) => open(chooseCluster(config(), name), undefined),
+    makeIfNew: async ({ storage }) => {
+      const { markRepository, requireRepository } = await import('./catalog/identity.ts')
+      if (storage.address.type === 'local' && existsSync(storage.location)) await requireRepository(storage)
+      else await markRepository(storage)
+    },
+    makeLocalRepository: async (path, owner) => {
+      const { LocalStorage } = await import('./storage/local.ts')
+      const storage = new LocalStorage(path)
+      await storage.create(owner)
+      return storage
+    },
+    snapshots: async () => {
+      const { openSnapshots } = await import('./snapshot/open.ts')
+      const { programRunner } = await import('./snapshot/run.ts')
+      const { isEmptiedFolder } = await import('./postgres/data-directory.ts')
+      const { name, config } = cluster()
+      if (!config.backup.snapshot) {
+        throw new PgrecallError(
+          'config',
+          `it is not configured how snapshots of cluster "${name}" are made`,
+          {
+            hint: 'set clusters.<name>.backup.snapshot.provider: btrfs, zfs, lvm, reflink or commands; see docs/snapshots.md',
+          },
+        )
+      }
+      return openSnapshots(config.backup.snapshot, {
+        run: programRunner(env.PATH),
+        isEmptied: isEmptiedFolder,
+      })
+    },
+    connection,
+    connect: async () => (await import('./postgres/server.ts')).Server.connect(await connection()),
+  }
+}
+
+/** A key may still be needed, for what was encrypted before. */
+const NO_ENCRYPTION = { recipients: [], recipientsFile: [], identityFile: [] }
+
+function openChosen({ name, required, config }: ChosenRepository, warn: (text: string) => void): Repository {
+  const { encryption } = config
+  const recipients = encryption ? recipientsOf(encryption) : []
+  const address = { name, required, storage: storageAddress(config), recipients }
+  return openRepositoryWith(address, () => loadIdentities(encryption ?? NO_ENCRYPTION, warn))
+}
+
+function safely<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
+}

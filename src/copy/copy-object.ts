@@ -1,0 +1,117 @@
+import { SEAL_SUFFIX, type Sealer } from '../archive/age.ts'
+import type { Codec } from '../archive/codec.ts'
+import type { BackupObject, StoredObject } from '../catalog/backup-record.ts'
+import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
+import { isSealed, readContent } from '../catalog/sealed-object.ts'
+import { reasonOf } from '../errors.ts'
+import { damagedObject, goneMeanwhile, namingTheObject, type Passage } from './passage.ts'
+import { withOtherShard } from './shard-index.ts'
+
+/** How an object is to lie in the destination where that is not as it lies in the source. */
+export interface OtherForm {
+  sealer: Sealer | undefined
+  codec: Codec
+  /** How a shard lies in the destination, by its name in the source. */
+  shardNamed: (name: string) => StoredObject | undefined
+}
+
+/**
+ * Copies one object of a backup, as it is or in another form. What is read is summed up on the way and compared with the record
+ * before the destination gets the last byte, so what is damaged is never stored.
+ * @param folder the backup's, the same in both
+ * @returns the object as it lies in the destination
+ * @throws PgrecallError `damaged`, `failed` when it went away, `key` when it has to be decrypted and no key fits
+ */
+export async function copyObject(
+  passage: Passage,
+  folder: string,
+  object: BackupObject,
+  form: OtherForm | undefined,
+): Promise<BackupObject> {
+  const key = folder + object.name
+  try {
+    const source = new SummedSource(passage, key, object)
+    return form ? await source.storeAnew(folder, form) : await source.storeAsItIs(folder)
+  } catch (error) {
+    passage.signal.throwIfAborted()
+    throw namingTheObject(error, passage, key)
+  }
+}
+
+class SummedSource {
+  readonly #passage: Passage
+  readonly #key: string
+  readonly #recorded: BackupObject
+  readonly #sum: ObjectSum
+
+  constructor(passage: Passage, key: string, recorded: BackupObject) {
+    this.#passage = passage
+    this.#key = key
+    this.#recorded = recorded
+    this.#sum = new ObjectSum(isSealed(key))
+  }
+
+  /** The same bytes under the same name. A header that a rotation of keys replaced is the one that is recorded from now on. */
+  async storeAsItIs(folder: string): Promise<BackupObject> {
+    const { from, to, signal } = this.#passage
+    const chunks = await from.storage.get(this.#key, { signal })
+    if (!chunks) throw goneMeanwhile(this.#passage, this.#key)
+    let found: Omit<StoredObject, 'name'> | undefined
+    const observed = async function* (this: SummedSource) {
+      for await (const chunk of chunks) {
+        this.#observe(chunk)
+        yield chunk
+      }
+      found = this.#end()
+    }
+    const { name } = this.#recorded
+    await to.storage.put(folder + name, observed.call(this), { immutable: true, signal })
+    return { ...this.#recorded, ...found! }
+  }
+
+  async storeAnew(folder: string, form: OtherForm): Promise<BackupObject> {
+    const { from, to, signal } = this.#passage
+    const onStored = (chunk: Buffer) => this.#observe(chunk)
+    const content = await readContent(from, this.#key, { signal, onStored })
+    if (!content) throw goneMeanwhile(this.#passage, this.#key)
+    const plain =
+      this.#recorded.kind === 'index' ? withOtherShard(content, form.codec, form.shardNamed) : content
+    const seal = await form.sealer?.seal()
+    const { header: _header, ...facts } = this.#recorded
+    const name = facts.name.replace(/\.age$/, '') + (seal ? SEAL_SUFFIX : '')
+    const sum = new ObjectSum(seal !== undefined)
+    const produced = async function* (this: SummedSource) {
+      if (seal) {
+        sum.push(seal.header)
+        yield seal.header
+      }
+      for await (const piece of seal ? seal.encrypt(plain) : plain) {
+        sum.push(piece)
+        yield piece
+      }
+      this.#end()
+    }
+    await to.storage.put(folder + name, produced.call(this), { immutable: true, signal })
+    return { ...facts, name, ...sum.end() }
+  }
+
+  #observe(chunk: Buffer): void {
+    try {
+      this.#sum.push(chunk)
+    } catch (error) {
+      throw damagedObject(this.#passage, this.#key, `is damaged: ${reasonOf(error)}`)
+    }
+    this.#passage.onBytes(chunk.length)
+  }
+
+  /** @throws PgrecallError `damaged` unless all was read, and was what the record says */
+  #end(): Omit<StoredObject, 'name'> {
+    try {
+      const found = this.#sum.end()
+      if (isAsRecorded(this.#recorded, found)) return found
+    } catch (error) {
+      throw damagedObject(this.#passage, this.#key, `is damaged: ${reasonOf(error)}`)
+    }
+    throw damagedObject(this.#passage, this.#key, 'is not what was recorded when it was stored')
+  }
+}

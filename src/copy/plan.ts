@@ -1,0 +1,232 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import type { WalForm } from '../catalog/layout.ts'
+import { segmentNumberOf } from '../catalog/wal-ranges.ts'
+import { PgrecallError } from '../errors.ts'
+import { numberOf, segmentName, type WalFile } from '../postgres/wal-file.ts'
+
+/** The backups of one cluster in one repository, oldest first. */
+export interface StoredBackups {
+  /** The repository's name. */
+  repository: string
+  backups: readonly BackupSummary[]
+  /** Those whose record cannot be believed. */
+  damaged: readonly { id: string; reason: string }[]
+}
+
+/** A file of `pg_wal` as it lies in the source. */
+export interface StoredWal {
+  file: WalFile
+  key: string
+  form: WalForm
+  bytes: number
+}
+
+/** The WAL of the two repositories, compared by name: an archived file never changes. */
+export interface WalDifference {
+  /** Names of all that the destination has. */
+  held: ReadonlySet<string>
+  /** What only the source has. */
+  missing: readonly StoredWal[]
+  /** Of each timeline the newest segment that both have. */
+  common: readonly StoredWal[]
+}
+
+export interface CopyRequest {
+  /** Which backups; all when empty. `latest` is the newest. */
+  ids: readonly string[]
+  backups: boolean
+  wal: boolean
+}
+
+export type CopyVerdict =
+  | { verdict: 'copy'; backup: BackupSummary }
+  | { verdict: 'there'; backup: BackupSummary }
+  /** It cannot be copied, and so the copy is not complete. */
+  | { verdict: 'left'; backup: Pick<BackupSummary, 'id'>; reason: string }
+
+/** What one run does, in this order. */
+export type CopyStep =
+  | { kind: 'wal'; files: readonly StoredWal[] }
+  | { kind: 'backup'; backup: BackupSummary }
+
+export interface CopyPlan {
+  /** Of all backups that were asked for. */
+  backups: CopyVerdict[]
+  /** All files of `pg_wal` that the steps copy. */
+  wal: StoredWal[]
+  /** Segments that both have and that must be alike, or the two are not one archive. */
+  common: StoredWal[]
+  steps: CopyStep[]
+  warnings: string[]
+}
+
+/**
+ * What is to be copied, and in which order: histories, then WAL from the oldest on, and each backup as soon as its own WAL is
+ * there. So whatever is listed in the destination can be restored from it, at every moment.
+ * @throws PgrecallError `absent` or `damaged` for a backup that is asked for by its id, `conflict` when the two have different
+ *   backups of one id
+ */
+export function planCopy(
+  source: StoredBackups,
+  destination: StoredBackups,
+  { held, missing, common }: WalDifference,
+  segmentBytes: number,
+  request: CopyRequest,
+): CopyPlan {
+  const available = request.wal ? new Set([...held, ...missing.map(({ file }) => file.name)]) : held
+  const backups = request.backups
+    ? askedFor(source, request.ids).map((asked) =>
+        verdictOn(asked, source, destination, request, available, segmentBytes),
+      )
+    : []
+  const copied = backups.flatMap((each) => (each.verdict === 'copy' ? [each.backup] : []))
+  const from = oldestStart([...destination.backups, ...copied], segmentBytes)
+  const wal =
+    request.wal && from !== undefined
+      ? missing.filter((wal) => isWanted(wal, from, segmentBytes)).toSorted(inOrder(segmentBytes))
+      : []
+  return {
+    backups,
+    wal,
+    common: common.filter(({ file }) => wal.some((missing) => missing.file.timeline === file.timeline)),
+    steps: stepsOf(copied, wal, segmentBytes),
+    warnings: warningsOf(backups, available, segmentBytes),
+  }
+}
+
+function askedFor({ repository, backups, damaged }: StoredBackups, ids: readonly string[]) {
+  if (ids.length === 0) return [...backups, ...damaged]
+  const chosen = ids.map((id) => {
+    const found = id === 'latest' ? backups.at(-1) : backups.find((backup) => backup.id === id)
+    if (found) return found
+    const unreadable = damaged.find((backup) => backup.id === id)
+    if (unreadable) throw new PgrecallError('damaged', unreadable.reason)
+    throw new PgrecallError(
+      'absent',
+      id === 'latest'
+        ? `there is no backup in repository "${repository}"`
+        : `there is no backup "${id}" in repository "${repository}"`,
+      { hint: '"pgrecall list" shows the backups' },
+    )
+  })
+  return [...new Set(chosen)].toSorted((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+function verdictOn(
+  asked: BackupSummary | { id: string; reason: string },
+  source: StoredBackups,
+  destination: StoredBackups,
+  request: CopyRequest,
+  available: ReadonlySet<string>,
+  segmentBytes: number,
+): CopyVerdict {
+  if ('reason' in asked) return { verdict: 'left', backup: asked, reason: asked.reason }
+  const there = destination.backups.find(({ id }) => id === asked.id)
+  if (there && !isSameBackup(there, asked)) {
+    throw new PgrecallError(
+      'conflict',
+      `backup ${asked.id} in repository "${destination.repository}" is not the one in "${source.repository}"; nothing was overwritten`,
+      { hint: 'two servers write backups of this cluster: give one of them a cluster name of its own' },
+    )
+  }
+  if (there) return { verdict: 'there', backup: asked }
+  const unreadable = destination.damaged.find(({ id }) => id === asked.id)
+  if (unreadable) return { verdict: 'left', backup: asked, reason: unreadable.reason }
+  const lacks = request.wal ? lackingWal(asked, available, segmentBytes) : undefined
+  return lacks === undefined
+    ? { verdict: 'copy', backup: asked }
+    : {
+        verdict: 'left',
+        backup: asked,
+        reason: `${lacks}, which it needs, is archived in neither repository`,
+      }
+}
+
+/** A backup was stored in several repositories at once, or it is another one. */
+function isSameBackup(a: BackupSummary, b: BackupSummary): boolean {
+  return a.startedAt === b.startedAt && a.start.lsn === b.start.lsn && a.stop.lsn === b.stop.lsn
+}
+
+/**
+ * The first segment of a backup's own WAL that is nowhere. After a promotion right behind the backup, the last one may be
+ * there as a later timeline's first one.
+ */
+export function lackingWal(
+  { timeline, standalone, start, stop }: BackupSummary,
+  available: ReadonlySet<string>,
+  segmentBytes: number,
+): string | undefined {
+  if (standalone) return undefined
+  const last = segmentNumberOf(stop.walFile, segmentBytes)
+  for (let number = segmentNumberOf(start.walFile, segmentBytes); number <= last; number++) {
+    const name = segmentName(timeline, number, segmentBytes)
+    if (available.has(name)) continue
+    const suffix = name.slice(8)
+    const isContinued =
+      number === last &&
+      [...available].some((other) => other > name && other.length === name.length && other.endsWith(suffix))
+    if (!isContinued) return name
+  }
+  return undefined
+}
+
+function oldestStart(backups: readonly BackupSummary[], segmentBytes: number): bigint | undefined {
+  return backups
+    .map(({ start }) => segmentNumberOf(start.walFile, segmentBytes))
+    .reduce<bigint | undefined>(
+      (oldest, start) => (oldest === undefined || start < oldest ? start : oldest),
+      undefined,
+    )
+}
+
+/** All histories: without them nothing tells how the timelines hang together. */
+function isWanted({ file }: StoredWal, from: bigint, segmentBytes: number): boolean {
+  return file.kind === 'history' || numberOf(file, segmentBytes) >= from
+}
+
+function inOrder(segmentBytes: number) {
+  const rank = ({ file }: StoredWal) => (file.kind === 'history' ? -1n : numberOf(file, segmentBytes))
+  return (a: StoredWal, b: StoredWal) => {
+    const [first, second] = [rank(a), rank(b)]
+    if (first !== second) return first < second ? -1 : 1
+    return a.file.name < b.file.name ? -1 : 1
+  }
+}
+
+function stepsOf(
+  copied: readonly BackupSummary[],
+  wal: readonly StoredWal[],
+  segmentBytes: number,
+): CopyStep[] {
+  const steps: CopyStep[] = []
+  let done = 0
+  const copyUpTo = (end: number) => {
+    if (end > done) steps.push({ kind: 'wal', files: wal.slice(done, end) })
+    done = Math.max(done, end)
+  }
+  const endOf = ({ stop }: BackupSummary) => segmentNumberOf(stop.walFile, segmentBytes)
+  for (const backup of copied.toSorted((a, b) => Number(endOf(a) - endOf(b)))) {
+    const behind = wal.findIndex(
+      ({ file }) => file.kind !== 'history' && numberOf(file, segmentBytes) > endOf(backup),
+    )
+    copyUpTo(behind < 0 ? wal.length : behind)
+    steps.push({ kind: 'backup', backup })
+  }
+  copyUpTo(wal.length)
+  return steps
+}
+
+function warningsOf(
+  verdicts: readonly CopyVerdict[],
+  available: ReadonlySet<string>,
+  segmentBytes: number,
+): string[] {
+  return verdicts.flatMap((each) => {
+    if (each.verdict === 'left') return [`backup ${each.backup.id} is not copied: ${each.reason}`]
+    const lacks = each.verdict === 'copy' ? lackingWal(each.backup, available, segmentBytes) : undefined
+    if (lacks === undefined) return []
+    return [
+      `backup ${each.backup.id} cannot be restored from there until its WAL is copied too: ${lacks} is not there`,
+    ]
+  })
+}

@@ -1,0 +1,47 @@
+import { isDeepStrictEqual } from 'node:util'
+import { Sealer } from '../archive/age.ts'
+import type { BackupRecord } from '../catalog/backup-record.ts'
+import { storeRecord, storeRestoreText } from '../catalog/commit-backup.ts'
+import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
+import type { Storage } from '../storage/storage.ts'
+import type { HeaderFacts } from './rewrap.ts'
+
+/**
+ * What a backup's record says after a rotation. Sizes follow from the record and not from what is stored, so that an object
+ * of a wrong size stays one.
+ * @param headers by the object's name; undefined for one that is not for the present recipients
+ * @returns undefined where the record says so already
+ */
+export function rotatedRecord(
+  record: BackupRecord,
+  headers: ReadonlyMap<string, HeaderFacts | undefined>,
+  sealer: Sealer,
+): BackupRecord | undefined {
+  const objects = record.objects.map((object) => {
+    const header = headers.get(object.name)
+    if (!object.header || !header) return object
+    return { ...object, bytes: object.bytes - object.header.bytes + header.bytes, header }
+  })
+  const isWhole = ![...headers.values()].includes(undefined)
+  const isForOthers = record.recipients && new Sealer(record.recipients).fingerprint !== sealer.fingerprint
+  const recipients = isWhole && isForOthers ? [...sealer.recipients] : record.recipients
+  const rotated = { ...record, objects, ...(recipients && { recipients }) }
+  return isDeepStrictEqual(rotated, record) ? undefined : rotated
+}
+
+/**
+ * Stores it: first `RESTORE.txt`, which names the recipients, and last the record, which tells whether all was done. Both
+ * are locked as long as what they replace, where the store locks.
+ */
+export async function storeRotatedRecord(storage: Storage, record: BackupRecord): Promise<void> {
+  const folder = backupPrefix(record.cluster, record.id)
+  const texts = record.objects.filter(({ kind }) => kind === 'text').map(({ name }) => folder + name)
+  const keys = [...texts, backupRecordKey(record.cluster, record.id)]
+  const replaced = await Promise.all(keys.map((key) => storage.stat(key)))
+  const objects = record.objects.filter(({ kind }) => kind !== 'text')
+  const draft = await storeRestoreText(storage, folder, { ...record, objects })
+  await storeRecord(storage, folder, draft, new Date(record.finishedAt))
+  for (const facts of replaced) {
+    if (facts?.lockedUntil) await storage.lockUntil(facts.key, facts.lockedUntil)
+  }
+}
