@@ -1,11 +1,11 @@
 import { PgrecallError } from '../errors.ts'
+import { sideBySide } from '../side-by-side.ts'
 import type { Storage } from '../storage/storage.ts'
 import { archivedWal } from './archived-wal.ts'
 import { type BackupSummary, readBackupRecord, summaryOf } from './backup-record.ts'
 import { type Catalog, encodeCatalog, readStoredCatalog, type StoredCatalog } from './catalog-file.ts'
 import { readIdentity, requireRepository } from './identity.ts'
 import { backupRecordKey, backupsPrefix, catalogKey, isBackupId } from './layout.ts'
-import { sideBySide } from './side-by-side.ts'
 import type { TimelineWal } from './wal-ranges.ts'
 
 export type { Catalog } from './catalog-file.ts'
@@ -15,6 +15,9 @@ const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 const BELIEVED_MS = 24 * 60 * 60 * 1000
 /** So many of the newest backups are looked at, whatever is believed of the others. */
 const LOOKED_AT = 16
+
+/** How many small requests are under way at once: a store that is far away answers each of them late. */
+const AT_ONCE = 24
 
 export interface LoadOptions {
   /** Reads every backup's record: what `catalog.json` says of them is not believed. */
@@ -77,7 +80,7 @@ export async function storedBackups(
   const ids: string[] = []
   for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
   const watched = new Set(isBelieved ? ids.slice(-LOOKED_AT) : ids)
-  const found = await sideBySide(ids, async (id): Promise<Found> => {
+  const found = await sideBySide(ids, AT_ONCE, async (id): Promise<Found> => {
     const summary = byId.get(id)
     if (summary && !watched.has(id)) return { summary }
     if (summary && (await storage.stat(backupRecordKey(cluster, id)))) return { summary }
@@ -146,6 +149,6 @@ export async function debrisOf(
   for await (const id of storage.folders(backupsPrefix(cluster))) {
     if (isBackupId(id) && !complete.has(id)) others.push(id)
   }
-  const records = await sideBySide(others, (id) => storage.stat(backupRecordKey(cluster, id)))
+  const records = await sideBySide(others, AT_ONCE, (id) => storage.stat(backupRecordKey(cluster, id)))
   return others.filter((_, index) => records[index] === undefined)
 }

@@ -10,8 +10,8 @@ import { isSealed } from '../catalog/sealed-object.ts'
 import { walObjectOf } from '../catalog/wal-object.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { sideBySide } from '../side-by-side.ts'
 import type { ObjectFacts } from '../storage/storage.ts'
-import { inLanes } from './lanes.ts'
 import { type HeaderFacts, Rewrap, type RewrapCounts, startOf } from './rewrap.ts'
 import { rotatedRecord, storeRotatedRecord } from './rotated-record.ts'
 
@@ -132,7 +132,7 @@ class Rotation {
     for await (const id of storage.folders(backupsPrefix(this.#request.cluster))) {
       if (isBackupId(id)) await this.#backup(id)
     }
-    await inLanes(this.#wal(), this.#request.jobs, (facts) => this.#object(facts).then(() => {}))
+    await sideBySide(this.#wal(), this.#request.jobs, (facts) => this.#object(facts))
     this.#context.events.emit('progressEnd', { task: this.#task })
     return {
       ...this.#rewrap.counts,
@@ -147,7 +147,7 @@ class Rotation {
     const { cluster, jobs, dryRun } = this.#request
     const folder = backupPrefix(cluster, id)
     const headers = new Map<string, HeaderFacts | undefined>()
-    await inLanes(this.#sealedIn(folder), jobs, async (facts) => {
+    await sideBySide(this.#sealedIn(folder), jobs, async (facts) => {
       headers.set(facts.key.slice(folder.length), await this.#object(facts))
     })
     const record = await this.#record(id)

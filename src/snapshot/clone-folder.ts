@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path'
 import { fsPath, nameFromBytes } from '../archive/file-name.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { sideBySide } from '../side-by-side.ts'
 
 /** A clone waits for its file's dirty pages to be written; several of them keep the disk busy. */
 const SIDE_BY_SIDE = 8
@@ -36,7 +37,7 @@ export async function cloneFolder(
   const folders = ['']
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
     const names = await namesIn(join(from, folder))
-    await sideBySide(names, async (name) => {
+    await sideBySide(names, SIDE_BY_SIDE, async (name) => {
       options.signal.throwIfAborted()
       const path = join(folder, name)
       const facts = await cloneEntry(join(from, path), join(to, path))
@@ -70,21 +71,6 @@ async function namesIn(folder: string): Promise<string[]> {
     if (systemCode(error) === 'ENOENT') return []
     throw cannotClone(folder, error)
   }
-}
-
-/** Runs a task for each item, some at a time. When one fails no more are begun, and when it throws none is running. */
-async function sideBySide<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.toReversed()
-  const line = async () => {
-    try {
-      for (let item = queue.pop(); item !== undefined; item = queue.pop()) await task(item)
-    } catch (error) {
-      queue.length = 0
-      throw error
-    }
-  }
-  const ends = await Promise.allSettled(Array.from({ length: SIDE_BY_SIDE }, line))
-  for (const end of ends) if (end.status === 'rejected') throw end.reason
 }
 
 const TRIAL = '.pgrecall-trial-'

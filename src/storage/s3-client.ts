@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as wait } from 'node:timers/promises'
-import { getCACertificates } from 'node:tls'
 import type * as S3 from '@aws-sdk/client-s3'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { type Operation, S3Fault } from './s3-fault.ts'
@@ -159,6 +158,8 @@ export class S3Bucket {
 }
 
 async function trusted(caFile: string): Promise<string[]> {
+  // Only here, since loading it takes a hook some of its time.
+  const { getCACertificates } = await import('node:tls')
   try {
     return [...getCACertificates('default'), await readFile(caFile, 'utf8')]
   } catch (error) {

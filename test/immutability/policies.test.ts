@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { GetBucketPolicyCommand, PutBucketPolicyCommand } from '@aws-sdk/client-s3'
-import { describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { lockNeeded } from '../../src/backup/immutability.ts'
-import { claimIdentity } from '../../src/catalog/identity.ts'
+import { claimIdentity, markRepository } from '../../src/catalog/identity.ts'
 import { walKey } from '../../src/catalog/layout.ts'
 import { acquireLock } from '../../src/catalog/lock.ts'
 import { pinBackup } from '../../src/catalog/pin.ts'
@@ -10,8 +10,11 @@ import { removeBackup } from '../../src/catalog/remove-backup.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { S3Storage } from '../../src/storage/s3.ts'
 import { type ProbeFinding, readObject, type S3Address } from '../../src/storage/storage.ts'
+import { answerOf, backUp, failureOf, listedBackups } from '../backup/commands.ts'
 import { keysOf, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
 import { gatewayMissing, sharedGateway } from '../lab/gateway.ts'
+import { Lab } from '../lab/lab.ts'
+import { requireServer } from '../lab/programs.ts'
 import { plainRepository } from '../lab/repositories.ts'
 
 const ID = '20261101T120000Z-full'
@@ -29,10 +32,12 @@ interface Statement {
 }
 
 describe.skipIf(gatewayMissing())('the policies of docs/s3.md are enough, and not more', () => {
+  beforeEach((context) => void requireServer(context))
+
   test('all of it', async () => {
     const storage = await withPolicy('full')
     expect(await troubles(storage)).toEqual(['warn protection'])
-    await backUp(storage)
+    await storeAsBackup(storage)
     {
       await using _lock = await acquireLock(storage, 'main', { purpose: 'retention', now: () => new Date() })
       await removeBackup(storage, 'main', ID)
@@ -49,17 +54,41 @@ describe.skipIf(gatewayMissing())('the policies of docs/s3.md are enough, and no
       ...CEPH,
     })
     expect(await troubles(storage)).toEqual(['warn write on a condition'])
-    await backUp(storage)
+    await storeAsBackup(storage)
     await expect(removeBackup(storage, 'main', ID)).rejects.toMatchObject({ kind: 'refused' })
   })
 
   test('write and never delete', async () => {
     const storage = await withPolicy('write')
     expect(await troubles(storage)).toEqual(['warn remove an object', 'warn protection'])
-    await backUp(storage)
+    await storeAsBackup(storage)
     await expect(storage.remove(walKey('main', name(10)))).rejects.toThrow(
       'the credentials lack s3:DeleteObject',
     )
+  })
+
+  test('write and never delete: a database host backs up with it, also after a run that was killed', async () => {
+    const storage = await withPolicy('write')
+    const { bucket, credentialsFile, prefix } = storage.address
+    await markRepository(storage)
+    await using lab = await Lab.create({
+      repositories: { offsite: 's3' },
+      configure: ({ repositories }) =>
+        void Object.assign(repositories.offsite!, { bucket, credentialsFile, prefix }),
+    })
+    const debris = 'main/backups/20261101T120000Z-full/base.0001.tar.zst'
+    await storage.put(debris, Buffer.from('x'))
+    const findings = await answerOf<ProbeFinding[]>(lab, ['check'])
+    expect(findings.filter(({ verdict }) => verdict === 'warn').map(({ text }) => text)).toContainEqual(
+      expect.stringMatching(/^remove an object: .*the credentials lack s3:DeleteObject/),
+    )
+    const backups = [await backUp(lab), await backUp(lab)]
+    expect(await listedBackups(lab)).toEqual(backups.map(({ id }) => id))
+    expect(await keysOf(storage)).toContain(debris)
+    // Each run's lock, released.
+    for await (const { bytes } of storage.list('main/locks/')) expect(bytes).toBe(0)
+    const failure = await failureOf(lab, ['retention', '--full', '1'])
+    expect(failure.message).toContain('the credentials lack s3:DeleteObject')
   })
 
   test('write and never delete, in a bucket that locks', async () => {
@@ -68,7 +97,7 @@ describe.skipIf(gatewayMissing())('the policies of docs/s3.md are enough, and no
       ...CEPH,
     })
     expect(await troubles(storage)).toEqual(['warn write on a condition', 'warn remove an object'])
-    await backUp(storage)
+    await storeAsBackup(storage)
     await storage.put(walKey('main', name(12)), [Buffer.from('x')], { ifAbsent: true, immutable: true })
     for (const key of [walKey('main', name(10)), walKey('main', name(12)), `main/backups/${ID}/backup.json`])
       expect((await storage.stat(key))!.lockedUntil, key).toBeDefined()
@@ -76,7 +105,7 @@ describe.skipIf(gatewayMissing())('the policies of docs/s3.md are enough, and no
 
   test('read only', async () => {
     const owner = await withPolicy('full')
-    await backUp(owner)
+    await storeAsBackup(owner)
     const storage = await withPolicy('read', [], owner.address)
     expect(await keysOf(storage)).toEqual(await keysOf(owner))
     expect(await readObject(storage, `main/backups/${ID}/backup.json`)).toBeDefined()
@@ -90,7 +119,7 @@ describe.skipIf(gatewayMissing())('the policies of docs/s3.md are enough, and no
 const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
 
 /** What a backup does with a repository. */
-async function backUp(storage: S3Storage): Promise<void> {
+async function storeAsBackup(storage: S3Storage): Promise<void> {
   await using lock = await acquireLock(storage, 'main', { purpose: 'backup', now: () => new Date() })
   await claimIdentity(storage, 'main', IDENTITY)
   await storage.sweep()

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { inLanes } from '../../src/rotation/lanes.ts'
+import { sideBySide } from '../src/side-by-side.ts'
 
 async function* numbers(count: number, onEnd = () => {}) {
   try {
@@ -14,7 +14,7 @@ test('every item is done once, as many at a time as there are lanes', async () =
   const done: number[] = []
   let running = 0
   let most = 0
-  await inLanes(numbers(50), 4, async (number) => {
+  await sideBySide(numbers(50), 4, async (number) => {
     most = Math.max(most, ++running)
     for (let turns = 0; turns < (number % 5) + 1; turns++) await turn()
     done.push(number)
@@ -37,7 +37,7 @@ test('after a failure nothing is begun, and it is told when what was under way h
   const source = numbers(50, () => {
     isSourceEnded = true
   })
-  await expect(inLanes(source, 3, work)).rejects.toThrow('the second one')
+  await expect(sideBySide(source, 3, work)).rejects.toThrow('the second one')
   expect(begun).toEqual([0, 1, 2])
   expect(ended).toBe(2)
   expect(isSourceEnded).toBe(true)
@@ -48,5 +48,15 @@ test('what fails to list is told', async () => {
     yield 1
     throw new Error('the listing')
   }
-  await expect(inLanes(failing(), 2, async () => {})).rejects.toThrow('the listing')
+  await expect(sideBySide(failing(), 2, async () => {})).rejects.toThrow('the listing')
+})
+
+test('gives back what came of each, in the order of the items, whichever ended first', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const results = await sideBySide([1, 2, 3], 3, async (item) => {
+    if (item === 1) await promise
+    if (item === 3) resolve()
+    return item * 10
+  })
+  expect(results).toEqual([10, 20, 30])
 })
