@@ -44,7 +44,7 @@ export async function buildContext(
   }
   const cluster = () => chooseCluster(config(), options.cluster as string | undefined)
   const warn = (text: string) => events.emit('warning', { text })
-  const open = (of: ReturnType<typeof cluster>, named: string | undefined) =>
+  const open = (of: ReturnType<typeof cluster>, named: readonly string[] | undefined) =>
     chooseRepositories(config().config, of, named).map((chosen) => openChosen(chosen, warn))
   const connection = async (): Promise<ConnectionOptions> => {
     const { connectionFor } = await import('./config/connection.ts')
@@ -73,9 +73,12 @@ export async function buildContext(
     },
     config,
     cluster,
-    repositories: () => open(cluster(), options.repository as string | undefined),
+    repositories: () => {
+      const named = options.repository as string | undefined
+      return open(cluster(), named === undefined ? undefined : [named])
+    },
     clusters: () => Object.keys(config().config.clusters),
-    repositoriesOf: (name) => open(chooseCluster(config(), name), undefined),
+    repositoriesOf: (name, named) => open(chooseCluster(config(), name), named),
     makeIfNew: async ({ storage }) => {
       const { markRepository, requireRepository } = await import('./catalog/identity.ts')
       if (storage.address.type === 'local' && existsSync(storage.location)) await requireRepository(storage)

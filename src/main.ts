@@ -94,7 +94,7 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   }
   const events = new Events()
   const context = await buildContext(invocation, version, events, stop.signal)
-  if (context.isRoot && AS_OWNER.has(invocation.command)) await becomeOwner(context)
+  if (context.isRoot && AS_OWNER.has(invocation.command)) await becomeOwner(context, invocation)
   await subscribe(events, terminal, context, invocation)
   const { run } = await COMMANDS[invocation.command]()
   const outcome = await run(invocation, context).catch((error) => {
@@ -107,10 +107,12 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   return outcome.exitCode ?? 0
 }
 
-async function becomeOwner(context: CommandContext): Promise<void> {
+async function becomeOwner(context: CommandContext, { options }: Invocation): Promise<void> {
   const { ownerOfCluster } = await import('./config/run-as.ts')
   const { findLocalServers } = await import('./config/defaults.ts')
-  const owner = ownerOfCluster(context.cluster().config, findLocalServers)
+  // What is done for all clusters is done as the owner of the first.
+  const { name } = options.allClusters ? { name: context.clusters()[0]! } : context.cluster()
+  const owner = ownerOfCluster(context.config().config.clusters[name]!, findLocalServers)
   if (!owner) return
   process.initgroups(owner.uid, owner.gid)
   process.setgid?.(owner.gid)

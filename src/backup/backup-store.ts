@@ -189,6 +189,8 @@ async function putObject(
       yield piece
     }
   }
-  await storage.put(folder + name, stored(), signal ? { signal } : {})
+  // Locked when the backup is complete: what a killed run leaves must be removable.
+  const options = { immutable: true, lockedLater: true, ...(signal && { signal }) }
+  await storage.put(folder + name, stored(), options)
   return { name, ...sum.end() }
 }

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os'
+import { discard } from '../catalog/holder.ts'
 import { pausedReplayKey } from '../catalog/layout.ts'
 import { isReplayPaused, pauseReplay, requireReplayRights, resumeReplay } from '../postgres/replay.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
@@ -43,6 +44,6 @@ export async function whileReplayStands<T>(
       await using another = await connect()
       await resumeReplay(another)
     })
-    await store.each(({ storage }) => storage.remove(key))
+    await store.each(({ storage }) => discard(storage, key))
   }
 }

@@ -22,6 +22,7 @@ export class KeptShards {
   readonly #folder: string
   readonly #candidates: StoredShard[]
   readonly shards: StoredShard[] = []
+  readonly #left: StoredShard[] = []
   readonly #paths = new Map<string, Set<string>>()
 
   private constructor(repositories: readonly Repository[], folder: string, candidates: StoredShard[]) {
@@ -71,7 +72,7 @@ export class KeptShards {
   /** Numbers of shards, by group, that no new shard may have. */
   get numbersTaken(): Map<string, number> {
     const taken = new Map<string, number>()
-    for (const { group, name } of this.shards) {
+    for (const { group, name } of [...this.shards, ...this.#left]) {
       const number = Number(/\.(\d+)\.tar/.exec(name)?.[1])
       taken.set(group, Math.max(number, taken.get(group) ?? 0))
     }
@@ -109,10 +110,12 @@ export class KeptShards {
     }
   }
 
-  async #remove({ stored, index }: StoredShard): Promise<void> {
+  /** What a host that may not delete has to leave is in nobody's way, as long as no other shard gets its name. */
+  async #remove(shard: StoredShard): Promise<void> {
     for (const { name, storage } of this.#repositories) {
-      await storage.remove(this.#folder + index[name]!.name)
-      await storage.remove(this.#folder + stored[name]!.name)
+      for (const object of [shard.index[name]!, shard.stored[name]!]) {
+        await storage.remove(this.#folder + object.name).catch(() => this.#left.push(shard))
+      }
     }
   }
 

@@ -11,7 +11,7 @@ export async function storeRestoreText<Draft extends BackupDraft>(
 ): Promise<Draft> {
   const text = Buffer.from(handRestoreText(draft))
   const name = 'RESTORE.txt'
-  await storage.put(folder + name, text, { immutable: true })
+  await storage.put(folder + name, text, { immutable: true, lockedLater: true })
   const sha256 = createHash('sha256').update(text).digest('hex')
   return { ...draft, objects: [...draft.objects, { name, kind: 'text', bytes: text.length, sha256 }] }
 }

@@ -204,7 +204,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--synchronous', 'confirm each write as soon as it is on this disk')
     .option('--drop-slot', 'remove the replication slot, and end')
 
-  add('copy', 'Copy backups and their WAL from one repository to another, as far as they are not there yet', [
+  add('copy', 'Copy backups and their WAL to another repository, as far as they are not there yet', [
     'pgrecall copy --to offsite                   # from cron: a second region',
     'pgrecall copy latest --from local --to offsite',
     'pgrecall copy --to offsite --wal-only        # what an optional repository could not take',
@@ -212,9 +212,9 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
     .option('--from <repository>', "where from (default: the cluster's first repository that is not --to)")
     .requiredOption('--to <repository>', 'where to')
-    .option('--wal-only', 'WAL only, from the oldest backup on that --to has')
+    .option('--wal-only', 'no backups; WAL from the oldest backup on that --to has')
     .option('--no-wal', 'backups only; what needs WAL of the archive cannot be restored from there')
-    .option('--all-clusters', 'every cluster that both repositories are configured for')
+    .option('--all-clusters', 'every cluster of the configuration that keeps backups in --from')
     .option('-j, --jobs <number>', 'how many objects are copied side by side', wholeNumber(1, 64), 4)
     .option('--dry-run', 'print what would be copied and change nothing')
 

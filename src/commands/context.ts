@@ -32,8 +32,8 @@ export interface CommandContext {
   repositories(): Repository[]
   /** Every cluster of the configuration. */
   clusters(): string[]
-  /** All repositories of a cluster, whatever `--repository` says. @throws PgrecallError `config` */
-  repositoriesOf(cluster: string): Repository[]
+  /** All repositories of a cluster whatever `--repository` says, or just these of the configuration. @throws PgrecallError `config` */
+  repositoriesOf(cluster: string, named?: readonly string[]): Repository[]
   /**
    * Makes a repository whose folder does not exist yet; one that exists must be a repository already, since it may be
    * where a disk is not mounted. @throws PgrecallError `repository`

@@ -65,11 +65,15 @@ function jobsOf(ids: string[], options: Record<string, unknown>, context: Comman
     const { name } = context.cluster()
     return [{ cluster: name, ...request, level: levelOf(name, context), ...endsOf(name, from, to, context) }]
   }
-  const clusters = context.clusters().filter((name) => hasBoth(name, from, to, context))
+  const clusters = context.clusters().filter((name) => sourceOf(name, from, to, context) !== undefined)
   if (clusters.length === 0) {
-    throw new PgrecallError('config', `no cluster has repository "${to}" and another one to copy from`, {
-      hint: 'name both under "repositories" of each cluster that is to be copied',
-    })
+    throw new PgrecallError(
+      'config',
+      `no cluster has repository ${from === undefined ? 'to copy from' : `"${from}"`}`,
+      {
+        hint: 'see "repositories" of each cluster in the configuration',
+      },
+    )
   }
   return clusters.map((name) => ({
     cluster: name,
@@ -79,29 +83,23 @@ function jobsOf(ids: string[], options: Record<string, unknown>, context: Comman
   }))
 }
 
-function hasBoth(cluster: string, from: string | undefined, to: string, context: CommandContext): boolean {
-  const names = context.repositoriesOf(cluster).map(({ name }) => name)
-  return names.includes(to) && (from === undefined ? names.length > 1 : names.includes(from))
+/** One of the cluster's own repositories. */
+function sourceOf(cluster: string, from: string | undefined, to: string, context: CommandContext) {
+  const own = context.repositoriesOf(cluster)
+  return own.find(({ name }) => (from === undefined ? name !== to : name === from))
 }
 
+/** The destination, and a source that is named, may be any that is configured. */
 function endsOf(cluster: string, from: string | undefined, to: string, context: CommandContext) {
-  const repositories = context.repositoriesOf(cluster)
-  const named = (wanted: string) => {
-    const found = repositories.find(({ name }) => name === wanted)
-    if (found) return found
-    throw new PgrecallError('config', `cluster "${cluster}" has no repository "${wanted}"`, {
-      hint: `it has ${repositories.map(({ name }) => name).join(', ')}`,
-    })
-  }
-  const destination = named(to)
-  const source = from === undefined ? repositories.find(({ name }) => name !== to) : named(from)
-  if (source) return { from: source, to: destination }
+  const [destination] = context.repositoriesOf(cluster, [to])
+  const source =
+    sourceOf(cluster, from, to, context) ??
+    (from === undefined ? undefined : context.repositoriesOf(cluster, [from])[0])
+  if (source) return { from: source, to: destination! }
   throw new PgrecallError(
     'config',
     `cluster "${cluster}" has only repository "${to}", so there is none to copy from`,
-    {
-      hint: 'name the other one under "repositories" of the cluster, with "required: false" where nothing but copy is to write to it',
-    },
+    { hint: 'say with --from where its backups are' },
   )
 }
 

@@ -15,12 +15,9 @@ export const run: Run = async ({ options }, context) => {
   const asked = options.repository as string | undefined
   const questions = clusters.flatMap((cluster) =>
     context
-      .repositoriesOf(cluster)
-      .filter(({ name }) => asked === undefined || name === asked)
+      .repositoriesOf(cluster, asked === undefined ? undefined : [asked])
       .map((repository) => ({ cluster, repository })),
   )
-  // Nothing at all to look at is a mistake in the question, which this tells.
-  if (questions.length === 0) context.repositories()
   const looks = await Promise.all(questions.map((question) => look(question, context)))
   const failures = looks.flatMap((each) => ('error' in each ? [each.error] : []))
   // With nothing to show, it is the error itself that is told.

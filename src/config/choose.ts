@@ -32,25 +32,22 @@ export interface ChosenRepository {
 }
 
 /**
- * The cluster's repositories in the order of the configuration, or the one that is named.
+ * The cluster's repositories in the order of the configuration, or those that are named: any that is configured, since
+ * `copy` may have brought the cluster's backups there.
  * @throws PgrecallError `config`
  */
 export function chooseRepositories(
   config: Config,
   cluster: { name: string; config: ClusterConfig },
-  named: string | undefined,
+  named: readonly string[] | undefined,
 ): ChosenRepository[] {
-  const known = cluster.config.repositories
-  if (named !== undefined && !known.some(({ name }) => name === named)) {
-    throw new PgrecallError('config', `cluster "${cluster.name}" has no repository "${named}"`, {
-      hint: `it has ${known.map(({ name }) => name).join(', ')}`,
+  const own = cluster.config.repositories
+  const chosen = named?.map((name) => ({ name, required: true })) ?? own
+  return chosen.map(({ name, required }) => {
+    if (Object.hasOwn(config.repositories, name))
+      return { name, required, config: config.repositories[name]! }
+    throw new PgrecallError('config', `there is no repository "${name}" in the configuration`, {
+      hint: `cluster "${cluster.name}" has ${own.map((repository) => repository.name).join(', ')}`,
     })
-  }
-  return known
-    .filter(({ name }) => named === undefined || name === named)
-    .map(({ name, required }) => ({
-      name,
-      required: required || named !== undefined,
-      config: config.repositories[name]!,
-    }))
+  })
 }

@@ -8,16 +8,17 @@ import {
 } from '../catalog/backup-record.ts'
 import { debrisOf } from '../catalog/catalog.ts'
 import { storeRecord, storeRestoreText } from '../catalog/commit-backup.ts'
+import { lockNeeded } from '../catalog/immutability.ts'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import type { Lock } from '../catalog/lock.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
 import { PgrecallError } from '../errors.ts'
+import { sideBySide } from '../side-by-side.ts'
 import { readObject } from '../storage/storage.ts'
 import { copyObject, type OtherForm } from './copy-object.ts'
 import { CopyLedger } from './ledger.ts'
 import { goneMeanwhile, hasFormOf, type Passage } from './passage.ts'
-import { sideBySide } from './side-by-side.ts'
 
 /** Written by the destination itself. */
 const RESTORE_TEXT = 'RESTORE.txt'
@@ -47,6 +48,7 @@ export async function copyBackup(passage: Passage, id: string, lock: Lock): Prom
   const complete = await storeRestoreText(to.storage, folder, draft)
   await ledger.remove()
   passage.signal.throwIfAborted()
+  await lockNeeded(to, complete, new Date(), passage.signal)
   await lock.confirm()
   return { record: await storeRecord(to.storage, folder, complete, new Date(finishedAt)), resumedBytes }
 }
@@ -87,12 +89,12 @@ async function copyObjects(passage: Passage, folder: string, record: BackupRecor
   const objects = record.objects.filter(({ name }) => name !== RESTORE_TEXT)
   // Where there is an index there is a whole shard: a backup that finds debris relies on it.
   const [indexes, others] = [objects.filter(isIndex), objects.filter((object) => !isIndex(object))]
-  await sideBySide(others, passage.jobs, passage.signal, async (object) =>
+  await sideBySide(others, passage.jobs, async (object) =>
     copy(object, await isAlike(passage, folder + object.name)),
   )
   // They are encrypted for one key more, of the run that made them; what counts is whether the shards are as they say.
   const isUnchanged = others.every(({ name, sha256 }) => copied.get(name)!.sha256 === sha256)
-  await sideBySide(indexes, passage.jobs, passage.signal, (object) => copy(object, isUnchanged))
+  await sideBySide(indexes, passage.jobs, (object) => copy(object, isUnchanged))
   return { objects: objects.map(({ name }) => copied.get(name)!), resumedBytes }
 }
 

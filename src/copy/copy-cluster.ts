@@ -7,12 +7,12 @@ import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { numberOf } from '../postgres/wal-file.ts'
+import { sideBySide } from '../side-by-side.ts'
 import { copyBackup } from './copy-backup.ts'
 import { copyWalFile, requireOneArchive } from './copy-wal.ts'
 import { compareWal, storedBackupsIn } from './look.ts'
 import { type Passage, spoilsOneThing } from './passage.ts'
 import { type CopyPlan, type CopyRequest, type CopyStep, planCopy, type StoredWal } from './plan.ts'
-import { sideBySide } from './side-by-side.ts'
 
 const TASK = 'copy'
 /** Plain WAL that is held at once; never less than one segment. */
@@ -186,14 +186,13 @@ class CopyRun {
     const jobs = Math.min(this.#job.jobs, Math.max(1, Math.floor(WAL_IN_MEMORY / this.#segmentBytes)))
     events.emit('step', { text: `Copying WAL: ${files.length} ${files.length === 1 ? 'file' : 'files'}` })
     const isHistory = ({ file }: StoredWal) => file.kind === 'history'
-    const copy = (wal: StoredWal) => this.#copyWalFile(wal)
-    await sideBySide(files.filter(isHistory), jobs, signal, copy)
-    await sideBySide(
-      files.filter((wal) => !isHistory(wal)),
-      jobs,
-      signal,
-      copy,
-    )
+    const copy = async (wal: StoredWal) => {
+      signal.throwIfAborted()
+      await this.#copyWalFile(wal)
+    }
+    await sideBySide(files.filter(isHistory), jobs, copy)
+    const others = files.filter((wal) => !isHistory(wal))
+    await sideBySide(others, jobs, copy)
   }
 
   async #copyWalFile(wal: StoredWal): Promise<void> {

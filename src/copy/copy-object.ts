@@ -65,7 +65,7 @@ class SummedSource {
       found = this.#end()
     }
     const { name } = this.#recorded
-    await to.storage.put(folder + name, observed.call(this), { immutable: true, signal })
+    await to.storage.put(folder + name, observed.call(this), { immutable: true, lockedLater: true, signal })
     return { ...this.#recorded, ...found! }
   }
 
@@ -91,7 +91,7 @@ class SummedSource {
       }
       this.#end()
     }
-    await to.storage.put(folder + name, produced.call(this), { immutable: true, signal })
+    await to.storage.put(folder + name, produced.call(this), { immutable: true, lockedLater: true, signal })
     return { ...facts, name, ...sum.end() }
   }
 

@@ -100,10 +100,14 @@ export async function applyRetention(
   await sweepPins(storage, cluster, now())
   const { catalog, plan } = await look(cluster, rules, context)
   for (const text of plan.warnings) events.emit('warning', { text })
+  const going = plan.backups.filter((backup) => !backup.stays)
+  // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
+  const kept = without(catalog, going)
+  if (going.length > 0) await foretell(kept, storage, now())
   const refusals = new Refusals(storage, events, now)
   let removedBackups = 0
   let freedBytes = 0
-  for (const { id } of plan.backups.filter((backup) => !backup.stays)) {
+  for (const { id } of going) {
     signal.throwIfAborted()
     // A restore may have begun since the plan was made; it has pinned what it reads.
     if ((await livingPins(storage, cluster, now())).some((pin) => pin.backup === id)) continue
@@ -116,16 +120,26 @@ export async function applyRetention(
   for (const id of await debrisOf(storage, cluster))
     freedBytes += (await removeUnlessKept(storage, cluster, id, refusals)) ?? 0
   const { removed, locked } = await pruneWal(catalog, context, refusals, signal)
-  await keepCatalog(catalog, removed, context)
+  await keepCatalog(kept, removed, context)
   return {
     plan,
     removedBackups,
     removedWal: removed.length,
-    removedSegments: removed.filter(({ kind }) => kind === 'segment').length,
+    removedSegments: segmentsOf(removed).length,
     freedBytes: removed.reduce((sum, { bytes }) => sum + bytes, freedBytes),
     lockedWal: locked,
     refusals: refusals.sentences,
   }
+}
+
+/** On a full disk there may be no room for it: then nobody has one to believe. */
+async function foretell(kept: Catalog, storage: Storage, now: Date): Promise<void> {
+  await saveCatalog(storage, kept, now).catch(() => storage.remove(catalogKey(kept.cluster)))
+}
+
+function without(catalog: Catalog, going: readonly { id: string }[]): Catalog {
+  const ids = new Set(going.map(({ id }) => id))
+  return { ...catalog, backups: catalog.backups.filter(({ id }) => !ids.has(id)) }
 }
 
 /** @returns how many bytes are gone; undefined where the backup is still there */
@@ -229,8 +243,14 @@ async function keepCatalog(
   removed: readonly StoredWal[],
   { repository: { storage }, now }: RetentionContext,
 ): Promise<void> {
-  const segments = removed.filter(({ kind }) => kind === 'segment')
+  const segments = segmentsOf(removed)
   const wal = catalog.wal.map((entry) => withoutRemoved(entry, segments, catalog.walSegmentBytes))
   await saveCatalog(storage, { ...catalog, wal }, now())
   await updateCatalog(storage, catalog.cluster, now())
+}
+
+/** Each counts once, also where it was stored in both forms. */
+function segmentsOf(removed: readonly StoredWal[]): StoredWal[] {
+  const segments = removed.filter(({ kind }) => kind === 'segment')
+  return [...new Map(segments.map((segment) => [segment.name, segment])).values()]
 }

@@ -28,7 +28,8 @@ export class S3Writer {
   }
 
   async put(key: string, source: Source, options: PutOptions): Promise<'stored' | 'exists'> {
-    const attributes = this.attributes(options.immutable ? this.#lock() : undefined, options.immutable)
+    const lock = options.immutable && !options.lockedLater ? this.#lock() : undefined
+    const attributes = this.attributes(lock, options.immutable)
     if (source instanceof Uint8Array) return this.#putWhole(key, source, attributes, options)
     // A list is in memory already; one request for all of it is what a condition is exact for.
     if (Array.isArray(source)) return this.#putWhole(key, Buffer.concat(source), attributes, options)

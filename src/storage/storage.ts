@@ -88,8 +88,13 @@ export type Source = Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Arra
 export interface PutOptions {
   /** Exact between two hosts for a source that is in memory; one that streams is only looked at before, and at the end. */
   ifAbsent?: boolean
-  /** It is part of a backup or of the archive, and never replaced: stored locked where the repository is configured so. */
+  /**
+   * It is part of a backup or of the archive, and never replaced: it gets the storage class that is configured, and is stored
+   * locked where the repository is configured to lock.
+   */
   immutable?: boolean
+  /** It is immutable, but locked only later, by `lockUntil`: what it is a part of may never be completed. */
+  lockedLater?: boolean
   signal?: AbortSignal
 }
 

@@ -106,11 +106,12 @@ export class ReceivedDeposit {
       onStored({ repository: repository.name, name, bytes, isWhole: true })
   }
 
+  /** Beside a whole segment it means nothing, so that a host which may not delete leaves it. */
   async #removeBeginning(segment: string, forms: readonly WalForm[]): Promise<void> {
     const { cluster, repository } = this.#options
     for (const form of forms) {
       const key = receivingKey(cluster, segment, form)
-      if (await repository.storage.stat(key)) await repository.storage.remove(key)
+      if (await repository.storage.stat(key)) await repository.storage.remove(key).catch(() => {})
     }
   }
 

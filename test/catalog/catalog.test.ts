@@ -269,7 +269,7 @@ test('a folder without a record is debris: not listed, and removed with all that
   expect(await ids()).toEqual([FIRST, SECOND, THIRD])
   expect(await readBackupRecord(storage, 'main', id)).toBeUndefined()
   expect(await debrisOf(storage, 'main')).toEqual([id])
-  expect(await removeBackup(storage, 'main', id)).toBe(12)
+  expect(await removeBackup(storage, 'main', id)).toEqual({ bytes: 12 })
   expect(await debrisOf(storage, 'main')).toEqual([])
   expect((await keysOf(storage, 'main/backups/')).some((key) => key.includes(id))).toBe(false)
 })

@@ -43,6 +43,8 @@ afterAll(() => scratch[Symbol.asyncDispose]())
 const context = (...repositories: Repository[]) =>
   ({
     cluster: () => ({ name: 'main' }),
+    clusters: () => ['main'],
+    repositoriesOf: () => repositories,
     repositories: () => repositories,
     signal: new AbortController().signal,
     now: () => new Date(),

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { lockNeeded } from '../../src/backup/immutability.ts'
+import { lockNeeded } from '../../src/catalog/immutability.ts'
 import { walKey } from '../../src/catalog/layout.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { S3Storage } from '../../src/storage/s3.ts'

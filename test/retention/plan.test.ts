@@ -90,6 +90,16 @@ test('a pinned backup stays, and so does the WAL from it on', () => {
   expect(plan.wal.map(({ segments }) => segments)).toEqual([10])
 })
 
+test('a backup whose record is locked stays with the WAL from it on, and the plan says until when', () => {
+  const until = new Date('2026-12-20T01:17:05.120Z')
+  const locks = new Map([idOf(2), idOf(4)].map((id) => [id, until]))
+  const plan = planRetention(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 1 }, [], locks)
+  expect(stays(plan)).toEqual([idOf(2), idOf(4)])
+  expect(plan.backups[1]!.reason).toBe('locked until 2026-12-20T01:17:05Z')
+  expect(plan.backups[3]!.reason).toBe('one of the newest 1')
+  expect(plan.walBefore).toBe(200n)
+})
+
 test('with fewer backups than the rule asks for all of them stay', () => {
   expect(stays(planRetention(catalogOf(FOUR, []), { full: 9 }, []))).toHaveLength(4)
 })

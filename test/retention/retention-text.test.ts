@@ -1,12 +1,14 @@
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { walKey } from '../../src/catalog/layout.ts'
 import type { CommandContext } from '../../src/commands/context.ts'
 import { run } from '../../src/commands/retention.ts'
+import { PgrecallError } from '../../src/errors.ts'
 import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
+import type { Storage } from '../../src/storage/storage.ts'
 import { range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
 import { Scratch } from '../lab/scratch.ts'
 
@@ -15,9 +17,12 @@ const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
 
 let scratch: Scratch
 let storage: LocalStorage
+let count = 0
 beforeAll(async () => {
   scratch = await Scratch.create('retention-text')
-  storage = new LocalStorage(join(scratch.path, 'repository'))
+})
+beforeEach(async () => {
+  storage = new LocalStorage(join(scratch.path, `repository-${++count}`))
   await claimIdentity(storage, 'main', { systemIdentifier: '7400000000000000001', walSegmentBytes: SEGMENT })
   for (const [index, id] of IDS.entries()) await storeBackup(storage, record(id, { first: index + 10 }))
   await storeWal(storage, range(10, 13))
@@ -25,10 +30,10 @@ beforeAll(async () => {
 })
 afterAll(() => scratch[Symbol.asyncDispose]())
 
-async function linesOf(full: number): Promise<string[]> {
+async function linesOf(full: number, over: Storage = storage): Promise<string[]> {
   const context = {
     cluster: () => ({ name: 'main', config: { retention: {} } }),
-    repositories: () => [{ name: 'local', storage }],
+    repositories: () => [{ name: 'local', storage: over }],
     events: new Events(),
     signal: new AbortController().signal,
     now: () => new Date(),
@@ -37,6 +42,27 @@ async function linesOf(full: number): Promise<string[]> {
   const { text } = await run({ args: [], options: { full } }, context as unknown as CommandContext)
   return text.split('\n')
 }
+
+test('the summary says from where on WAL stays that the store keeps locked', async () => {
+  const lockedUntil = new Date('2099-01-02T03:04:05.678Z')
+  const isLocked = (key: string) => key === walKey('main', name(10))
+  const locking: Storage = new Proxy<Storage>(storage, {
+    get(target, method: keyof Storage) {
+      if (method === 'remove')
+        return async (key: string) => {
+          if (isLocked(key)) throw new PgrecallError('refused', `cannot remove ${key}`)
+          await target.remove(key)
+        }
+      if (method === 'stat')
+        return async (key: string) => ({ ...(await target.stat(key)), ...(isLocked(key) && { lockedUntil }) })
+      const value: unknown = target[method]
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+  expect((await linesOf(2, locking)).at(-1)).toBe(
+    `WAL of timeline 1 stays from ${name(10)} on, which the store keeps locked until 2099-01-02T03:04:05Z.`,
+  )
+})
 
 test('the summary says what went, one by one, and why that is more than the segments of the plan', async () => {
   const first = await linesOf(2)

@@ -1,9 +1,10 @@
-import type { BackupDraft } from '../catalog/backup-record.ts'
-import { backupPrefix, walKey, walPrefix } from '../catalog/layout.ts'
-import type { Repository } from '../catalog/repository.ts'
-import { statWalFile, walObjectOf } from '../catalog/wal-object.ts'
-import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { historyName, segmentName, timelineName } from '../postgres/wal-file.ts'
+import { sideBySide } from '../side-by-side.ts'
+import type { BackupDraft } from './backup-record.ts'
+import { backupPrefix, walKey, walPrefix } from './layout.ts'
+import type { Repository } from './repository.ts'
+import { statWalFile, walObjectOf } from './wal-object.ts'
+import { segmentNumberOf } from './wal-ranges.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 /** How many objects are being locked at once. */
@@ -25,14 +26,10 @@ export async function lockNeeded(
   const days = storage.address.type === 's3' ? storage.address.objectLock?.days : undefined
   if (days === undefined) return
   const until = new Date(now.getTime() + days * DAY_MS)
-  const keys = neededBy(repository, draft)
-  const lock = async () => {
-    for await (const key of keys) {
-      signal.throwIfAborted()
-      await storage.lockUntil(key, until)
-    }
-  }
-  await Promise.all(Array.from({ length: LANES }, lock))
+  await sideBySide(neededBy(repository, draft), LANES, async (key) => {
+    signal.throwIfAborted()
+    await storage.lockUntil(key, until)
+  })
 }
 
 /** The keys of all that must be there for a recovery to the end of a backup, but for its record. */
