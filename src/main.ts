@@ -24,6 +24,7 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   'wal-receive': () => import('./commands/wal-receive.ts'),
   'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
   copy: () => import('./commands/copy.ts'),
+  verify: () => import('./commands/verify.ts'),
   'key new': () => import('./commands/key-new.ts'),
   'key rotate': () => import('./commands/key-rotate.ts'),
   completion: () => import('./commands/completion.ts'),
@@ -39,6 +40,7 @@ const AS_OWNER: ReadonlySet<CommandName> = new Set([
   'wal-receive',
   'catalog rebuild',
   'copy',
+  'verify',
   'key rotate',
 ])
 

@@ -23,6 +23,7 @@ const ROOMS: Record<string, string[]> = {
   restore: ['archive', 'catalog', 'postgres', 'storage', 'threads', 'wal'],
   copy: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
   rotation: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
+  verification: ['catalog', 'postgres', 'wal'],
   retention: ['catalog', 'postgres', 'storage'],
   status: ['catalog', 'cli', 'postgres', 'restore', 'storage', 'wal'],
   commands: [
@@ -39,6 +40,7 @@ const ROOMS: Record<string, string[]> = {
     'snapshot',
     'status',
     'storage',
+    'verification',
     'wal',
   ],
   'main.ts': ['catalog', 'cli', 'commands', 'composition.ts', 'config', 'wal'],

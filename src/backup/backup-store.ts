@@ -101,7 +101,7 @@ export class BackupStore {
    * Does something in each repository, side by side, and gives up those in which it fails.
    * @param fault is asked first when something failed, and throws what is no fault of the repositories
    * @returns what came of it, by the repository's name
-   * @throws what the last repository failed with
+   * @throws what failed, where it worked in none
    */
   async each<T>(
     work: (repository: Repository) => Promise<T>,
@@ -117,7 +117,7 @@ export class BackupStore {
       if (outcome.status === 'fulfilled') results[name] = outcome.value
       else this.lose(name, outcome.reason)
     }
-    if (this.repositories.length > 0) return results
+    if (this.repositories.length > 0 || Object.keys(results).length > 0) return results
     throw failure?.reason ?? new Error('no repository is left')
   }
 

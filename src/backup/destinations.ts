@@ -92,6 +92,11 @@ export class Destinations implements AsyncDisposable {
     return this.#opened.filter(({ repository }) => !this.failures.has(repository.name))
   }
 
+  /** That of a repository that was opened. */
+  of(repository: Repository): Destination {
+    return this.#opened.find((destination) => destination.repository === repository)!
+  }
+
   /** All that were opened, also those that were given up later. */
   get opened(): readonly Destination[] {
     return this.#opened

@@ -23,6 +23,7 @@ export type CommandName =
   | 'wal-receive'
   | 'catalog rebuild'
   | 'copy'
+  | 'verify'
   | 'key new'
   | 'key rotate'
   | 'completion'
@@ -40,7 +41,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
       'the configuration (default: $PGRECALL_CONFIG, ~/.config/pgrecall/config.yaml, /etc/pgrecall/config.yaml)',
     )
     .option('--cluster <name>', 'the cluster, where the configuration has several')
-    .option('--repository <name>', 'the repository, where the cluster has several')
+    .option('--repository <name>', 'only this one, any of the configuration (default: all of the cluster)')
     .option('--json', 'print the result as JSON')
     .addOption(
       new Option('--log-level <level>', 'how much is logged').choices([
@@ -85,11 +86,11 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   add(
     'check',
-    'Check that backups will work: configuration, connection, and a real WAL segment through the archive',
+    'Check that backups will work: repositories and keys, connection, and a real WAL segment through the archive',
     ['pgrecall check && echo "ready for tonight"'],
   ).option('--timeout <seconds>', 'how long to wait for the segment', wholeNumber(1), 60)
 
-  add('backup', 'Take a full backup of a cluster', [
+  add('backup', 'Take a full backup of a cluster, into all of its repositories at once', [
     'pgrecall backup',
     'pgrecall backup --label "before the upgrade" --checkpoint spread',
     'pgrecall backup --standalone          # carries its own WAL, needs no archive',
@@ -127,12 +128,17 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     new Argument('[id]', 'the backup').default('latest'),
   )
 
-  add('restore', 'Restore a cluster, to the end of the WAL or to a moment', [
-    'pgrecall restore --data-directory /var/lib/postgresql/15/restored',
-    'pgrecall restore --time "2026-11-20 17:29" --target-action promote --force',
-    'pgrecall restore --time "2026-11-20 17:29" --dry-run',
-    'pgrecall restore --standby --tablespace /fast=/mnt/fast',
-  ])
+  add(
+    'restore',
+    'Restore a cluster, to the end of the WAL or to a moment, from the first repository that can',
+    [
+      'pgrecall restore --data-directory /var/lib/postgresql/15/restored',
+      'pgrecall restore --time "2026-11-20 17:29" --target-action promote --force',
+      'pgrecall restore --time "2026-11-20 17:29" --dry-run',
+      'pgrecall restore --standby --tablespace /fast=/mnt/fast',
+      'pgrecall restore --repository offsite --dry-run',
+    ],
+  )
     .addArgument(
       new Argument('[id]', 'the backup; the newest that fits the target when left out').default('latest'),
     )
@@ -166,9 +172,10 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--force', 'remove the cluster that is there')
     .option('--dry-run', 'print the plan and change nothing')
 
-  add('retention', 'Remove backups that no rule keeps, and WAL that no backup needs', [
+  add('retention', 'Remove backups that no rule keeps, and WAL that no backup needs, in each repository', [
     'pgrecall retention --dry-run',
     'pgrecall retention --full 7',
+    'pgrecall retention --repository local   # where this host may not remove anything in the other',
   ])
     .option('--full <count>', 'how many full backups to keep', wholeNumber(1))
     .option('--dry-run', 'print the plan and change nothing')
@@ -204,6 +211,14 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--synchronous', 'confirm each write as soon as it is on this disk')
     .option('--drop-slot', 'remove the replication slot, and end')
 
+  add(
+    'verify',
+    'Read backups and their WAL, and compare every byte with what was stored (encrypted WAL only with its key)',
+    ['pgrecall verify latest', 'pgrecall verify --repository offsite --json'],
+  )
+    .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
+    .option('-j, --jobs <number>', 'how many objects are read side by side', wholeNumber(1, 64), 4)
+
   add('copy', 'Copy backups and their WAL to another repository, as far as they are not there yet', [
     'pgrecall copy --to offsite                   # from cron: a second region',
     'pgrecall copy latest --from local --to offsite',
@@ -211,7 +226,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   ])
     .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
     .option('--from <repository>', "where from (default: the cluster's first repository that is not --to)")
-    .requiredOption('--to <repository>', 'where to')
+    .requiredOption('--to <repository>', 'where to: any repository of the configuration')
     .option('--wal-only', 'no backups; WAL from the oldest backup on that --to has')
     .option('--no-wal', 'backups only; what needs WAL of the archive cannot be restored from there')
     .option('--all-clusters', 'every cluster of the configuration that keeps backups in --from')
@@ -220,21 +235,21 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   program.command('key').description('Keys of encrypted repositories')
   add('key new', 'Make a secret key, in a file that age reads too, and print its public key', [
-    'pgrecall key new --output /etc/pgrecall/identity.txt',
+    'pgrecall key new --output identity.txt   # not on the database host',
   ])
     .option('--output <file>', 'where to write the secret key; a file that exists is never overwritten')
     .option('--passphrase-file <file>', 'encrypt it with the passphrase on the first line of this file')
     .option('--post-quantum', 'a hybrid key, which a quantum computer would not break either')
   add(
     'key rotate',
-    'Encrypt what is stored for the recipients that are configured now; only headers are replaced',
+    'Encrypt what is stored of a cluster for the recipients that are configured now; only headers are replaced',
     ['pgrecall key rotate --dry-run', 'pgrecall key rotate --repository offsite'],
   )
     .option('-j, --jobs <number>', 'how many objects are worked on side by side', wholeNumber(1, 64), 4)
     .option('--dry-run', 'say how many objects would get a new header, and change nothing')
 
   program.command('catalog').description('Work on the catalog of backups and WAL')
-  add('catalog rebuild', 'Make catalog.json again from what is stored')
+  add('catalog rebuild', 'Make catalog.json again from what is stored, in each repository')
 
   add('completion', 'Print a completion script', ['source <(pgrecall completion bash)']).addArgument(
     new Argument('<shell>', 'for which shell').choices(['bash', 'zsh', 'fish']),

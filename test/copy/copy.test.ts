@@ -220,7 +220,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('copy', () => {
       repositories[other!] = { type: 'local', path: join(lab.scratch.path, other!) }
       const main = { ...clusters.main!, repositories: ['local', other!] }
       delete clusters.main
-      Object.assign(clusters, { empty: main, alone: { ...main, repositories: ['local'] }, main })
+      Object.assign(clusters, { empty: main, alone: { ...main, repositories: [other!] }, main })
     })
     const args = ['copy', '--to', other!, '--all-clusters', '--json']
     const { exitCode, stdout } = await lab.pgrecall(args)

@@ -76,7 +76,7 @@ describe.skipIf(gatewayMissing())('a backup into a bucket that locks', () => {
 
   test('fails where the store does not lock, and nothing lists it', async () => {
     await using proxy = await FaultProxy.start(await sharedGateway())
-    const { lab: made, storage } = await lockingLab({ endpoint: proxy.endpoint })
+    const { lab: made } = await lockingLab({ endpoint: proxy.endpoint })
     await using lab = made
     const denial = proxy.inject({
       match: 'PutObjectRetention',

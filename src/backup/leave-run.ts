@@ -1,0 +1,34 @@
+import { backupRecordKey } from '../catalog/layout.ts'
+import { removeBackup } from '../catalog/remove-backup.ts'
+import { PgrecallError, systemCode } from '../errors.ts'
+import type { Destination } from './destinations.ts'
+import type { BackupRun } from './method.ts'
+import { KeptShards } from './resume.ts'
+
+/** What copied shards are worth nothing after: their pages are damaged, or they fill up the repository. */
+export function isWorthless(error: unknown): boolean {
+  if (!(error instanceof PgrecallError)) return false
+  return error.kind === 'pages' || ['ENOSPC', 'EDQUOT'].includes(systemCode(error.cause) ?? '')
+}
+
+/**
+ * What a run that failed leaves: whole shards, for the next run to go on from, and nothing else; what cannot be removed
+ * now is debris that the next run removes. Nothing is touched once the lock is lost, or the backup exists: then the folder
+ * is not ours any more.
+ */
+export async function leaveRun(
+  { request, store, id }: BackupRun,
+  { repository, lock }: Destination,
+  { mayKeep }: { mayKeep: boolean },
+): Promise<void> {
+  const { storage } = repository
+  try {
+    await lock.confirm()
+    if (await storage.stat(backupRecordKey(request.cluster, id))) return
+    if (mayKeep) {
+      const kept = await KeptShards.find([repository], store.folder, request.codec)
+      if (kept.offeredBytes > 0) return
+    }
+    await removeBackup(storage, request.cluster, id)
+  } catch {}
+}

@@ -1,0 +1,115 @@
+import { newIdentity } from '../archive/age.ts'
+import { debrisOf } from '../catalog/catalog.ts'
+import { backupId, backupPrefix, backupRecordKey, momentOfBackupId } from '../catalog/layout.ts'
+import { removeDebris } from '../catalog/remove-backup.ts'
+import { reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { BackupStore } from './backup-store.ts'
+import type { Destination, Destinations } from './destinations.ts'
+import type { BackupMethod, BackupRequest, BackupRun } from './method.ts'
+import { KeptShards } from './resume.ts'
+
+interface RunContext {
+  events: Events
+  signal: AbortSignal
+  now: () => Date
+}
+
+/** The new backup's id and folder: those of an interrupted run, where it can be gone on with. All other debris goes. */
+export async function openRun(
+  request: BackupRequest,
+  method: BackupMethod,
+  destinations: Destinations,
+  context: RunContext,
+): Promise<BackupRun> {
+  const { events, signal } = context
+  const { cluster } = request
+  const { live } = destinations
+  const isEncrypted = live.some(({ repository }) => repository.keys.sealer)
+  const own = isEncrypted ? await newIdentity() : undefined
+  const runOf = (id: string, kept: KeptShards): BackupRun => {
+    const store = new BackupStore(
+      destinations.live.map(({ repository }) => repository),
+      backupPrefix(cluster, id),
+      { indexRecipient: own?.recipient, onLost: (name, error) => destinations.fail(name, error) },
+    )
+    for (const { repository, lock } of destinations.live) {
+      lock.lost.addEventListener('abort', () => store.lose(repository.name, lock.lost.reason), { once: true })
+    }
+    return { request, events, signal, id, kept, indexIdentities: own ? [own.identity] : [], store }
+  }
+  const onLeft = (text: string) => events.emit('detail', { text })
+  const interrupted = await clearDebris(request, method, destinations, context)
+  if (interrupted !== undefined) {
+    const repositories = live.map(({ repository }) => repository)
+    const folder = backupPrefix(cluster, interrupted)
+    const kept = await KeptShards.find(repositories, folder, request.codec).catch((error) => {
+      // What holds things that may not be removed, as they are locked, is not gone on with.
+      onLeft(`the unfinished backup ${interrupted} is not gone on with: ${reasonOf(error)}`)
+      return KeptShards.none()
+    })
+    if (kept.offeredBytes > 0) return runOf(interrupted, kept)
+    for (const { storage } of repositories) await removeDebris(storage, cluster, interrupted, onLeft)
+  }
+  return runOf(await newBackupId(live, cluster, context), KeptShards.none())
+}
+
+/** Removes what unfinished backups have left. @returns the one that can be gone on with, in every repository */
+async function clearDebris(
+  request: BackupRequest,
+  method: BackupMethod,
+  { live }: Destinations,
+  { events }: RunContext,
+): Promise<string | undefined> {
+  const found = await Promise.all(
+    live.map(async (destination) => ({
+      destination,
+      debris: await debrisOf(destination.repository.storage, request.cluster, destination.catalog.backups),
+    })),
+  )
+  const mayResume = request.resume && method.resumes && !live.some(({ lock }) => lock.mayHaveRival)
+  const isInterrupted = (id: string) =>
+    id.endsWith('-full') &&
+    found.every(
+      ({ debris, destination }) => debris.includes(id) && id > (destination.catalog.backups.at(-1)?.id ?? ''),
+    )
+  const interrupted = mayResume ? found[0]!.debris.filter(isInterrupted).at(-1) : undefined
+  for (const { destination, debris } of found) {
+    for (const id of debris) {
+      if (id === interrupted) continue
+      events.emit('detail', { text: `Removing what is left of the unfinished backup ${id}` })
+      await removeDebris(destination.repository.storage, request.cluster, id, (text) =>
+        events.emit('detail', { text }),
+      )
+    }
+  }
+  return interrupted
+}
+
+/** Ids sort by time, and the newest counts most: a clock that was set back must not make a new backup the oldest. */
+async function newBackupId(
+  live: readonly Destination[],
+  cluster: string,
+  { events, now }: RunContext,
+): Promise<string> {
+  const last = live
+    .map(({ catalog }) => catalog.backups.at(-1)?.id ?? '')
+    .reduce((newest, id) => (id > newest ? id : newest))
+  let moment = now()
+  if (last !== '' && backupId(moment, 'full') <= last) {
+    const after = momentOfBackupId(last).getTime() + 1000
+    if (after - moment.getTime() > 60_000) {
+      events.emit('warning', {
+        text: `this host's clock is behind the last backup, ${last}; the new one is named to follow it`,
+      })
+    }
+    moment = new Date(after)
+  }
+  for (; ; moment = new Date(moment.getTime() + 1000)) {
+    const id = backupId(moment, 'full')
+    const taken = await Promise.all(
+      live.map(({ repository }) => repository.storage.stat(backupRecordKey(cluster, id))),
+    )
+    if (taken.every((record) => record === undefined)) return id
+  }
+}

@@ -1,0 +1,176 @@
+import { type BackupObject, type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
+import { loadCatalog } from '../catalog/catalog.ts'
+import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
+import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
+import { pinBackup } from '../catalog/pin.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { isSealed } from '../catalog/sealed-object.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { sideBySide } from '../side-by-side.ts'
+import { verifyWalFile, walNamesOf } from './verify-wal.ts'
+
+export interface VerifyRequest {
+  cluster: string
+  /** Ids of backups; all when there are none. */
+  ids: readonly string[]
+  /** How many objects are read side by side. */
+  jobs: number
+}
+
+export interface VerifyContext {
+  events: Events
+  signal: AbortSignal
+  now: () => Date
+}
+
+/** What is wrong with one object. */
+export interface Fault {
+  key: string
+  reason: string
+}
+
+/** What came of looking at one backup: it is sound where there are no faults. */
+export interface VerifiedBackup {
+  id: string
+  /** Objects and bytes that were read, WAL included. */
+  objects: number
+  bytes: number
+  faults: Fault[]
+  /** WAL files that are encrypted for a key that this host has not: only that all of their bytes are there was seen. */
+  sizeOnly: number
+}
+
+/**
+ * Reads backups, and the WAL from their start to their stop, and compares every stored byte with the sum that was recorded.
+ * Needs no secret key for the backups themselves. Changes nothing but a pin, so that retention leaves alone what is read.
+ * @throws PgrecallError `absent` for an id that is not there, `repository` when there is no answer
+ */
+export async function verifyRepository(
+  repository: Repository,
+  request: VerifyRequest,
+  context: VerifyContext,
+): Promise<VerifiedBackup[]> {
+  const ids = await idsOf(repository, request)
+  const results: VerifiedBackup[] = []
+  for (const id of ids) {
+    context.signal.throwIfAborted()
+    results.push(await verifyBackup(repository, request, id, context))
+  }
+  return results
+}
+
+async function idsOf({ name, storage }: Repository, { cluster, ids }: VerifyRequest): Promise<string[]> {
+  const { backups, damaged } = await loadCatalog(storage, cluster, { fresh: true })
+  const known = [...backups, ...damaged].map(({ id }) => id).toSorted()
+  if (ids.length === 0) return known
+  return ids.map((asked) => {
+    const id = asked === 'latest' ? known.at(-1) : asked
+    if (id !== undefined && known.includes(id)) return id
+    throw new PgrecallError('absent', `there is no backup ${asked} in repository "${name}"`, {
+      hint: '"pgrecall list" shows the backups that there are',
+    })
+  })
+}
+
+async function verifyBackup(
+  repository: Repository,
+  { cluster, jobs }: VerifyRequest,
+  id: string,
+  context: VerifyContext,
+): Promise<VerifiedBackup> {
+  const result: VerifiedBackup = { id, objects: 0, bytes: 0, faults: [], sizeOnly: 0 }
+  const record = await recordOf(repository, cluster, id, result)
+  if (!record) return result
+  await using _pin = await pinUnlessReadOnly(repository, cluster, id, context)
+  const task = `Reading ${id}`
+  const total = record.objects.reduce((sum, { bytes }) => sum + bytes, 0)
+  const report = () =>
+    context.events.emit('progress', { task, bytes: result.bytes, total, items: result.objects })
+  try {
+    await sideBySide(record.objects, jobs, async (object) => {
+      const key = backupPrefix(cluster, id) + object.name
+      const reason = await faultOf(repository, key, object, context.signal, (bytes) => {
+        result.bytes += bytes
+        report()
+      })
+      result.objects++
+      if (reason !== undefined) result.faults.push({ key, reason })
+    })
+    await sideBySide(walNamesOf(record), jobs, async (name) => {
+      const { key, bytes, reason, isSizeOnly } = await verifyWalFile(
+        repository,
+        cluster,
+        name,
+        context.signal,
+      )
+      result.objects++
+      result.bytes += bytes
+      if (isSizeOnly) result.sizeOnly++
+      if (reason !== undefined) result.faults.push({ key, reason })
+    })
+  } finally {
+    context.events.emit('progressEnd', { task })
+  }
+  result.faults.sort((a, b) => (a.key < b.key ? -1 : 1))
+  return result
+}
+
+/** A record that cannot be believed is a fault of its backup. */
+async function recordOf(
+  { storage }: Repository,
+  cluster: string,
+  id: string,
+  result: VerifiedBackup,
+): Promise<BackupRecord | undefined> {
+  const key = backupRecordKey(cluster, id)
+  try {
+    const record = await readBackupRecord(storage, cluster, id)
+    if (!record) result.faults.push({ key, reason: 'it was removed meanwhile' })
+    return record
+  } catch (error) {
+    if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
+    result.faults.push({ key, reason: reasonOf(error) })
+    return undefined
+  }
+}
+
+/** Who may only read a repository has nobody who removes from it either. */
+async function pinUnlessReadOnly(
+  { storage }: Repository,
+  cluster: string,
+  id: string,
+  { events, now }: VerifyContext,
+): Promise<AsyncDisposable> {
+  try {
+    return await pinBackup(storage, cluster, id, 'verify', now)
+  } catch (error) {
+    events.emit('detail', { text: `the backup could not be pinned: ${reasonOf(error)}` })
+    return { async [Symbol.asyncDispose]() {} }
+  }
+}
+
+/** @returns what is wrong with an object; undefined when every byte is as it was recorded */
+async function faultOf(
+  { storage }: Repository,
+  key: string,
+  object: BackupObject,
+  signal: AbortSignal,
+  onBytes: (bytes: number) => void,
+): Promise<string | undefined> {
+  const stored = await storage.get(key, { signal })
+  if (!stored) return 'it is missing'
+  const sum = new ObjectSum(isSealed(object.name))
+  try {
+    for await (const chunk of stored) {
+      sum.push(chunk)
+      onBytes(chunk.length)
+    }
+    if (isAsRecorded(object, sum.end())) return undefined
+    return 'its bytes are not those that were stored'
+  } catch (error) {
+    if (error instanceof PgrecallError) throw error
+    signal.throwIfAborted()
+    return reasonOf(error)
+  }
+}
