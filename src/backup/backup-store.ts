@@ -81,6 +81,11 @@ export class BackupStore {
     }
   }
 
+  /** Of all of them, also those that were given up meanwhile. */
+  get names(): string[] {
+    return this.#repositories.map(({ name }) => name)
+  }
+
   /** Those that were not given up. */
   get repositories(): Repository[] {
     return this.#repositories.filter((_, index) => Atomics.load(this.#lost, index) === 0)
@@ -106,8 +111,8 @@ export class BackupStore {
   async each<T>(
     work: (repository: Repository) => Promise<T>,
     fault: () => void = () => {},
+    live: readonly Repository[] = this.repositories,
   ): Promise<Record<string, T>> {
-    const live = this.repositories
     const outcomes = await Promise.allSettled(live.map(work))
     const failure = outcomes.find((outcome) => outcome.status === 'rejected')
     if (failure) fault()
@@ -137,10 +142,12 @@ export class BackupStore {
         await tee.leave(reader).catch(() => {})
       }
     }
-    return this.each(place, () => {
+    const fault = () => {
       options.signal?.throwIfAborted()
       if (tee.fault) throw tee.fault.error
-    })
+    }
+    // Those that the stream was divided for: another thread may give one of them up just now.
+    return this.each(place, fault, live)
   }
 
   /** Stores one small object everywhere, which is not the same in all. */

@@ -102,6 +102,23 @@ export class Destinations implements AsyncDisposable {
     return this.#opened
   }
 
+  /**
+   * Asks each repository something, and gives up those that give no answer.
+   * @throws what the last one failed with
+   */
+  async each<T>(
+    ask: (destination: Destination) => Promise<T>,
+  ): Promise<{ destination: Destination; answer: T }[]> {
+    const asked = this.live.map(async (destination) => ({ destination, answer: await ask(destination) }))
+    const outcomes = await Promise.allSettled(asked)
+    const { live } = this
+    for (const [index, outcome] of outcomes.entries()) {
+      if (outcome.status === 'rejected') this.fail(live[index]!.repository.name, outcome.reason)
+    }
+    this.#lost.signal.throwIfAborted()
+    return outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+  }
+
   /** Aborts when no repository is left, with what the last one failed with. */
   get lost(): AbortSignal {
     return this.#lost.signal

@@ -26,7 +26,7 @@ export async function leaveRun(
     await lock.confirm()
     if (await storage.stat(backupRecordKey(request.cluster, id))) return
     if (mayKeep) {
-      const kept = await KeptShards.find([repository], store.folder, request.codec)
+      const kept = await KeptShards.find([repository], store.folder, request.codec, store.names)
       if (kept.offeredBytes > 0) return
     }
     await removeBackup(storage, request.cluster, id)

@@ -24,9 +24,10 @@ export async function openRun(
 ): Promise<BackupRun> {
   const { events, signal } = context
   const { cluster } = request
-  const { live } = destinations
-  const isEncrypted = live.some(({ repository }) => repository.keys.sealer)
-  const own = isEncrypted ? await newIdentity() : undefined
+  const recipients = destinations.live.flatMap(({ repository }) => repository.keys.sealer?.recipients ?? [])
+  // As strong as the strongest of those that it stands beside.
+  const postQuantum = recipients.some((recipient) => recipient.startsWith('age1pq'))
+  const own = recipients.length > 0 ? await newIdentity({ postQuantum }) : undefined
   const runOf = (id: string, kept: KeptShards): BackupRun => {
     const store = new BackupStore(
       destinations.live.map(({ repository }) => repository),
@@ -41,7 +42,7 @@ export async function openRun(
   const onLeft = (text: string) => events.emit('detail', { text })
   const interrupted = await clearDebris(request, method, destinations, context)
   if (interrupted !== undefined) {
-    const repositories = live.map(({ repository }) => repository)
+    const repositories = destinations.live.map(({ repository }) => repository)
     const folder = backupPrefix(cluster, interrupted)
     const kept = await KeptShards.find(repositories, folder, request.codec).catch((error) => {
       // What holds things that may not be removed, as they are locked, is not gone on with.
@@ -51,50 +52,48 @@ export async function openRun(
     if (kept.offeredBytes > 0) return runOf(interrupted, kept)
     for (const { storage } of repositories) await removeDebris(storage, cluster, interrupted, onLeft)
   }
-  return runOf(await newBackupId(live, cluster, context), KeptShards.none())
+  return runOf(await newBackupId(destinations, cluster, context), KeptShards.none())
 }
 
 /** Removes what unfinished backups have left. @returns the one that can be gone on with, in every repository */
 async function clearDebris(
   request: BackupRequest,
   method: BackupMethod,
-  { live }: Destinations,
+  destinations: Destinations,
   { events }: RunContext,
 ): Promise<string | undefined> {
-  const found = await Promise.all(
-    live.map(async (destination) => ({
-      destination,
-      debris: await debrisOf(destination.repository.storage, request.cluster, destination.catalog.backups),
-    })),
+  const { cluster } = request
+  const found = await destinations.each(({ repository, catalog }) =>
+    debrisOf(repository.storage, cluster, catalog.backups),
   )
-  const mayResume = request.resume && method.resumes && !live.some(({ lock }) => lock.mayHaveRival)
+  const mayResume =
+    request.resume && method.resumes && !found.some(({ destination }) => destination.lock.mayHaveRival)
   const isInterrupted = (id: string) =>
     id.endsWith('-full') &&
-    found.every(
-      ({ debris, destination }) => debris.includes(id) && id > (destination.catalog.backups.at(-1)?.id ?? ''),
-    )
-  const interrupted = mayResume ? found[0]!.debris.filter(isInterrupted).at(-1) : undefined
-  for (const { destination, debris } of found) {
+    found.every(({ answer, destination }) => answer.includes(id) && id > newestOf(destination))
+  const interrupted = mayResume ? found[0]!.answer.filter(isInterrupted).at(-1) : undefined
+  for (const { destination, answer: debris } of found) {
+    // One that only fell silent may wake up and go on for a moment: what it was writing is not touched.
+    if (destination.lock.mayHaveRival) continue
     for (const id of debris) {
       if (id === interrupted) continue
       events.emit('detail', { text: `Removing what is left of the unfinished backup ${id}` })
-      await removeDebris(destination.repository.storage, request.cluster, id, (text) =>
-        events.emit('detail', { text }),
-      )
+      const onLeft = (text: string) => events.emit('detail', { text })
+      await removeDebris(destination.repository.storage, cluster, id, onLeft)
     }
   }
   return interrupted
 }
 
+const newestOf = ({ catalog }: Destination) => catalog.backups.at(-1)?.id ?? ''
+
 /** Ids sort by time, and the newest counts most: a clock that was set back must not make a new backup the oldest. */
 async function newBackupId(
-  live: readonly Destination[],
+  destinations: Destinations,
   cluster: string,
   { events, now }: RunContext,
 ): Promise<string> {
-  const last = live
-    .map(({ catalog }) => catalog.backups.at(-1)?.id ?? '')
-    .reduce((newest, id) => (id > newest ? id : newest))
+  const last = destinations.live.map(newestOf).reduce((newest, id) => (id > newest ? id : newest), '')
   let moment = now()
   if (last !== '' && backupId(moment, 'full') <= last) {
     const after = momentOfBackupId(last).getTime() + 1000
@@ -107,9 +106,8 @@ async function newBackupId(
   }
   for (; ; moment = new Date(moment.getTime() + 1000)) {
     const id = backupId(moment, 'full')
-    const taken = await Promise.all(
-      live.map(({ repository }) => repository.storage.stat(backupRecordKey(cluster, id))),
-    )
-    if (taken.every((record) => record === undefined)) return id
+    const key = backupRecordKey(cluster, id)
+    const taken = await destinations.each(({ repository }) => repository.storage.stat(key))
+    if (taken.every(({ answer }) => answer === undefined)) return id
   }
 }

@@ -1,12 +1,12 @@
 import { lstatSync } from 'node:fs'
 import { join } from 'node:path'
-import { SEAL_SUFFIX } from '../archive/age.ts'
+import { SEAL_HEADER_READ_BYTES, SEAL_SUFFIX } from '../archive/age.ts'
 import { type Codec, formatCodec } from '../archive/codec.ts'
 import { fsPath } from '../archive/file-name.ts'
 import type { StoredObject } from '../catalog/backup-record.ts'
 import { ObjectSum } from '../catalog/object-sum.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { PgrecallError } from '../errors.ts'
+import { hasFormOf } from '../catalog/sealed-object.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import { readObject } from '../storage/storage.ts'
 import type { StoredShard } from './shard.ts'
@@ -38,10 +38,16 @@ export class KeptShards {
 
   /**
    * Looks through the folder of an interrupted backup, and removes all but whole shards of the same codec that are in
-   * every repository. Where they are encrypted, a host without a secret key cannot read of what they are, and keeps none.
+   * every repository, in the form that it is configured for now. Where they are encrypted, a host without a secret key cannot read of what they are, and keeps none.
    */
-  static async find(repositories: readonly Repository[], folder: string, codec: Codec): Promise<KeptShards> {
-    const found = await Promise.all(repositories.map((repository) => wholeShards(repository, folder, codec)))
+  static async find(
+    repositories: readonly Repository[],
+    folder: string,
+    codec: Codec,
+    writtenWith: readonly string[] = repositories.map(({ name }) => name),
+  ): Promise<KeptShards> {
+    const wanted = { codec, repositories: writtenWith }
+    const found = await Promise.all(repositories.map((repository) => wholeShards(repository, folder, wanted)))
     const candidates = found[0]!.shards.flatMap((first) => {
       const same = found.map(({ shards }) =>
         shards.find(({ name, run }) => name === first.name && run === first.run),
@@ -94,9 +100,8 @@ export class KeptShards {
       const paths =
         root === undefined
           ? undefined
-          : await this.#unchanged(shard, root, startLsn, signal).catch((error) => {
+          : await this.#unchanged(shard, root, startLsn, signal).catch(() => {
               signal.throwIfAborted()
-              if (error instanceof PgrecallError && error.kind === 'repository') throw error
               return undefined
             })
       if (!paths) {
@@ -153,10 +158,17 @@ type WholeShard = Omit<StoredShard, 'stored' | 'index'> & {
   index: StoredObject
 }
 
+/** Which shards can be gone on from. */
+interface Wanted {
+  codec: Codec
+  /** The names of all repositories that they were stored in. */
+  repositories: readonly string[]
+}
+
 async function wholeShards(
   repository: Repository,
   folder: string,
-  codec: Codec,
+  wanted: Wanted,
 ): Promise<{ shards: WholeShard[]; names: string[] }> {
   const bytesByName = new Map<string, number>()
   for await (const { key, bytes } of repository.storage.list(folder))
@@ -164,7 +176,7 @@ async function wholeShards(
   const shards: WholeShard[] = []
   for (const name of bytesByName.keys()) {
     const shard = /\.index\.jsonl(?:\.\w+)*$/.test(name)
-      ? await readWhole(repository, folder, name, bytesByName, codec)
+      ? await readWhole(repository, folder, name, bytesByName, wanted)
       : undefined
     if (shard) shards.push(shard)
   }
@@ -176,13 +188,19 @@ async function readWhole(
   folder: string,
   indexName: string,
   bytesByName: ReadonlyMap<string, number>,
-  codec: Codec,
+  { codec, repositories }: Wanted,
 ): Promise<WholeShard | undefined> {
   const read = await readShardIndex(repository, folder + indexName).catch(() => undefined)
   if (!read) return undefined
+  await read.close()
   const { shard: name, bytes, sha256, header, run, group, plainBytes, members, files, fileBytes } = read.head
   if (read.head.codec !== formatCodec(codec) || bytesByName.get(name) !== bytes) return undefined
   if (read.head.unsettled > 0 || group === 'wal') return undefined
+  // What another one of them may have completed since is a backup of its own.
+  if (read.head.repositories.toSorted().join() !== repositories.toSorted().join()) return undefined
+  const range = { offset: 0, length: SEAL_HEADER_READ_BYTES }
+  const start = header && (await readObject(repository.storage, folder + name, { range }))
+  if (!hasFormOf(repository, name, start)) return undefined
   const sum = new ObjectSum(header !== undefined)
   sum.push((await readObject(repository.storage, folder + indexName)) ?? Buffer.alloc(0))
   return {

@@ -35,8 +35,9 @@ export interface ShardHead extends ShardFacts {
   bytes: number
   sha256: string
   header?: { bytes: number; sha256: string }
-  /** The same for all shards that one run has stored. */
+  /** The same for all shards that one run has stored, and the repositories that it stored them in, by name. */
   run: string
+  repositories: string[]
   codec: string
   /** Plain bytes of a frame (the last one is shorter), and where each frame begins in the object as it is decrypted. */
   frameBytes: number
@@ -94,17 +95,17 @@ export class ShardIndex {
 
 /**
  * Reads an index, a line at a time.
- * @returns the head and the files; undefined when there is none
+ * @returns the head and the files, of which the reading ends with `close` or with the last one; undefined when there is none
  * @throws PgrecallError `damaged`, and `key` where it is encrypted and no key fits
  */
 export async function readShardIndex(
   repository: ReadableRepository,
   key: string,
-): Promise<{ head: ShardHead; files: AsyncIterable<CopiedFile> } | undefined> {
+): Promise<{ head: ShardHead; files: AsyncIterable<CopiedFile>; close(): Promise<void> } | undefined> {
   const { storage } = repository
   const content = await readContent(repository, key)
   if (!content) return undefined
-  const lines = linesOf(decode(methodOf(key), content))[Symbol.asyncIterator]()
+  const lines = linesOf(decode(methodOf(key), content))
   const parse = (line: string) => {
     try {
       return JSON.parse(line)
@@ -114,15 +115,20 @@ export async function readShardIndex(
   }
   const first = await lines.next()
   const head = parse(first.done ? '' : first.value) as ShardHead
+  const close = async () => void (await lines.return(undefined))
   const files = async function* () {
-    for (let line = await lines.next(); !line.done; line = await lines.next()) {
-      const { encodedPath, ...facts } = parse(line.value)
-      yield encodedPath === undefined
-        ? (facts as CopiedFile)
-        : { ...facts, path: nameFromBytes(Buffer.from(encodedPath, 'hex')) }
+    try {
+      for (let line = await lines.next(); !line.done; line = await lines.next()) {
+        const { encodedPath, ...facts } = parse(line.value)
+        yield encodedPath === undefined
+          ? (facts as CopiedFile)
+          : { ...facts, path: nameFromBytes(Buffer.from(encodedPath, 'hex')) }
+      }
+    } finally {
+      await close()
     }
   }
-  return { head, files: files() }
+  return { head, files: files(), close }
 }
 
 async function* linesOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<string, undefined> {

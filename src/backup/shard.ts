@@ -87,6 +87,7 @@ export async function storeShard(
       ...facts,
       ...object,
       run: store.token,
+      repositories: store.names,
       codec: formatCodec(codec),
       frameBytes: FRAME_BYTES,
       frames: press.offsets,

@@ -106,6 +106,8 @@ export type BackupRecord = z.infer<typeof BackupRecordSchema>
 /** `backup.json` before the last object is stored and the end is known. */
 export type BackupDraft = Omit<BackupRecord, 'storedBytes' | 'finishedAt'>
 
+/** A million shards and more. */
+const LARGEST_BYTES = 512 * 1024 * 1024
 /** What stands before the sum of all that is before it, on the last line. */
 const SUM_MARK = ',\n "sha256": "'
 
@@ -138,7 +140,7 @@ export async function readBackupRecord(
 ): Promise<BackupRecord | undefined> {
   if (!isBackupId(id)) return undefined
   const key = backupRecordKey(cluster, id)
-  const bytes = await readObject(storage, key)
+  const bytes = await readObject(storage, key, { limit: LARGEST_BYTES })
   if (!bytes) return undefined
   try {
     const record = decodeBackupRecord(bytes)

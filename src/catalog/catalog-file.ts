@@ -23,6 +23,9 @@ export interface Catalog {
   damaged: { id: string; reason: string }[]
 }
 
+/** Some hundred thousand backups. */
+const LARGEST_BYTES = 512 * 1024 * 1024
+
 const count = z.number().int().nonnegative()
 const moment = z.iso.datetime()
 const segment = z.string().regex(/^[0-9A-F]{24}$/)
@@ -80,7 +83,7 @@ export async function readStoredCatalog(
   cluster: string,
   systemIdentifier: string | undefined,
 ): Promise<StoredCatalog | undefined> {
-  const bytes = await readObject(storage, catalogKey(cluster))
+  const bytes = await readObject(storage, catalogKey(cluster), { limit: LARGEST_BYTES })
   if (!bytes) return undefined
   try {
     const stored = StoredSchema.parse(JSON.parse(bytes.toString('utf8')))

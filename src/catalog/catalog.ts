@@ -125,8 +125,24 @@ function believableWal(
  */
 export async function updateCatalog(storage: Storage, cluster: string, now: Date): Promise<Catalog> {
   const catalog = await loadCatalog(storage, cluster, { believingWalAt: now })
-  await saveCatalog(storage, catalog, now)
-  return catalog
+  const certain = { ...catalog, backups: await withoutRemoved(storage, catalog) }
+  await saveCatalog(storage, certain, now)
+  return certain
+}
+
+/** What retention has taken out of the catalog since it was read must not be put back: it is believed where it stands. */
+async function withoutRemoved(
+  storage: Storage,
+  { cluster, systemIdentifier, backups }: Catalog,
+): Promise<BackupSummary[]> {
+  const stored = await readStoredCatalog(storage, cluster, systemIdentifier)
+  const listed = new Set(stored?.backups.map(({ id }) => id))
+  const isThere = await sideBySide(
+    backups,
+    AT_ONCE,
+    async ({ id }) => listed.has(id) || (await storage.stat(backupRecordKey(cluster, id))) !== undefined,
+  )
+  return backups.filter((_, index) => isThere[index])
 }
 
 /** Writes `catalog.json`. Never on the path of `wal-push`. */

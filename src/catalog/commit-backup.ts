@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Storage } from '../storage/storage.ts'
+import type { PutOptions, Storage } from '../storage/storage.ts'
 import { type BackupDraft, type BackupRecord, encodeBackupRecord } from './backup-record.ts'
 import { handRestoreText } from './hand-restore.ts'
 
@@ -22,9 +22,10 @@ export async function storeRecord(
   folder: string,
   draft: BackupDraft,
   finishedAt: Date,
+  options: Pick<PutOptions, 'lockedLater'> = {},
 ): Promise<BackupRecord> {
   const storedBytes = draft.objects.reduce((sum, object) => sum + object.bytes, 0)
   const record = { ...draft, storedBytes, finishedAt: finishedAt.toISOString() }
-  await storage.put(`${folder}backup.json`, encodeBackupRecord(record), { immutable: true })
+  await storage.put(`${folder}backup.json`, encodeBackupRecord(record), { immutable: true, ...options })
   return record
 }

@@ -27,6 +27,10 @@ export interface Lock extends AsyncDisposable {
   confirm(): Promise<void>
 }
 
+/** How long a lock that looks abandoned is watched: a renewal may have to wait for a connection that fell silent, and another. */
+const WATCH_MS = 4 * RENEW_MS
+const LOOK_MS = RENEW_MS / 2
+
 export interface LockOptions {
   /** What the holder is doing, for the message that others get: "backup", "retention". */
   purpose: string
@@ -119,10 +123,8 @@ async function requireDead(
     options.onWarning?.(
       `the lock of ${describeHolder(holder)} looks abandoned; watching it before it is broken`,
     )
-    await pause(RENEW_MS * 1.5, options)
-    const later = parseHolder(await readObject(storage, key))
     wasSilent = true
-    state = !later || (later.id === holder.id && later.renewedAt === holder.renewedAt) ? 'dead' : 'alive'
+    state = (await renewsWithin(WATCH_MS, storage, key, holder, options)) ? 'alive' : 'dead'
   }
   if (state === 'alive') {
     throw new PgrecallError(
@@ -135,6 +137,23 @@ async function requireDead(
   }
   options.onWarning?.(`broke the lock that ${describeHolder(holder)} left behind`)
   return wasSilent ? 'silent' : 'dead'
+}
+
+/** Watches a lock. @returns at once when it is renewed; false when it was not, or went away */
+async function renewsWithin(
+  ms: number,
+  storage: Storage,
+  key: string,
+  { id, renewedAt }: Holder,
+  options: LockOptions,
+): Promise<boolean> {
+  for (let watched = 0; watched < ms; watched += LOOK_MS) {
+    await pause(LOOK_MS, options)
+    const now = parseHolder(await readObject(storage, key))
+    if (!now) return false
+    if (now.id !== id || now.renewedAt !== renewedAt) return true
+  }
+  return false
 }
 
 interface StoredLock {
@@ -188,7 +207,7 @@ class HeldLock implements Lock {
   }
 
   async confirm(): Promise<void> {
-    if (!(await this.#isOurs())) throw lockWasBroken(this.#cluster)
+    if (await this.#isLost()) throw lockWasBroken(this.#cluster)
   }
 
   get lost(): AbortSignal {
@@ -196,12 +215,18 @@ class HeldLock implements Lock {
   }
 
   async #renew(now: Date): Promise<void> {
-    const locks = await readLocks(this.#storage, this.#cluster)
-    if (!(await this.#isOurs()) || locks.some((entry) => numberIn(entry.key) > numberIn(this.#key))) {
+    if (await this.#isLost()) {
       this.#lost.abort(lockWasBroken(this.#cluster))
       return
     }
     await this.#storage.put(this.#key, encode({ ...this.#holder, renewedAt: now.toISOString() }))
+  }
+
+  /** A renewal that was long on its way may have put ours back after somebody else had broken it: his has a higher number. */
+  async #isLost(): Promise<boolean> {
+    const locks = await readLocks(this.#storage, this.#cluster)
+    const isBehind = locks.some((entry) => entry.holder && numberIn(entry.key) > numberIn(this.#key))
+    return isBehind || !(await this.#isOurs())
   }
 
   async #isOurs(): Promise<boolean> {

@@ -18,15 +18,16 @@ export interface RemovedBackup {
 export async function removeBackup(storage: Storage, cluster: string, id: string): Promise<RemovedBackup> {
   const record = backupRecordKey(cluster, id)
   const objects = await Array.fromAsync(storage.list(backupPrefix(cluster, id)))
-  const isRecord = ({ key }: { key: string }) => key === record
-  let bytes = 0
+  let bytes = objects.find(({ key }) => key === record)?.bytes ?? 0
   let refusal: RemovedBackup['refusal']
-  for (const object of [...objects.filter(isRecord), ...objects.filter((other) => !isRecord(other))]) {
+  // Also where there is none: a run that was killed may have left an empty folder.
+  await storage.remove(record)
+  for (const object of objects.filter(({ key }) => key !== record)) {
     try {
       await storage.remove(object.key)
       bytes += object.bytes
     } catch (error) {
-      if (!isRefusal(error) || isRecord(object)) throw error
+      if (!isRefusal(error)) throw error
       refusal ??= { key: object.key, error }
     }
   }
@@ -47,11 +48,22 @@ export async function removeDebris(
   const left = (error: unknown) =>
     onLeft(`what is left of the unfinished backup ${id} stays: ${reasonOf(error)}`)
   try {
-    const { refusal } = await removeBackup(storage, cluster, id)
+    const { refusal } = await removeUnfinished(storage, cluster, id)
     if (refusal) left(refusal.error)
   } catch (error) {
     left(error)
   }
+}
+
+/** The same, and tells what fails. A record that the listing shows after all was overlooked: then nothing is removed. */
+export async function removeUnfinished(
+  storage: Storage,
+  cluster: string,
+  id: string,
+): Promise<RemovedBackup> {
+  const record = backupRecordKey(cluster, id)
+  for await (const { key } of storage.list(backupPrefix(cluster, id))) if (key === record) return { bytes: 0 }
+  return removeBackup(storage, cluster, id)
 }
 
 /** Whether it is the store that keeps an object, by a lock. */

@@ -1,4 +1,4 @@
-import { SEAL_SUFFIX } from '../archive/age.ts'
+import { readSealHeader, SEAL_SUFFIX } from '../archive/age.ts'
 import { PgrecallError } from '../errors.ts'
 import { type GetOptions, readObject } from '../storage/storage.ts'
 import type { Repository } from './repository.ts'
@@ -60,4 +60,14 @@ export async function readWholeContent(
   return keys.opener.openWhole(object).catch((error) => {
     throw withName(`${storage.location}/${key}`, error)
   })
+}
+
+/**
+ * Whether an object is what a repository would hold if it were written now: plain, or encrypted for just its public keys.
+ * @param start the object's first bytes, at least its age header
+ */
+export function hasFormOf({ keys: { sealer } }: Repository, key: string, start: Buffer | undefined): boolean {
+  if (!isSealed(key)) return sealer === undefined
+  const header = start && readSealHeader(start)
+  return sealer !== undefined && header !== undefined && sealer.hasSealed(header)
 }

@@ -1,5 +1,6 @@
 import { releaseMemory } from '../archive/codec.ts'
 import { type WalForm, walKey } from '../catalog/layout.ts'
+import { hasFormOf } from '../catalog/sealed-object.ts'
 import { walForms } from '../catalog/wal-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { describeSegmentMismatch } from '../postgres/wal-page.ts'
@@ -8,7 +9,7 @@ import { requireSame, storeParts } from '../wal/store-parts.ts'
 import { decodeWalFile } from '../wal/stored-file.ts'
 import { readStoredSum } from '../wal/stored-sum.ts'
 import { WalParts } from '../wal/wal-parts.ts'
-import { damagedObject, goneMeanwhile, hasFormOf, namingTheObject, type Passage } from './passage.ts'
+import { damagedObject, goneMeanwhile, namingTheObject, type Passage } from './passage.ts'
 import type { StoredWal } from './plan.ts'
 
 /** The largest object that is held in memory: a segment has at most 1 GiB. */

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
+import { discard } from '../catalog/holder.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
@@ -69,9 +70,9 @@ export class CopyLedger {
     await written
   }
 
-  /** For when all objects are stored: the backup's folder is to hold nothing else. */
+  /** For when all objects are stored: the backup's folder is to hold nothing else, or, where nothing may be removed, an empty one. */
   async remove(): Promise<void> {
-    await this.#storage.remove(keyIn(this.#folder))
+    await discard(this.#storage, keyIn(this.#folder))
   }
 }
 

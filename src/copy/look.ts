@@ -1,17 +1,18 @@
-import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
+import { type Catalog, loadCatalog, storedBackups } from '../catalog/catalog.ts'
 import { walPrefix } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
 import { walObjectOf } from '../catalog/wal-object.ts'
 import type { StoredBackups, StoredWal, WalDifference } from './plan.ts'
 
-/** The backups that a repository has now. */
+/** The backups that a repository has now. Each record is looked for: one that is only believed to be there would never be copied. */
 export async function storedBackupsIn(
   { name, storage }: Repository,
   cluster: string,
   now: Date,
 ): Promise<StoredBackups & Pick<Catalog, 'backups' | 'damaged'>> {
-  const { backups, damaged } = await loadCatalog(storage, cluster, { believingWalAt: now })
+  const known = await loadCatalog(storage, cluster, { believingWalAt: now })
+  const { backups, damaged } = await storedBackups(storage, cluster, known.backups)
   return { repository: name, backups, damaged }
 }
 

@@ -1,6 +1,4 @@
-import { readSealHeader } from '../archive/age.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { isSealed } from '../catalog/sealed-object.ts'
 import { PgrecallError } from '../errors.ts'
 
 /** From where to where objects are copied, and what all of them need. */
@@ -15,16 +13,6 @@ export interface Passage {
   signal: AbortSignal
   /** Hears of stored bytes as they are read. */
   onBytes: (bytes: number) => void
-}
-
-/**
- * Whether an object of the source is what the destination would hold: plain, or encrypted for just its public keys.
- * @param start the object's first bytes, at least its age header
- */
-export function hasFormOf({ keys: { sealer } }: Repository, key: string, start: Buffer | undefined): boolean {
-  if (!isSealed(key)) return sealer === undefined
-  const header = start && readSealHeader(start)
-  return sealer !== undefined && header !== undefined && sealer.hasSealed(header)
 }
 
 /** A damaged thing spoils one backup or one segment; the rest can still be copied. */

@@ -40,7 +40,9 @@ export async function prepareRestore(
   context: PrepareContext,
 ): Promise<{ plan: RestorePlan; repository: Repository }> {
   const failures: unknown[] = []
-  for (const repository of context.repositories) {
+  // What an optional one lacks is nothing unusual, and would be missed only at the end of the recovery.
+  const order = context.repositories.toSorted((a, b) => Number(b.required) - Number(a.required))
+  for (const repository of order) {
     try {
       return { plan: await prepareFrom(repository, request, context), repository }
     } catch (error) {

@@ -9,7 +9,7 @@ import {
 import { backupRecordKey, catalogKey, walPrefix } from '../catalog/layout.ts'
 import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
-import { isRefusal, removeBackup } from '../catalog/remove-backup.ts'
+import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { walObjectOf } from '../catalog/wal-object.ts'
 import { withoutRemoved } from '../catalog/wal-ranges.ts'
@@ -105,6 +105,7 @@ export async function applyRetention(
   const kept = without(catalog, going)
   if (going.length > 0) await foretell(kept, storage, now())
   const refusals = new Refusals(storage, events, now)
+  const recordKey = (id: string) => backupRecordKey(cluster, id)
   let removedBackups = 0
   let freedBytes = 0
   for (const { id } of going) {
@@ -112,13 +113,19 @@ export async function applyRetention(
     // A restore may have begun since the plan was made; it has pinned what it reads.
     if ((await livingPins(storage, cluster, now())).some((pin) => pin.backup === id)) continue
     events.emit('step', { text: `Removing backup ${id}` })
-    const bytes = await removeUnlessKept(storage, cluster, id, refusals)
+    const bytes = await removeUnlessKept(recordKey(id), () => removeBackup(storage, cluster, id), refusals)
     if (bytes === undefined) continue
     freedBytes += bytes
     removedBackups++
   }
-  for (const id of await debrisOf(storage, cluster))
-    freedBytes += (await removeUnlessKept(storage, cluster, id, refusals)) ?? 0
+  for (const id of await debrisOf(storage, cluster, [...kept.backups, ...catalog.damaged])) {
+    signal.throwIfAborted()
+    // Whoever broke our lock may have begun a backup since.
+    await lock.confirm()
+    if (lock.mayHaveRival) break
+    freedBytes +=
+      (await removeUnlessKept(recordKey(id), () => removeUnfinished(storage, cluster, id), refusals)) ?? 0
+  }
   const { removed, locked } = await pruneWal(catalog, context, refusals, signal)
   await keepCatalog(kept, removed, context)
   return {
@@ -142,20 +149,19 @@ function without(catalog: Catalog, going: readonly { id: string }[]): Catalog {
   return { ...catalog, backups: catalog.backups.filter(({ id }) => !ids.has(id)) }
 }
 
-/** @returns how many bytes are gone; undefined where the backup is still there */
+/** @param key of its record @returns how many bytes are gone; undefined where the backup is still there */
 async function removeUnlessKept(
-  storage: Storage,
-  cluster: string,
-  id: string,
+  key: string,
+  remove: () => Promise<RemovedBackup>,
   refusals: Refusals,
 ): Promise<number | undefined> {
   try {
-    const { bytes, refusal } = await removeBackup(storage, cluster, id)
+    const { bytes, refusal } = await remove()
     if (refusal) await refusals.note(refusal.key, refusal.error)
     return bytes
   } catch (error) {
     if (!isRefusal(error)) throw error
-    await refusals.note(backupRecordKey(cluster, id), error)
+    await refusals.note(key, error)
     return undefined
   }
 }

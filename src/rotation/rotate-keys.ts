@@ -132,7 +132,10 @@ class Rotation {
     for await (const id of storage.folders(backupsPrefix(this.#request.cluster))) {
       if (isBackupId(id)) await this.#backup(id)
     }
-    await sideBySide(this.#wal(), this.#request.jobs, (facts) => this.#object(facts))
+    // There may be millions: nothing is kept of each.
+    await sideBySide(this.#wal(), this.#request.jobs, async (facts) => {
+      await this.#object(facts)
+    })
     this.#context.events.emit('progressEnd', { task: this.#task })
     return {
       ...this.#rewrap.counts,

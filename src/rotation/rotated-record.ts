@@ -40,7 +40,7 @@ export async function storeRotatedRecord(storage: Storage, record: BackupRecord)
   const replaced = await Promise.all(keys.map((key) => storage.stat(key)))
   const objects = record.objects.filter(({ kind }) => kind !== 'text')
   const draft = await storeRestoreText(storage, folder, { ...record, objects })
-  await storeRecord(storage, folder, draft, new Date(record.finishedAt))
+  await storeRecord(storage, folder, draft, new Date(record.finishedAt), { lockedLater: true })
   for (const facts of replaced) {
     if (facts?.lockedUntil) await storage.lockUntil(facts.key, facts.lockedUntil)
   }

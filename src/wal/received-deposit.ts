@@ -37,7 +37,7 @@ export interface StoredFile {
 /** What one repository has of what was received. Each has its own, so that one that is away holds up no other. */
 export class ReceivedDeposit {
   readonly #options: DepositOptions
-  /** Whole files. */
+  /** Whole files, as long as they are in the folder. */
   readonly #stored = new Set<string>()
   /** Unfinished segments, as far as they are stored. */
   readonly #unfinished = new Map<string, Unfinished>()
@@ -65,6 +65,8 @@ export class ReceivedDeposit {
    * @throws PgrecallError as `pushWalFile`
    */
   async store(files: ReceivedFiles, options: { all: boolean; signal?: AbortSignal }): Promise<void> {
+    const names = new Set([...files.histories, ...files.segments].map(({ name }) => name))
+    for (const name of this.#stored) if (!names.has(name)) this.#stored.delete(name)
     await this.storeHistories(files, options.signal)
     for (const { name, kind } of files.segments) {
       if (kind === 'segment') await this.#storeWhole(name, options.signal)

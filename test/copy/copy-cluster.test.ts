@@ -5,12 +5,13 @@ import { newIdentity, readSealHeader, Sealer } from '../../src/archive/age.ts'
 import { readShardIndex } from '../../src/backup/shard-index.ts'
 import { type BackupRecord, readBackupRecord } from '../../src/catalog/backup-record.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
-import { backupPrefix, walKey } from '../../src/catalog/layout.ts'
+import { backupPrefix, backupRecordKey, walKey } from '../../src/catalog/layout.ts'
 import { acquireLock } from '../../src/catalog/lock.ts'
 import { isAsRecorded, ObjectSum } from '../../src/catalog/object-sum.ts'
 import { livingPins } from '../../src/catalog/pin.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
 import { isSealed, readWholeContent } from '../../src/catalog/sealed-object.ts'
+import { PgrecallError } from '../../src/errors.ts'
 import { Events } from '../../src/events.ts'
 import { applyRetention } from '../../src/retention/apply.ts'
 import type { LocalStorage } from '../../src/storage/local.ts'
@@ -146,6 +147,33 @@ describe('from a plain repository to a plain one', () => {
     expect(backups[0]!.resumedBytes).toBeGreaterThan(600_000)
     expect(await problemsIn(to)).toEqual([])
     expect(await idsIn(to)).toEqual([OLD, NEW])
+  })
+
+  test('a backup that only the catalog believes in is copied', async () => {
+    await copyAll(from, to)
+    // The newest folders are looked at by everybody.
+    for (let day = 10; day < 28; day++)
+      await there.put(
+        `${backupPrefix('main', `202601${day}T000000Z-full`)}left`,
+        Buffer.from('by another run'),
+      )
+    await there.remove(backupRecordKey('main', OLD))
+    expect((await copyAll(from, to)).backups.map(({ id }) => id)).toEqual([OLD])
+    expect(await problemsIn(to)).toEqual([])
+  })
+
+  test('a destination in which nothing may be removed gets all the same', async () => {
+    const denied = new PgrecallError('repository', 'access denied')
+    const kept = new Proxy(there, {
+      get: (target, name) => {
+        if (name === 'remove') return () => Promise.reject(denied)
+        const value = Reflect.get(target, name, target)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    expect((await copyAll(from, plainRepository('there', kept))).failures).toEqual([])
+    expect(await idsIn(to)).toEqual([OLD, NEW])
+    expect(await readObject(there, `${backupPrefix('main', OLD)}copying.json`)).toEqual(Buffer.alloc(0))
   })
 
   test('debris that is not its own is no part of a copy', async () => {

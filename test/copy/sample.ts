@@ -80,6 +80,7 @@ export async function storeSample(
       ...{
         shard: shardName,
         run: store.token,
+        repositories: ['local'],
         codec: CODEC,
         group: 'base',
         frameBytes: 300_000,
