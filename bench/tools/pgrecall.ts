@@ -76,6 +76,8 @@ export function pgrecallIn(place: PgrecallPlace): ToolOf {
       cleanup: async () => {
         await ground.archiveWith('true')
         await rm(home, { recursive: true, force: true })
+        // Its notes name a configuration that is gone: pgBackRest stumbles over a link to nowhere.
+        await rm(join(cluster.dataDirectory, 'pg_wal/pgrecall'), { recursive: true, force: true })
       },
     }
   }

@@ -1,18 +1,21 @@
 import { truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { newIdentity } from '../../src/archive/age.ts'
 import { FRAME_BYTES } from '../../src/archive/shard-writer.ts'
+import type { BackupStore } from '../../src/backup/backup-store.ts'
 import { copyGroups } from '../../src/backup/copy-pool.ts'
 import { KeptShards } from '../../src/backup/resume.ts'
 import { SourceList } from '../../src/backup/source-list.ts'
 import { markRepository } from '../../src/catalog/identity.ts'
 import { acquireLock } from '../../src/catalog/lock.ts'
+import type { Repository } from '../../src/catalog/repository.ts'
 import { Events } from '../../src/events.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject } from '../../src/storage/storage.ts'
-import { plainRepository } from '../lab/repositories.ts'
+import { encryptedRepository, plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
-import { plainStoreIn } from './opened.ts'
+import { storeIn } from './opened.ts'
 
 const FOLDER = 'main/backups/20261120T231500Z-full/'
 const CODEC = { method: 'zstd', level: 1 } as const
@@ -78,6 +81,34 @@ describe('what an interrupted backup has stored', () => {
     }
   })
 
+  test('is not kept in another form than what is stored now has: plain, or for other keys', async () => {
+    await put('old', MINUTE)
+    const [one, other] = await Promise.all([newIdentity(), newIdentity()])
+    const plain = plainRepository('local', storage)
+    const sealed = encryptedRepository('local', storage, [one.recipient], [one.identity])
+    const forOther = encryptedRepository('local', storage, [other.recipient], [one.identity])
+    const offered = async (repository: Repository) =>
+      (await KeptShards.find([repository], FOLDER, CODEC)).offeredBytes > 0
+    for (const [written, wanted] of [
+      [plain, sealed],
+      [sealed, plain],
+      [sealed, forOther],
+    ] as const) {
+      await copy(['old'], { repository: written })
+      expect(await offered(written)).toBe(true)
+      expect(await offered(wanted)).toBe(false)
+    }
+  })
+
+  test('is not kept for one repository when it was also stored in another, which may have completed it', async () => {
+    await put('old', MINUTE)
+    const second = plainRepository('second', new LocalStorage(join(scratch.path, 'second')))
+    const first = plainRepository('local', storage)
+    await copy(['old'], { store: storeIn([first, second], FOLDER) })
+    expect((await KeptShards.find([first, second], FOLDER, CODEC)).offeredBytes).toBeGreaterThan(0)
+    expect((await KeptShards.find([second], FOLDER, CODEC)).offeredBytes).toBe(0)
+  })
+
   test('is not taken for another codec', async () => {
     await put('old', MINUTE)
     await copy(['old'])
@@ -113,7 +144,14 @@ async function put(name: string, ageMs: number, content = 'content'): Promise<vo
   await utimes(join(root, name), then, then)
 }
 
-async function copy(names: string[], options: { maxRate?: number; frozenAtMs?: number } = {}): Promise<void> {
+interface CopyExtras {
+  maxRate?: number
+  frozenAtMs?: number
+  repository?: Repository
+  store?: BackupStore
+}
+
+async function copy(names: string[], { repository, store, ...options }: CopyExtras = {}): Promise<void> {
   const items = new SourceList()
   items.addFiles(
     '',
@@ -121,7 +159,7 @@ async function copy(names: string[], options: { maxRate?: number; frozenAtMs?: n
   )
   await copyGroups([{ name: 'base', root, items }], {
     ...options,
-    store: plainStoreIn(storage, FOLDER),
+    store: store ?? storeIn([repository ?? plainRepository('local', storage)], FOLDER),
     codec: CODEC,
     jobs: 1,
     task: 'Copying',

@@ -4,7 +4,7 @@ import { type BackupRecord, encodeBackupRecord, readBackupRecord } from '../../s
 import { debrisOf, loadCatalog, saveCatalog, updateCatalog } from '../../src/catalog/catalog.ts'
 import { claimIdentity, markRepository } from '../../src/catalog/identity.ts'
 import { walKey } from '../../src/catalog/layout.ts'
-import { removeBackup } from '../../src/catalog/remove-backup.ts'
+import { removeBackup, removeUnfinished } from '../../src/catalog/remove-backup.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject, type Storage } from '../../src/storage/storage.ts'
@@ -273,6 +273,48 @@ test('a folder without a record is debris: not listed, and removed with all that
   expect(await debrisOf(storage, 'main')).toEqual([])
   expect((await keysOf(storage, 'main/backups/')).some((key) => key.includes(id))).toBe(false)
 })
+
+test('what is taken for unfinished is left alone when its record is there after all', async () => {
+  expect(await removeUnfinished(storage, 'main', FIRST)).toEqual({ bytes: 0 })
+  expect(await ids()).toEqual([FIRST, SECOND, THIRD])
+})
+
+test('a backup that retention takes out of the catalog, while somebody looks, is not put back by him', async () => {
+  // Enough, so that the oldest is one that is only believed.
+  for (let hour = 1; hour <= 20; hour++) {
+    await storeBackup(storage, record(`20261120T13${String(hour).padStart(2, '0')}00Z-full`, { first: 30 }))
+  }
+  const before = await updateCatalog(storage, 'main', NOW)
+  const kept = { ...before, backups: before.backups.filter(({ id }) => id !== FIRST) }
+  const slow = interrupting(storage, 'main/catalog.json', async () => {
+    await saveCatalog(storage, kept, NOW)
+    // Locked objects, or a retention that was killed, leave the folder.
+    await storage.remove(recordKey(FIRST))
+  })
+  await updateCatalog(slow, 'main', NOW)
+  expect(await ids({ believingWalAt: NOW })).not.toContain(FIRST)
+})
+
+/** A storage in which something happens right after an object was read for the first time. */
+function interrupting(inner: Storage, key: string, happen: () => Promise<void>): Storage {
+  let isOver = false
+  return new Proxy(inner, {
+    get: (target, name) => {
+      if (name !== 'get')
+        return Reflect.get(target, name, target).bind?.(target) ?? Reflect.get(target, name, target)
+      return async (...asked: Parameters<Storage['get']>) => {
+        const chunks = await target.get(...asked)
+        if (asked[0] !== key || isOver) return chunks
+        isOver = true
+        const read = await Array.fromAsync(chunks ?? [])
+        await happen()
+        return (async function* () {
+          yield* read
+        })()
+      }
+    },
+  })
+}
 
 test('a folder that does not bear the name of a backup is neither a backup nor debris', async () => {
   await storage.put('main/backups/kept-by-hand/base.tar.zst', Buffer.alloc(1))

@@ -284,6 +284,15 @@ describe.each(STORES)('in $name', ({ open, missing }) => {
       expect(await keysOf(storage)).toEqual([second])
     })
 
+    test('a lock that was broken is not confirmed, although a late renewal has put it back', async () => {
+      const second = 'main/locks/0000000002.json'
+      await using lock = await acquire()
+      await lock.confirm()
+      await put(second, { ...(await newHolder('retention', NOW)), host: 'elsewhere' })
+      await expect(lock.confirm()).rejects.toEqual(busy)
+      await storage.remove(second)
+    })
+
     test('a claim of somebody who came at the same moment, and gives way, does not look like the loss of a lock', async () => {
       let now = NOW
       await using lock = await acquire({ now: () => now })
