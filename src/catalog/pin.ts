@@ -1,3 +1,4 @@
+import { reasonOf } from '../errors.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { discard, newHolder, parseHolder, RENEW_MS, stateOf } from './holder.ts'
 import { pinsPrefix } from './layout.ts'
@@ -39,6 +40,28 @@ export async function pinBackup(
       // One that stays behind is swept; it must not hide how the work itself ended.
       await discard(storage, key).catch(() => {})
     },
+  }
+}
+
+/**
+ * The same where a repository may only be read: who may not write it goes on without a pin.
+ * @param onUnpinned is told why
+ */
+export async function pinIfAllowed(
+  storage: Storage,
+  cluster: string,
+  backup: string,
+  purpose: string,
+  now: () => Date,
+  onUnpinned: (text: string) => void,
+): Promise<AsyncDisposable> {
+  try {
+    return await pinBackup(storage, cluster, backup, purpose, now)
+  } catch (error) {
+    onUnpinned(
+      `backup ${backup} could not be pinned, so a retention that runs now may remove it: ${reasonOf(error)}`,
+    )
+    return { async [Symbol.asyncDispose]() {} }
   }
 }
 

@@ -4,6 +4,7 @@ import { PgrecallError } from '../errors.ts'
 import { applyRetention, previewRetention, type RetentionResult } from '../retention/apply.ts'
 import type { RetentionPlan } from '../retention/plan.ts'
 import type { CommandContext, Run } from './context.ts'
+import { failureFacts, failureText, inEachRepository } from './each-repository.ts'
 import { seconds } from './wal-text.ts'
 
 export const run: Run = async ({ options }, context) => {
@@ -14,26 +15,29 @@ export const run: Run = async ({ options }, context) => {
       hint: 'set clusters.<name>.retention.full in the configuration, or say --full N',
     })
   }
-  const results = []
-  for (const repository of context.repositories()) {
+  const { answers, exitCode } = await inEachRepository(context, async (repository) => {
     const surroundings = { repository, events: context.events, signal: context.signal, now: context.now }
     if (options.dryRun) {
       const plan = await previewRetention(name, { full }, surroundings)
-      results.push({
-        repository: repository.name,
-        dryRun: true,
-        ...jsonOf(plan),
-        text: planText(plan, context, true),
-      })
-    } else {
-      const { plan, ...done } = await applyRetention(name, { full }, surroundings)
-      const text = `${planText(plan, context, false)}\n${summaryText(done)}`
-      results.push({ repository: repository.name, dryRun: false, ...jsonOf(plan), ...done, text })
+      return { text: planText(plan, context, true), facts: { dryRun: true, ...jsonOf(plan) } }
     }
-  }
+    const { plan, ...done } = await applyRetention(name, { full }, surroundings)
+    const text = `${planText(plan, context, false)}\n${summaryText(done)}`
+    return { text, facts: { dryRun: false, ...jsonOf(plan), ...done } }
+  })
   return {
-    text: results.map((result) => `Repository "${result.repository}":\n${result.text}`).join('\n\n'),
-    json: results.map(({ text: _text, ...result }) => result),
+    text: answers
+      .map((answer) => {
+        const text = 'error' in answer ? failureText(answer.error) : answer.result.text
+        return `Repository "${answer.repository}":\n${text}`
+      })
+      .join('\n\n'),
+    json: answers.map((answer) =>
+      'error' in answer
+        ? failureFacts(answer.repository, answer.error)
+        : { repository: answer.repository, ...answer.result.facts },
+    ),
+    exitCode,
   }
 }
 

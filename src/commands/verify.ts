@@ -3,6 +3,7 @@ import { formatBytes, formatCount } from '../cli/units.ts'
 import { EXIT_CODES } from '../errors.ts'
 import { type VerifiedBackup, verifyRepository } from '../verification/verify-repository.ts'
 import type { CommandContext, Run } from './context.ts'
+import { failureFacts, failureText, inEachRepository } from './each-repository.ts'
 
 const FAULTS_SHOWN = 20
 
@@ -10,25 +11,30 @@ const FAULTS_SHOWN = 20
 export const run: Run = async ({ args, options }, context) => {
   const { name: cluster } = context.cluster()
   const request = { cluster, ids: args, jobs: options.jobs as number }
-  const looks: { repository: string; backups: VerifiedBackup[] }[] = []
-  for (const repository of context.repositories()) {
-    looks.push({ repository: repository.name, backups: await verifyRepository(repository, request, context) })
-  }
-  const isDamaged = looks.some(({ backups }) => backups.some(({ faults }) => faults.length > 0))
+  const { answers, exitCode } = await inEachRepository(context, (repository) =>
+    verifyRepository(repository, request, context),
+  )
+  const isDamaged = answers.some(
+    (answer) => 'result' in answer && answer.result.some(({ faults }) => faults.length > 0),
+  )
   return {
-    text: looks.map((look) => lookText(cluster, look, context.view)).join('\n\n'),
-    json: looks,
-    exitCode: isDamaged ? EXIT_CODES.damaged.code : 0,
+    text: answers
+      .map((answer) => {
+        const text = 'error' in answer ? failureText(answer.error) : lookText(answer.result, context.view)
+        return `Cluster "${cluster}" in repository "${answer.repository}"\n${text}`
+      })
+      .join('\n\n'),
+    json: answers.map((answer) =>
+      'error' in answer
+        ? failureFacts(answer.repository, answer.error)
+        : { repository: answer.repository, backups: answer.result },
+    ),
+    exitCode: isDamaged ? EXIT_CODES.damaged.code : exitCode,
   }
 }
 
-function lookText(
-  cluster: string,
-  { repository, backups }: { repository: string; backups: VerifiedBackup[] },
-  view: CommandContext['view'],
-): string {
-  const title = `Cluster "${cluster}" in repository "${repository}"`
-  if (backups.length === 0) return `${title}\nNo backups yet; "pgrecall backup" takes one.`
+function lookText(backups: readonly VerifiedBackup[], view: CommandContext['view']): string {
+  if (backups.length === 0) return 'No backups yet; "pgrecall backup" takes one.'
   const table = renderTable(
     [
       { title: 'Backup', whole: true },
@@ -54,5 +60,5 @@ function lookText(
           `Of ${formatCount(sizeOnly, 'WAL file')} only the size was looked at: this host has no key that reads them.`,
         ]
       : []
-  return [title, table, ...shown, ...more, ...without].join('\n')
+  return [table, ...shown, ...more, ...without].join('\n')
 }

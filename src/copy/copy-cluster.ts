@@ -1,7 +1,7 @@
 import { updateCatalog } from '../catalog/catalog.ts'
 import { type ClusterIdentity, claimIdentity, readIdentity } from '../catalog/identity.ts'
 import { acquireLock, type Lock } from '../catalog/lock.ts'
-import { pinBackup } from '../catalog/pin.ts'
+import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
@@ -84,7 +84,7 @@ export async function copyCluster(job: CopyJob, context: CopyContext): Promise<C
     for (const text of plan.warnings) onWarning(text)
     await using pins = new AsyncDisposableStack()
     for (const id of await toBePinned(plan, job, now()))
-      pins.use(await pinBackup(from.storage, cluster, id, `copy to ${to.name}`, now))
+      pins.use(await pinIfAllowed(from.storage, cluster, id, `copy to ${to.name}`, now, onWarning))
     return await new CopyRun(job, plan, lock, { ...context, signal }, identity).run()
   } catch (error) {
     signal.throwIfAborted()

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
-import { pinBackup } from '../catalog/pin.ts'
+import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -54,7 +54,10 @@ export async function restoreCluster(
   targets: readonly TargetFolder[],
   context: RestoreContext,
 ): Promise<RestoreResult> {
-  await using _pin = await pinWhileReading(plan, context)
+  const { events, now, repository } = context
+  const onUnpinned = (text: string) => events.emit('warning', { text })
+  const { cluster, id } = plan.backup
+  await using _pin = await pinIfAllowed(repository.storage, cluster, id, 'restore', now, onUnpinned)
   await requireObjects(plan, context)
   const manifest = await openManifest(plan, context.repository)
   const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, context.isRoot)
@@ -96,35 +99,24 @@ async function sayWhere<T>(plan: RestorePlan, work: () => Promise<T>): Promise<T
   }
 }
 
-/** Keeps retention away from what is being read; a repository that can only be read has no retention either. */
-async function pinWhileReading(plan: RestorePlan, context: RestoreContext): Promise<AsyncDisposable> {
-  const { storage } = context.repository
-  try {
-    return await pinBackup(storage, plan.backup.cluster, plan.backup.id, 'restore', context.now)
-  } catch (error) {
-    context.events.emit('warning', {
-      text: `the backup could not be pinned, so a retention that runs now may remove it: ${reasonOf(error)}`,
-    })
-    return { async [Symbol.asyncDispose]() {} }
-  }
-}
-
 /** Nothing that is there is given up before it is seen that everything that replaces it is stored. */
 async function requireObjects(
   { backup }: RestorePlan,
   { repository: { storage } }: RestoreContext,
 ): Promise<void> {
-  const record = await storage.stat(backupRecordKey(backup.cluster, backup.id))
-  if (!record)
+  const stored = new Map<string, number>()
+  const folder = backupPrefix(backup.cluster, backup.id)
+  for await (const { key, bytes } of storage.list(folder)) stored.set(key, bytes)
+  if (!stored.has(backupRecordKey(backup.cluster, backup.id)))
     throw new PgrecallError('absent', `backup ${backup.id} was removed while the restore was planned`)
   for (const { name, kind, bytes, header } of backup.objects) {
-    const key = backupPrefix(backup.cluster, backup.id) + name
-    const stored = await storage.stat(key)
+    const found = stored.get(folder + name)
     // A rotation of keys gives an encrypted object another header.
-    const isWhole = header ? (stored?.bytes ?? 0) > bytes - header.bytes : stored?.bytes === bytes
+    const isWhole = header ? (found ?? 0) > bytes - header.bytes : found === bytes
     if (isWhole || kind === 'text' || kind === 'index') continue
-    const what = stored ? `has ${stored.bytes} bytes instead of ${bytes}` : 'is missing from the repository'
-    throw new PgrecallError('damaged', `object ${key} of the backup is damaged: it ${what}`, {
+    const what =
+      found === undefined ? 'is missing from the repository' : `has ${found} bytes instead of ${bytes}`
+    throw new PgrecallError('damaged', `object ${folder}${name} of the backup is damaged: it ${what}`, {
       hint: 'restore from another repository or from another backup; nothing was written',
     })
   }

@@ -135,7 +135,8 @@ export class S3Storage implements Storage {
       await this.#bucket.send('DeleteObject', { Key: name, ...version })
     } catch (error) {
       const isDenied = error instanceof S3Fault && error.status === 403
-      const isLocked = isDenied && (until || hold === 'ON' || /object lock/i.test(error.message))
+      const isStillLocked = until !== undefined && until.getTime() > Date.now()
+      const isLocked = isDenied && (isStillLocked || hold === 'ON' || /object lock/i.test(error.message))
       throw isLocked ? lockedObject(error, this.address, until) : error
     }
     if (await headOf(this.#bucket, name)) await this.#bucket.send('DeleteObject', { Key: name })

@@ -2,7 +2,7 @@ import { type BackupObject, type BackupRecord, readBackupRecord } from '../catal
 import { loadCatalog } from '../catalog/catalog.ts'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
-import { pinBackup } from '../catalog/pin.ts'
+import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
@@ -82,7 +82,8 @@ async function verifyBackup(
   const result: VerifiedBackup = { id, objects: 0, bytes: 0, faults: [], sizeOnly: 0 }
   const record = await recordOf(repository, cluster, id, result)
   if (!record) return result
-  await using _pin = await pinUnlessReadOnly(repository, cluster, id, context)
+  const onUnpinned = (text: string) => context.events.emit('detail', { text })
+  await using _pin = await pinIfAllowed(repository.storage, cluster, id, 'verify', context.now, onUnpinned)
   const task = `Reading ${id}`
   const total = record.objects.reduce((sum, { bytes }) => sum + bytes, 0)
   const report = () =>
@@ -132,21 +133,6 @@ async function recordOf(
     if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
     result.faults.push({ key, reason: reasonOf(error) })
     return undefined
-  }
-}
-
-/** Who may only read a repository has nobody who removes from it either. */
-async function pinUnlessReadOnly(
-  { storage }: Repository,
-  cluster: string,
-  id: string,
-  { events, now }: VerifyContext,
-): Promise<AsyncDisposable> {
-  try {
-    return await pinBackup(storage, cluster, id, 'verify', now)
-  } catch (error) {
-    events.emit('detail', { text: `the backup could not be pinned: ${reasonOf(error)}` })
-    return { async [Symbol.asyncDispose]() {} }
   }
 }
 
