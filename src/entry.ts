@@ -1,19 +1,19 @@
 import { existsSync, lstatSync, mkdirSync } from 'node:fs'
-import { enableCompileCache } from 'node:module'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { useCompileCache } from './threads/compile-cache.ts'
 
 /**
  * The first file that Node reads. It turns the compile cache on, then loads the rest, which is faster with it.
  * The cache lies in a folder that is ours alone: what is in it is executed.
  */
-function useCompileCache(): void {
+function startFast(): void {
   try {
     const folder = join(homedir(), '.cache', 'pgrecall')
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     const facts = lstatSync(folder)
     const isOurs = facts.isDirectory() && facts.uid === process.getuid?.() && (facts.mode & 0o022) === 0
-    if (isOurs) enableCompileCache(folder)
+    if (isOurs) useCompileCache(folder)
   } catch {
     // Without a home, or with a read-only one, starting takes a little longer.
   }
@@ -28,6 +28,6 @@ function exitOn(error: unknown): void {
 
 process.on('uncaughtException', exitOn)
 process.on('unhandledRejection', exitOn)
-useCompileCache()
+startFast()
 const { main } = (await import('./main.ts').catch(exitOn)) as typeof import('./main.ts')
 await main()

@@ -45,7 +45,7 @@ const ROOMS: Record<string, string[]> = {
   ],
   'main.ts': ['catalog', 'cli', 'commands', 'composition.ts', 'config', 'wal'],
   'composition.ts': ['catalog', 'cli', 'commands', 'config', 'postgres', 'snapshot', 'storage'],
-  'entry.ts': ['main.ts'],
+  'entry.ts': ['main.ts', 'threads'],
 }
 
 /** Where only some files of a room are open to another one; `type` lets types through and nothing else. */
@@ -61,6 +61,7 @@ const NARROW: Record<string, string[] | 'type'> = {
   'config -> catalog': ['catalog/layout.ts'],
   'config -> postgres': 'type',
   'config -> storage': 'type',
+  'entry.ts -> threads': ['threads/compile-cache.ts'],
 }
 
 /** The composition roots: they alone touch what belongs to the process. */

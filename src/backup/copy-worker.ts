@@ -1,3 +1,4 @@
+import '../threads/compile-cache.ts'
 import { createHash, type Hash, hash } from 'node:crypto'
 import { closeSync, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'

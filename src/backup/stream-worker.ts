@@ -1,3 +1,4 @@
+import '../threads/compile-cache.ts'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { Codec } from '../archive/codec.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'

@@ -1,3 +1,4 @@
+import '../threads/compile-cache.ts'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { openRepository } from '../catalog/open-repository.ts'
 import type { RepositoryAddress } from '../catalog/repository.ts'

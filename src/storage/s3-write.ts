@@ -21,6 +21,8 @@ type Lock = { mode: 'GOVERNANCE' | 'COMPLIANCE'; until: Date }
 export class S3Writer {
   readonly #bucket: S3Bucket
   readonly #address: S3Address
+  /** Buffers of parts that are on no way any more. */
+  readonly #spare: Buffer[] = []
 
   constructor(bucket: S3Bucket, address: S3Address) {
     this.#bucket = bucket
@@ -110,14 +112,13 @@ export class S3Writer {
     options: PutOptions,
   ): Promise<'stored' | 'exists'> {
     const { ifAbsent = false, signal } = options
-    const spare: Buffer[] = []
-    let part = this.#emptyPart(0, spare)
+    let part = this.#emptyPart(0)
     let filled = 0
     let upload: MultipartUpload | undefined
     const send = async (to: MultipartUpload) => {
       const full = part
-      await to.add(this.sendPart(full.subarray(0, filled)), () => spare.push(full))
-      part = this.#emptyPart(to.parts, spare)
+      await to.add(this.sendPart(full.subarray(0, filled)), () => this.#spare.push(full))
+      part = this.#emptyPart(to.parts)
       filled = 0
     }
     await using resources = new AsyncDisposableStack()
@@ -142,20 +143,24 @@ export class S3Writer {
       }
     }
     signal?.throwIfAborted()
-    if (!upload) return this.#putWhole(key, part.subarray(0, filled), attributes, options)
-    await send(upload)
+    if (!upload) {
+      const result = await this.#putWhole(key, part.subarray(0, filled), attributes, options)
+      this.#spare.push(part)
+      return result
+    }
+    await upload.add(this.sendPart(part.subarray(0, filled)), () => this.#spare.push(part))
     if (ifAbsent && (await headOf(this.#bucket, key, signal))) return 'exists'
     const result = await upload.complete(ifAbsent && this.#address.conditionalWrites, signal)
     if (result === 'stored') await this.seeThatLocked(key, attributes)
     return result
   }
 
-  /** A buffer for the next part; those that were sent are used again. @param before how many parts there are already */
-  #emptyPart(before: number, spare: Buffer[]): Buffer {
+  /** A buffer for the next part; those that were sent are used again, since fresh memory costs. @param before parts there are already */
+  #emptyPart(before: number): Buffer {
     const bytes = Math.max(this.#address.partBytes, SMALLEST_PART_BYTES)
     const size = Math.min(bytes * 2 ** Math.floor(before / PARTS_OF_ONE_SIZE), LARGEST_PART_BYTES)
-    for (let used = spare.pop(); used; used = spare.pop()) if (used.length === size) return used
-    return Buffer.allocUnsafeSlow(size)
+    const used = this.#spare.findIndex((buffer) => buffer.length === size)
+    return used < 0 ? Buffer.allocUnsafeSlow(size) : this.#spare.splice(used, 1)[0]!
   }
 
   #lock(): Lock | undefined {
