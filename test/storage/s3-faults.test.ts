@@ -254,6 +254,16 @@ describe.skipIf(gatewayMissing())('a bucket behind a line that fails', () => {
       expect(await unfinished()).toEqual([])
     })
 
+    test('gets another beginning also where the store copies for nobody else than who has written it', async () => {
+      await truth.put('a/large', LARGE)
+      const denied = proxy.inject({ match: 'UploadPartCopy', times: ALWAYS, fault: accessDenied })
+      const start = randomBytes(333)
+      await storage.replaceStart('a/large', 100, start)
+      expect(denied.met).toBeGreaterThan(0)
+      const whole = Buffer.concat([start, LARGE.subarray(100)])
+      expect(await stored()).toEqual({ 'a/large': sumOf(whole) })
+    })
+
     test.each([
       ['told to slow down', 'UploadPartCopy', slowDown],
       ['answered by an error after all', 'UploadPartCopy', errorAfterOk],
