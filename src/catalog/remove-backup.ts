@@ -20,9 +20,10 @@ export async function removeBackup(storage: Storage, cluster: string, id: string
   const objects = await Array.fromAsync(storage.list(backupPrefix(cluster, id)))
   let bytes = objects.find(({ key }) => key === record)?.bytes ?? 0
   let refusal: RemovedBackup['refusal']
-  const hasRecord = objects.some(({ key }) => key === record)
-  // Only a file system can have a folder that a removal, killed at its end, has left empty.
-  if (hasRecord || (objects.length === 0 && storage.address.type === 'local')) await storage.remove(record)
+  if (objects.some(({ key }) => key === record)) await storage.remove(record)
+  // Only a file system can have a folder that a removal, killed at its end, has left empty; it is in nobody's way.
+  else if (objects.length === 0 && storage.address.type === 'local')
+    await storage.remove(record).catch(() => {})
   for (const object of objects.filter(({ key }) => key !== record)) {
     try {
       await storage.remove(object.key)
