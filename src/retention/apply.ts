@@ -6,6 +6,7 @@ import {
   storedBackups,
   updateCatalog,
 } from '../catalog/catalog.ts'
+import { requireRepository } from '../catalog/identity.ts'
 import { backupRecordKey, catalogKey, walPrefix } from '../catalog/layout.ts'
 import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
@@ -94,6 +95,8 @@ export async function applyRetention(
 ): Promise<RetentionResult> {
   const { repository, events, now } = context
   const { storage } = repository
+  // A lock would make a folder where a disk is not mounted.
+  if (await holdsNothing(storage, cluster)) await requireRepository(storage)
   await using lock = await lockEvenIfFull(cluster, context)
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
@@ -137,6 +140,11 @@ export async function applyRetention(
     lockedWal: locked,
     refusals: refusals.sentences,
   }
+}
+
+async function holdsNothing(storage: Storage, cluster: string): Promise<boolean> {
+  for await (const _ of storage.list(`${cluster}/`)) return false
+  return true
 }
 
 /** On a full disk there may be no room for it: then nobody has one to believe. */

@@ -12,13 +12,9 @@ beforeAll(async () => {
   lab = await Lab.create({ repositories: { away: 'local', here: 'local' } })
   away = join(lab.scratch.path, 'repository-away')
   for (let count = 0; count < 2; count++) await backUp(lab)
-  await rename(away, `${away}.aside`)
 })
 beforeEach((context) => void requireServer(context))
-afterAll(async () => {
-  await rename(`${away}.aside`, away)
-  await lab[Symbol.asyncDispose]()
-})
+afterAll(() => lab?.[Symbol.asyncDispose]())
 
 /** Whether the repository that is away has to be there. */
 const require = (required: boolean) =>
@@ -34,7 +30,9 @@ test.each([
 ])('%s goes on behind a repository that is away; required: %s', async (command, required, code) => {
   await require(required)
   const rule = command === 'retention' ? ['--full', '1'] : []
+  await rename(away, `${away}.aside`)
   const { exitCode, stdout, stderr } = await lab.pgrecall([command, ...rule, '--json'])
+  await rename(`${away}.aside`, away)
   expect(exitCode).toBe(code)
   expect(stderr).toContain('repository "away"')
   const [first, second] = JSON.parse(stdout)
