@@ -19,8 +19,10 @@ const ROOMS: Record<string, string[]> = {
   catalog: ['archive', 'postgres', 'storage'],
   config: ['archive', 'catalog', 'postgres', 'storage'],
   wal: ['archive', 'catalog', 'postgres', 'storage', 'threads'],
+  reconstruction: ['archive', 'catalog', 'postgres', 'storage'],
   backup: ['archive', 'catalog', 'postgres', 'snapshot', 'storage', 'threads', 'wal'],
-  restore: ['archive', 'catalog', 'postgres', 'storage', 'threads', 'wal'],
+  restore: ['archive', 'catalog', 'postgres', 'reconstruction', 'storage', 'threads', 'wal'],
+  consolidation: ['archive', 'backup', 'catalog', 'postgres', 'reconstruction', 'storage', 'threads'],
   copy: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
   rotation: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
   verification: ['catalog', 'postgres', 'wal'],
@@ -32,6 +34,7 @@ const ROOMS: Record<string, string[]> = {
     'catalog',
     'cli',
     'config',
+    'consolidation',
     'copy',
     'postgres',
     'restore',
@@ -51,7 +54,7 @@ const ROOMS: Record<string, string[]> = {
 /** Where only some files of a room are open to another one; `type` lets types through and nothing else. */
 const NARROW: Record<string, string[] | 'type'> = {
   'catalog -> postgres': ['postgres/lsn.ts', 'postgres/timeline-history.ts', 'postgres/wal-file.ts'],
-  'catalog -> archive': ['archive/age.ts', 'archive/codec.ts'],
+  'catalog -> archive': ['archive/age.ts', 'archive/codec.ts', 'archive/file-name.ts'],
   'snapshot -> archive': ['archive/file-name.ts'],
   'backup -> snapshot': 'type',
   'commands -> snapshot': 'type',

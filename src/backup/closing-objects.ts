@@ -3,13 +3,13 @@ import { type Codec, codecSuffix, compressFrame } from '../archive/codec.ts'
 import { nameToBytes } from '../archive/file-name.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import { pathInCluster } from '../catalog/layout.ts'
+import { type CopiedFile, readShardIndex } from '../catalog/shard-index.ts'
 import { PgrecallError } from '../errors.ts'
 import { type ManifestFile, writeManifest } from '../postgres/manifest.ts'
 import type { BackupStore, StoredIn } from './backup-store.ts'
 import type { BackupRun, Taken } from './method.ts'
 import { CONTROL_FILE } from './scan.ts'
 import { type OpenShard, type StoredShard, shardName, storeShard } from './shard.ts'
-import { type CopiedFile, readShardIndex } from './shard-index.ts'
 
 /**
  * The last shard of the data directory: `backup_label`, which only exists once the backup is over, and `pg_control`,

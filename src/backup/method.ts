@@ -10,6 +10,10 @@ import type { StoredShard } from './shard.ts'
 /** What is asked of every backup, whatever its method. */
 export interface BackupRequest {
   cluster: string
+  /** `auto`: incremental where there is a backup to build upon, otherwise full. */
+  type: 'auto' | 'full' | 'diff' | 'incr'
+  /** A chain with so many links is not made longer. */
+  maxChain: number
   label: string
   codec: Codec
   jobs: number

@@ -7,10 +7,10 @@ import type { StoredObject } from '../catalog/backup-record.ts'
 import { ObjectSum } from '../catalog/object-sum.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { hasFormOf } from '../catalog/sealed-object.ts'
+import { type CopiedFile, readShardIndex } from '../catalog/shard-index.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import { readObject } from '../storage/storage.ts'
 import type { StoredShard } from './shard.ts'
-import { type CopiedFile, readShardIndex } from './shard-index.ts'
 
 /**
  * What an interrupted backup has stored. A shard whose files have not changed since they were copied is as good as a new

@@ -1,8 +1,14 @@
 import { type Codec, codecSuffix, formatCodec, releaseMemory } from '../archive/codec.ts'
 import { FramePress, type PressHelper } from '../archive/frame-press.ts'
 import { FRAME_BYTES, ShardWriter } from '../archive/shard-writer.ts'
+import {
+  type CopiedFile,
+  indexName,
+  type ShardFacts,
+  type ShardHead,
+  ShardIndex,
+} from '../catalog/shard-index.ts'
 import type { BackupStore, StoredIn } from './backup-store.ts'
-import { type CopiedFile, indexName, type ShardFacts, type ShardHead, ShardIndex } from './shard-index.ts'
 
 /** A shard that is durable, with its index, in every repository that was not given up meanwhile. */
 export interface StoredShard extends ShardFacts {

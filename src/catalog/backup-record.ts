@@ -18,7 +18,25 @@ export const BackupSummarySchema = z.object({
   format: z.literal(FORMAT),
   id: z.string().refine(isBackupId, 'not a backup id'),
   cluster: z.string(),
-  type: z.enum(['full']),
+  /** An incremental backup (`incr`) builds upon any other, a differential one (`diff`) upon a full one. */
+  type: z.enum(['full', 'diff', 'incr']),
+  /** The backup that it builds upon; absent of a full one. */
+  parent: z
+    .object({ id: z.string().refine(isBackupId, 'not a backup id'), startLsn: position, timeline: count })
+    .exactOptional(),
+  /** Of a backup with a parent: how it was found out what has changed since, and how much that was. */
+  increment: z
+    .object({
+      source: z.enum(['wal-summaries', 'page-lsns', 'server']),
+      /** Why it was not found out in the cheaper way. */
+      reason: z.string().exactOptional(),
+      changedBlocks: count,
+      /** What was read of the cluster's files. */
+      readBytes: count.exactOptional(),
+    })
+    .exactOptional(),
+  /** Of a full backup that was put together from a chain: the chain's links, oldest first. */
+  consolidatedFrom: z.array(z.string().refine(isBackupId, 'not a backup id')).exactOptional(),
   method: z.enum(['files', 'stream', 'snapshot', 'cold']),
   label: z.string(),
   systemIdentifier: z.string(),
@@ -44,12 +62,16 @@ export const BackupSummarySchema = z.object({
   tablespaces: z.array(
     z.object({ oid: z.string().regex(/^\d+$/), name: z.string(), location: z.string(), bytes: count }),
   ),
+  /** As they were called at the end of the backup; absent where that is not known. */
+  databases: z.array(z.object({ oid: z.string().regex(/^\d+$/), name: z.string() })).exactOptional(),
   codec: z.string(),
   /** The public keys for which the objects are encrypted; absent where they are not. */
   recipients: z.array(z.string()).optional(),
   /** Files, their plain bytes, and the bytes of all objects of the backup. */
   files: count,
   dataBytes: count,
+  /** Bytes of the cluster's files as a restore writes them, where that is not `dataBytes`. */
+  clusterBytes: count.exactOptional(),
   storedBytes: count,
   /** Of the data, what an interrupted backup had stored already. */
   resumedBytes: count.default(0),

@@ -90,8 +90,9 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     ['pgrecall check && echo "ready for tonight"'],
   ).option('--timeout <seconds>', 'how long to wait for the segment', wholeNumber(1), 60)
 
-  add('backup', 'Take a full backup of a cluster, into all of its repositories at once', [
-    'pgrecall backup',
+  add('backup', 'Take a backup of a cluster, into all of its repositories at once', [
+    'pgrecall backup                       # incremental, where there is a backup to build upon',
+    'pgrecall backup --type full',
     'pgrecall backup --label "before the upgrade" --checkpoint spread',
     'pgrecall backup --standalone          # carries its own WAL, needs no archive',
     'pgrecall backup --method stream       # from another host, over the replication protocol',
@@ -102,6 +103,12 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
         '--method <method>',
         'files: copy the data directory on this host; stream: over the replication protocol; snapshot: from a snapshot of the volume; cold: a server that is shut down',
       ).choices(['files', 'stream', 'snapshot', 'cold']),
+    )
+    .addOption(
+      new Option(
+        '--type <type>',
+        'full; incr: what changed since the last backup; diff: what changed since the last full one; auto: incr where there is one to build upon, otherwise full',
+      ).choices(['auto', 'full', 'incr', 'diff']),
     )
     .option('--label <text>', 'a note that list shows', '')
     .addOption(

@@ -41,6 +41,8 @@ export function requestOf(
   if (typeof codec === 'string') throw new PgrecallError('usage', `--compression: ${codec}`)
   return {
     cluster,
+    type: (options.type as BackupRequest['type'] | undefined) ?? backup.type,
+    maxChain: backup.maxChain,
     label: options.label as string,
     codec,
     jobs: (options.jobs as number | undefined) ?? backup.jobs,

@@ -154,8 +154,15 @@ const SnapshotSchema = z.discriminatedUnion('provider', [
 /** How a cluster's files are taken. */
 export const BACKUP_METHODS = ['files', 'stream', 'snapshot', 'cold'] as const
 
+/** As `--type` has them. */
+export const BACKUP_TYPES = ['full', 'diff', 'incr'] as const
+
 const BackupSchema = z.strictObject({
   method: z.enum(BACKUP_METHODS).default('files'),
+  /** `auto`: incremental where there is a backup to build upon, otherwise full. */
+  type: z.enum(['auto', ...BACKUP_TYPES]).default('auto'),
+  /** A chain with so many links, the full backup included, is not made longer. */
+  maxChain: z.int().min(1).default(15),
   jobs: jobs.default(2),
   compression: codec.default('zstd:1'),
   checkpoint: z.enum(['fast', 'spread']).default('fast'),

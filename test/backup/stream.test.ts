@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { readShardIndex } from '../../src/backup/shard-index.ts'
+import { readShardIndex } from '../../src/catalog/shard-index.ts'
 import { Events } from '../../src/events.ts'
 import { identifySystem } from '../../src/postgres/replication.ts'
 import { LocalStorage } from '../../src/storage/local.ts'

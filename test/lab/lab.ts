@@ -116,6 +116,10 @@ export class Lab implements AsyncDisposable {
       },
     }
     configure?.(configuration)
+    // A test that is not about chains takes whole backups, however many.
+    for (const cluster of Object.values(configuration.clusters)) {
+      cluster.backup = { type: 'full', ...(cluster.backup as object | undefined) }
+    }
     for (const { path } of Object.values(configuration.repositories)) {
       if (typeof path === 'string' && !existsSync(path) && existsSync(dirname(path)))
         await makeRepository(path)

@@ -1,13 +1,16 @@
 import { type Codec, codecSuffix, compressFrame, decode, methodOf } from '../archive/codec.ts'
 import { nameFromBytes, nameToBytes } from '../archive/file-name.ts'
-import { type ReadableRepository, readContent } from '../catalog/sealed-object.ts'
 import { PgrecallError } from '../errors.ts'
+import { type ReadableRepository, readContent } from './sealed-object.ts'
 
 /** A file as it is in a shard. */
 export interface CopiedFile {
-  /** Relative to its group's root. */
+  /** Relative to its group's root; of one whose changed blocks only are there, with `INCREMENTAL.` before its name. */
   path: string
+  /** Bytes of the member. */
   size: number
+  /** Bytes of the file itself, where the member holds its changed blocks only. */
+  fileSize?: number
   modifiedMs: number
   /** SHA-256 of the content, hexadecimal. */
   sha256: string
