@@ -1,5 +1,8 @@
-import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import { Argument, Command, Option } from 'commander'
 import { EXIT_CODES } from '../errors.ts'
+import { declareBackup } from './declare-backup.ts'
+import { declareRestore } from './declare-restore.ts'
+import { wholeNumber } from './option-values.ts'
 
 /** What a command is run with: its arguments by position, and its own and the global options. */
 export interface Invocation {
@@ -22,11 +25,15 @@ export type CommandName =
   | 'wal-prefetch'
   | 'wal-receive'
   | 'catalog rebuild'
+  | 'consolidate'
   | 'copy'
   | 'verify'
   | 'key new'
   | 'key rotate'
   | 'completion'
+
+/** Adds a command. @param more examples of its use */
+export type Declare = (name: CommandName, text: string, more?: string[], hidden?: boolean) => Command
 
 /**
  * Declares the command line: what `--help`, the completions and the parser know.
@@ -59,7 +66,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .addHelpText('after', () => examples(EXAMPLES) + exitCodeHelp())
     .showSuggestionAfterError()
 
-  const add = (name: CommandName, text: string, more: string[] = [], hidden = false) => {
+  const add: Declare = (name, text, more = [], hidden = false) => {
     const words = name.split(' ')
     let parent = program
     for (const word of words.slice(0, -1)) {
@@ -90,44 +97,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     ['pgrecall check && echo "ready for tonight"'],
   ).option('--timeout <seconds>', 'how long to wait for the segment', wholeNumber(1), 60)
 
-  add('backup', 'Take a backup of a cluster, into all of its repositories at once', [
-    'pgrecall backup                       # incremental, where there is a backup to build upon',
-    'pgrecall backup --type full',
-    'pgrecall backup --label "before the upgrade" --checkpoint spread',
-    'pgrecall backup --standalone          # carries its own WAL, needs no archive',
-    'pgrecall backup --method stream       # from another host, over the replication protocol',
-    'pgrecall backup --max-rate 50MB       # gently, beside the daily work',
-  ])
-    .addOption(
-      new Option(
-        '--method <method>',
-        'files: copy the data directory on this host; stream: over the replication protocol; snapshot: from a snapshot of the volume; cold: a server that is shut down',
-      ).choices(['files', 'stream', 'snapshot', 'cold']),
-    )
-    .addOption(
-      new Option(
-        '--type <type>',
-        'full; incr: what changed since the last backup; diff: what changed since the last full one; auto: incr where there is one to build upon, otherwise full',
-      ).choices(['auto', 'full', 'incr', 'diff']),
-    )
-    .option('--label <text>', 'a note that list shows', '')
-    .addOption(
-      new Option('--checkpoint <mode>', 'start at once (fast) or spread the load (spread)').choices([
-        'fast',
-        'spread',
-      ]),
-    )
-    .option('--standalone', 'put the WAL that the backup needs into it')
-    .option('-j, --jobs <number>', 'how many workers copy side by side', wholeNumber(1, 64))
-    .option('--compression <codec>', 'zstd:N, gzip:N or none')
-    .option('--max-rate <size>', 'read at most so much a second, such as 50MB')
-    .addOption(
-      new Option(
-        '--checksum-failures <what>',
-        'damaged pages: complete the backup and exit with 13 (warn), or keep no backup (fail)',
-      ).choices(['warn', 'fail']),
-    )
-    .option('--no-resume', 'begin anew, also where an interrupted backup could be gone on with')
+  declareBackup(add)
 
   add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".[].backups[].id"'])
 
@@ -135,49 +105,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     new Argument('[id]', 'the backup').default('latest'),
   )
 
-  add(
-    'restore',
-    'Restore a cluster, to the end of the WAL or to a moment, from the first repository that can',
-    [
-      'pgrecall restore --data-directory /var/lib/postgresql/15/restored',
-      'pgrecall restore --time "2026-11-20 17:29" --target-action promote --force',
-      'pgrecall restore --time "2026-11-20 17:29" --dry-run',
-      'pgrecall restore --standby --tablespace /fast=/mnt/fast',
-      'pgrecall restore --repository offsite --dry-run',
-    ],
-  )
-    .addArgument(
-      new Argument('[id]', 'the backup; the newest that fits the target when left out').default('latest'),
-    )
-    .option('-D, --data-directory <dir>', "where to (default: the cluster's data directory)")
-    .option(
-      '--time <moment>',
-      'recover to a moment, such as "2026-11-20 17:29:00" (local time unless a zone is given)',
-    )
-    .option('--lsn <position>', 'recover to a WAL position')
-    .option('--xid <id>', 'recover to the end of a transaction')
-    .option('--name <name>', 'recover to a restore point')
-    .option('--immediate', 'recover only until the backup is consistent')
-    .option('--exclusive', 'stop just before the --time, --lsn or --xid instead of just after it')
-    .addOption(
-      new Option('--target-action <action>', 'what the server does at the target')
-        .choices(['pause', 'promote', 'shutdown'])
-        .default('pause'),
-    )
-    .option('--target-timeline <timeline>', 'latest, current, or a number', 'latest')
-    .option('--standby', 'go on as a standby')
-    .addOption(
-      new Option(
-        '--archive-mode <mode>',
-        'off: a copy beside the living server, which must not archive into the same place',
-      )
-        .choices(['preserve', 'off'])
-        .default('preserve'),
-    )
-    .option('--tablespace <OLD=NEW>', 'put a tablespace elsewhere (may be repeated)', collect, [])
-    .option('-j, --jobs <number>', 'how many workers restore side by side', wholeNumber(1, 64))
-    .option('--force', 'remove the cluster that is there')
-    .option('--dry-run', 'print the plan and change nothing')
+  declareRestore(add)
 
   add('retention', 'Remove backups that no rule keeps, and WAL that no backup needs, in each repository', [
     'pgrecall retention --dry-run',
@@ -225,6 +153,18 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   )
     .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
     .option('-j, --jobs <number>', 'how many objects are read side by side', wholeNumber(1, 64), 4)
+
+  add(
+    'consolidate',
+    'Make a full backup of a chain of incremental ones, in the repository, without the server',
+    [
+      'pgrecall consolidate                  # the newest backup, with all that it builds upon',
+      'pgrecall consolidate --dry-run',
+    ],
+  )
+    .addArgument(new Argument('[id]', 'the newest link of the chain').default('latest'))
+    .option('-j, --jobs <number>', 'how many workers run side by side', wholeNumber(1, 64))
+    .option('--dry-run', 'print what would be done and change nothing')
 
   add('copy', 'Copy backups and their WAL to another repository, as far as they are not there yet', [
     'pgrecall copy --to offsite                   # from cron: a second region',
@@ -281,18 +221,4 @@ export function exitCodeHelp(): string {
     ({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`,
   )
   return `\nExit codes:\n    0  done\n${rows.join('\n')}\n`
-}
-
-function wholeNumber(least: number, most = 1_000_000): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!/^\d+$/.test(text) || value < least || value > most) {
-      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`)
-    }
-    return value
-  }
-}
-
-function collect(value: string, previous: string[]): string[] {
-  return [...previous, value]
 }
