@@ -23,7 +23,6 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   'wal-prefetch': () => import('./commands/wal-prefetch.ts'),
   'wal-receive': () => import('./commands/wal-receive.ts'),
   'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
-  consolidate: () => import('./commands/consolidate.ts'),
   copy: () => import('./commands/copy.ts'),
   verify: () => import('./commands/verify.ts'),
   'key new': () => import('./commands/key-new.ts'),

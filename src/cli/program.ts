@@ -25,7 +25,6 @@ export type CommandName =
   | 'wal-prefetch'
   | 'wal-receive'
   | 'catalog rebuild'
-  | 'consolidate'
   | 'copy'
   | 'verify'
   | 'key new'
@@ -153,18 +152,6 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   )
     .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
     .option('-j, --jobs <number>', 'how many objects are read side by side', wholeNumber(1, 64), 4)
-
-  add(
-    'consolidate',
-    'Make a full backup of a chain of incremental ones, in the repository, without the server',
-    [
-      'pgrecall consolidate                  # the newest backup, with all that it builds upon',
-      'pgrecall consolidate --dry-run',
-    ],
-  )
-    .addArgument(new Argument('[id]', 'the newest link of the chain').default('latest'))
-    .option('-j, --jobs <number>', 'how many workers run side by side', wholeNumber(1, 64))
-    .option('--dry-run', 'print what would be done and change nothing')
 
   add('copy', 'Copy backups and their WAL to another repository, as far as they are not there yet', [
     'pgrecall copy --to offsite                   # from cron: a second region',

@@ -4,9 +4,45 @@
  */
 export const DEFAULT_BLOCKS_PER_SEGMENT = 131_072
 
+/** The tablespaces that every cluster has. */
+export const PG_DEFAULT_OID = 1663
+export const PG_GLOBAL_OID = 1664
+
+/** What a file's path says of the relation that it belongs to. */
+export interface RelationFork {
+  /** The oid of the tablespace; undefined when the path is relative to one that is not the data directory. */
+  space: number | undefined
+  /** Its oid; 0 for what all databases share. */
+  database: number
+  /** The relation's file number. */
+  relation: number
+  fork: 'main' | 'fsm' | 'vm' | 'init'
+  segment: number
+}
+
 /** A file of a permanent relation: its folder, its number, its fork and its segment. */
 const RELATION_FILE =
-  /^(?:global|base\/\d+|(?:pg_tblspc\/\d+\/)?PG_[^/]+\/\d+)\/[1-9]\d{0,9}(?:_(?:fsm|vm|init))?(?:\.([1-9]\d*))?$/
+  /^(?:(global)|(base)\/(\d+)|(?:pg_tblspc\/(\d+)\/)?PG_[^/]+\/(\d+))\/([1-9]\d{0,9})(?:_(fsm|vm|init))?(?:\.([1-9]\d*))?$/
+
+/**
+ * What of a relation a file holds.
+ *
+ * @param path relative to the data directory, or to the tablespace: `base/5/1259`, `PG_15_202209061/5/16384_vm.3`
+ * @returns undefined when it is another file
+ * @see relpath.c: GetRelationPath; src/backend/storage/file/reinit.c: parse_filename_for_nontemp_relation
+ */
+export function relationFork(path: string): RelationFork | undefined {
+  const match = RELATION_FILE.exec(path)
+  if (!match) return undefined
+  const [, global, base, inBase, tablespace, inTablespace, relation, fork, segment] = match
+  return {
+    space: global ? PG_GLOBAL_OID : base ? PG_DEFAULT_OID : tablespace ? Number(tablespace) : undefined,
+    database: Number(inBase ?? inTablespace ?? 0),
+    relation: Number(relation),
+    fork: (fork as RelationFork['fork'] | undefined) ?? 'main',
+    segment: Number(segment ?? 0),
+  }
+}
 
 /**
  * The number of a segment of a relation, which is a file whose content is pages, each with a checksum when the cluster
@@ -16,12 +52,10 @@ const RELATION_FILE =
  * `PG_VERSION`). From 17 on its backup takes only what is named like a relation, as we do: then a stray file that
  * somebody left there is not taken for a damaged relation.
  *
- * @param path relative to the data directory, or to the tablespace: `base/5/1259`, `PG_15_202209061/5/16384_vm.3`
+ * @param path as for `relationFork`
  * @returns undefined when it is another file
- * @see src/backend/backup/basebackup.c: noChecksumFiles; src/backend/storage/file/reinit.c:
- *   parse_filename_for_nontemp_relation
+ * @see src/backend/backup/basebackup.c: noChecksumFiles
  */
 export function relationSegment(path: string): number | undefined {
-  const match = RELATION_FILE.exec(path)
-  return match ? Number(match[1] ?? 0) : undefined
+  return relationFork(path)?.segment
 }
