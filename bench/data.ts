@@ -11,13 +11,17 @@ const WORDS_IN_PARAGRAPH = 60
 /** One commit for each table would be slow; one for all would need a lock for each. */
 const TABLES_IN_TRANSACTION = 500
 
-/** Half pgbench's tables, half text and numbers with indexes. @param bytes what the cluster is to weigh, roughly */
-export function mixedData(bytes: number): Fill {
+/**
+ * Half pgbench's tables, half text and numbers with indexes.
+ * @param bytes what the cluster is to weigh, roughly
+ * @param fillfactor percentage; below 100, a page has room for another version of one of its rows
+ */
+export function mixedData(bytes: number, fillfactor = 100): Fill {
   return async (cluster) => {
     const scale = Math.max(1, Math.round(bytes / 2 / PGBENCH_SCALE_BYTES))
-    await cluster.pgbench(['--initialize', '--quiet', `--scale=${scale}`])
+    await cluster.pgbench(['--initialize', '--quiet', `--scale=${scale}`, `--fillfactor=${fillfactor}`])
     await makeParagraphs(cluster)
-    await makeNotes(cluster, Math.ceil(bytes / 2 / NOTE_BYTES))
+    await makeNotes(cluster, Math.ceil(bytes / 2 / NOTE_BYTES), fillfactor)
     await cluster.sql('DROP TABLE paragraph')
     await cluster.sql('VACUUM (FREEZE, ANALYZE)')
   }
@@ -57,9 +61,9 @@ export async function makeParagraphs(cluster: Cluster): Promise<void> {
 }
 
 /** Needs the paragraphs. */
-export async function makeNotes(cluster: Cluster, rows: number): Promise<void> {
+export async function makeNotes(cluster: Cluster, rows: number, fillfactor = 100): Promise<void> {
   await cluster.sql(`
-    CREATE TABLE note AS ${notes(1, rows)};
+    CREATE TABLE note WITH (fillfactor = ${fillfactor}) AS ${notes(1, rows)};
     ALTER TABLE note ADD PRIMARY KEY (id);
     CREATE INDEX ON note (account, written_at);
     CREATE INDEX ON note (tag)`)

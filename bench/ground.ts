@@ -35,7 +35,8 @@ export class Ground implements AsyncDisposable {
     this.jobs = jobs
   }
 
-  static async create(fill: Fill, jobs: number): Promise<Ground> {
+  /** @param settings beside those of all benchmarks */
+  static async create(fill: Fill, jobs: number, settings: Settings = {}): Promise<Ground> {
     await using owned = new AsyncDisposableStack()
     const scratch = owned.use(await Scratch.create('bench'))
     const cluster = owned.use(
@@ -43,7 +44,7 @@ export class Ground implements AsyncDisposable {
         within: scratch,
         fresh: true,
         archiveCommand: 'true',
-        settings: SETTINGS,
+        settings: { ...SETTINGS, ...settings },
       }),
     )
     await cluster.sql(`ALTER SYSTEM SET max_wal_size = '4GB'`)

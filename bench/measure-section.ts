@@ -52,6 +52,7 @@ async function installedTools(
 /** A backup and, where asked for, its restore. Nothing of it is left, neither on disk nor to be written to it. */
 async function measureTool(tool: Tool, round: number, section: Section, ground: Ground): Promise<Run[]> {
   await tool.prepare()
+  if (tool.archiveCommand) await ground.archiveWith(tool.archiveCommand)
   await ground.warm()
   await execa('sync')
   const backup = await measure(tool.backup(), ground)
@@ -66,6 +67,7 @@ async function measureTool(tool: Tool, round: number, section: Section, ground: 
     if (round === 1) await prove(target, ground)
     await rm(target, { recursive: true })
   }
+  if (tool.archiveCommand) await ground.archiveWith('true')
   await tool.cleanup()
   await execa('sync')
   const wanted = runs.filter(({ operation }) => section.operations.includes(operation))

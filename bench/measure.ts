@@ -2,7 +2,13 @@ import { execa } from 'execa'
 import { cleanEnvironment } from '../test/lab/environment.ts'
 import { asLabUser } from '../test/lab/user.ts'
 import type { Ground } from './ground.ts'
-import { cpuSecondsOf, cpuSecondsOfMachine, MemoryWatch } from './processes.ts'
+import {
+  bytesReadBy,
+  cpuSecondsOf,
+  cpuSecondsOfMachine,
+  MemoryWatch,
+  untilWalsendersEnd,
+} from './processes.ts'
 
 /** What is run and timed, as the lab's user. */
 export interface Command {
@@ -22,14 +28,19 @@ export interface Measured {
   otherCpuSeconds: number
   /** Highest sum of the memory of the command's processes, without page cache. */
   peakBytes: number
+  /** What the command and all its descendants read of files and pipes, be it from the disk or from the page cache. */
+  readBytes: number
+  /** The same of the server and its children meanwhile. */
+  serverReadBytes: number
 }
 
-/** The shell tells, on descriptor 3, the CPU time of all that it and the command waited for. */
-const TIMED = '"$@" 3>&-; code=$?; times >&3; exit $code'
+/** The shell tells, on descriptor 3, the CPU time and the reading of all that it and the command waited for. */
+const TIMED = '"$@" 3>&-; code=$?; { times; cat /proc/$$/io; } >&3; exit $code'
 
 /** @throws with the command's own words when it fails */
 export async function measure(command: Command, { scratch, serverPid }: Ground): Promise<Measured> {
   const [serverBefore, machineBefore] = [cpuSecondsOf(serverPid()), cpuSecondsOfMachine()]
+  const serverReadBefore = bytesReadBy(serverPid())
   const began = performance.now()
   const running = execa('sh', ['-c', TIMED, 'sh', command.program, ...command.args], {
     ...asLabUser,
@@ -41,7 +52,9 @@ export async function measure(command: Command, { scratch, serverPid }: Ground):
   using memory = new MemoryWatch(running.pid!)
   const { stdio } = await running
   const seconds = (performance.now() - began) / 1000
-  const cpuSeconds = cpuSecondsOfTimes(String(stdio[3]))
+  const told = String(stdio[3])
+  const cpuSeconds = cpuSecondsOfTimes(told)
+  await untilWalsendersEnd(serverPid())
   const serverCpuSeconds = cpuSecondsOf(serverPid()) - serverBefore
   const otherCpuSeconds = Math.max(0, cpuSecondsOfMachine() - machineBefore - cpuSeconds - serverCpuSeconds)
   return {
@@ -50,6 +63,8 @@ export async function measure(command: Command, { scratch, serverPid }: Ground):
     serverCpuSeconds,
     otherCpuSeconds,
     peakBytes: memory.peakBytes,
+    readBytes: Number(/^rchar: (\d+)/m.exec(told)![1]),
+    serverReadBytes: bytesReadBy(serverPid()) - serverReadBefore,
   }
 }
 

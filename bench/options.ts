@@ -4,6 +4,10 @@ export const PHASES = ['backup', 'restore', 'small'] as const
 export const TOOLS = ['pgrecall', 'pgbackrest', 'pg_basebackup', 'tar'] as const
 export const WAL_PHASES = ['push', 'fetch', 'replay'] as const
 export const S3_PARTS = ['backup', 'wal', 'list'] as const
+export const INCREMENTAL_PARTS = ['backup', 'growth', 'restore'] as const
+export const CHAIN_TOOLS = ['pgrecall', 'pgbackrest', 'pg_basebackup'] as const
+export type ChainToolName = (typeof CHAIN_TOOLS)[number]
+export type IncrementalPart = (typeof INCREMENTAL_PARTS)[number]
 export type S3Part = (typeof S3_PARTS)[number]
 export type Phase = (typeof PHASES)[number]
 export type WalPhase = (typeof WAL_PHASES)[number]
@@ -46,14 +50,33 @@ export interface S3BenchOptions {
   write: boolean
 }
 
+export interface IncrementalBenchOptions {
+  /** Bytes of the cluster, roughly; the growth is looked at with a quarter and twice of that, too. */
+  size: number
+  /** Shares of the pages that change between two backups. */
+  changes: number[]
+  rounds: number
+  jobs: number
+  only: IncrementalPart[]
+  tools: ChainToolName[]
+  /** Folder of PostgreSQL's programs. */
+  postgres?: string
+  /** pgBackRest's program. */
+  pgbackrest?: string
+  folder?: string
+  json: boolean
+  write: boolean
+}
+
 /** What each of the benchmarks does with its options. */
 export interface Benchmarks {
   backups(options: BenchOptions): Promise<void>
   wal(options: WalBenchOptions): Promise<void>
   s3(options: S3BenchOptions): Promise<void>
+  incremental(options: IncrementalBenchOptions): Promise<void>
 }
 
-export async function runChosen({ backups, wal, s3 }: Benchmarks): Promise<void> {
+export async function runChosen({ backups, wal, s3, incremental }: Benchmarks): Promise<void> {
   const program = new Command('npm run bench --')
     // All have options of the same names.
     .enablePositionalOptions()
@@ -86,6 +109,27 @@ export async function runChosen({ backups, wal, s3 }: Benchmarks): Promise<void>
     .option('--jobs <number>', 'workers of each tool', asCount, 2)
     .option('--only <parts>', `some of ${S3_PARTS.join(', ')}`, listOf(S3_PARTS), [...S3_PARTS])
   addCommon(s3Command).action((options: S3BenchOptions) => s3(options))
+  const incrementalCommand = program
+    .command('incremental')
+    .description('Measures incremental backups, and restores of a full backup with five of them, in turn')
+    .addOption(new Option('--size <size>', 'of the cluster, roughly').argParser(asBytes).default(4e9, '4GB'))
+    .addOption(
+      new Option('--changes <shares>', 'of the pages, between two backups')
+        .argParser(asShares)
+        .default([0.001, 0.01, 0.1], '0.1%,1%,10%'),
+    )
+    .option('--rounds <number>', 'how often each is measured', asCount, 3)
+    .option('--jobs <number>', 'workers of each tool', asCount, 2)
+    .option('--only <parts>', `some of ${INCREMENTAL_PARTS.join(', ')}`, listOf(INCREMENTAL_PARTS), [
+      ...INCREMENTAL_PARTS,
+    ])
+    .option('--tools <names>', `some of ${CHAIN_TOOLS.join(', ')}`, listOf(CHAIN_TOOLS), [...CHAIN_TOOLS])
+    .option(
+      '--postgres <dir>',
+      "folder of PostgreSQL's programs, 17 or later (default: as the tests find them)",
+    )
+    .option('--pgbackrest <program>', 'one that knows this PostgreSQL (default: the one of PATH)')
+  addCommon(incrementalCommand).action((options: IncrementalBenchOptions) => incremental(options))
   await program.parseAsync()
 }
 
@@ -100,6 +144,16 @@ function asBytes(text: string): number {
   const [, number, unit] = /^(\d+(?:\.\d+)?)\s*(MB|GB)$/i.exec(text) ?? []
   if (!number) throw new InvalidArgumentError('It is a number with MB or GB, such as 4GB.')
   return Number(number) * (unit!.toUpperCase() === 'GB' ? 1e9 : 1e6)
+}
+
+function asShares(text: string): number[] {
+  return text.split(',').map((word) => {
+    const [, percentage] = /^(\d+(?:\.\d+)?)%$/.exec(word.trim()) ?? []
+    const share = Number(percentage) / 100
+    if (!(share > 0 && share <= 1))
+      throw new InvalidArgumentError('They are percentages, such as 0.1%,1%,10%.')
+    return share
+  })
 }
 
 function asCount(text: string): number {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { descendantsOf } from '../test/lab/processes.ts'
+import { descendantsOf, untilGone } from '../test/lab/processes.ts'
 
 const SAMPLE_EVERY_MS = 20
 /** Which processes there are is looked up less often than their memory: that takes a walk through /proc. */
@@ -54,6 +54,25 @@ export function cpuSecondsOf(root: number | undefined): number {
     return times.slice(11, 15).reduce((sum, time) => sum + Number(time), 0)
   })
   return ticks.reduce((sum, one) => sum + one, 0) / TICKS_PER_SECOND
+}
+
+/**
+ * What a process and its descendants have read so far, also those that have ended: Linux adds what they read to their
+ * parent, as their CPU time.
+ * @param root undefined: there is none
+ */
+export function bytesReadBy(root: number | undefined): number {
+  if (root === undefined) return 0
+  const bytes = [root, ...descendantsOf(root)].map((pid) =>
+    Number(/^rchar: (\d+)/m.exec(readProc(pid, 'io'))?.[1] ?? 0),
+  )
+  return bytes.reduce((sum, one) => sum + one, 0)
+}
+
+/** A walsender ends a little after its client. What it did counts to its parent only when it is gone. */
+export async function untilWalsendersEnd(server: number | undefined): Promise<void> {
+  if (server === undefined) return
+  await untilGone(descendantsOf(server).filter((pid) => readProc(pid, 'cmdline').includes('walsender')))
 }
 
 /** CPU time of all processes of the machine since it started, with what its host took away from it. */

@@ -1,3 +1,4 @@
+import { deepStrictEqual } from 'node:assert'
 import { execa } from 'execa'
 import { Cluster } from '../test/lab/cluster.ts'
 import type { Ground } from './ground.ts'
@@ -15,9 +16,14 @@ const SUMMARY = `
 
 /**
  * Starts a server on a restored directory, lets it recover, compares it with the source, and checks every page.
+ * @param alsoSame a query whose answer must be the source's, too
  * @throws when anything of this fails: a time for a broken copy means nothing
  */
-export async function prove(directory: string, { cluster, scratch, summary }: Ground): Promise<void> {
+export async function prove(
+  directory: string,
+  { cluster, scratch, summary }: Ground,
+  alsoSame?: string,
+): Promise<void> {
   await using copy = await Cluster.adopt(directory, {
     programs: cluster.programs,
     within: scratch,
@@ -28,6 +34,7 @@ export async function prove(directory: string, { cluster, scratch, summary }: Gr
   await copy.waitForPromotion(300_000)
   const restored = await summaryOf(copy)
   if (restored !== summary) throw new Error(`the copy holds ${restored}, the source ${summary}`)
+  if (alsoSame) deepStrictEqual(await copy.sql(alsoSame), await cluster.sql(alsoSame))
   await copy.stop()
   await execa(copy.programs.path('pg_checksums'), ['--check', '--pgdata', directory], copy.childOptions)
 }

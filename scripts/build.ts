@@ -16,6 +16,8 @@ const bundle = await rolldown({
     'push-worker': 'src/wal/push-worker.ts',
     'stream-worker': 'src/backup/stream-worker.ts',
     'extract-worker': 'src/restore/extract-worker.ts',
+    'chain-worker': 'src/restore/chain-worker.ts',
+    'rewrite-worker': 'src/consolidation/rewrite-worker.ts',
   },
   platform: 'node',
   external: ['pg-native', 'cloudflare:sockets'],

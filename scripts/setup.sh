@@ -2,8 +2,8 @@
 # Makes a clean clone ready, from nothing but Node 20 and npm. Says nothing when there is nothing to do.
 #
 #   setup.sh node         dependencies, the pinned Node, dist
-#   setup.sh test         and what tests run: a PostgreSQL server, Ceph's S3 gateway, age, zstd and programs that make file
-#                         systems; without them, tests skip (in CI this is an error)
+#   setup.sh test         and what tests run: a PostgreSQL server, PostgreSQL 17 beside it, Ceph's S3 gateway, age, zstd and
+#                         programs that make file systems; without them, tests skip (in CI this is an error)
 #   setup.sh quickstart   and a PostgreSQL server; without it, an error
 #   setup.sh gateway      and a PostgreSQL server, Ceph's S3 gateway and age; without them, an error
 #
@@ -80,6 +80,12 @@ if [ ! -f dist/pgrecall.js ] || [ -n "$(find src scripts/build.ts package.json p
 fi
 
 [ "$purpose" = node ] && exit 0
+
+# Beside the server that is looked for below; vitest.config.ts says which tests run on both.
+if [ "$purpose" = test ] && [ -z "${PGRECALL_TEST_PG_BIN:-}" ] && ! sh scripts/postgres.sh 17 >/dev/null; then
+  if [ -n "${CI:-}" ]; then fail 'PostgreSQL 17, which tests need too, cannot be made; the reason is above'; fi
+  say 'without PostgreSQL 17, all tests run on one version of the server only'
+fi
 
 # The lab looks in the same places, in the same order: test/lab/programs.ts.
 has_programs() {

@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander'
-import { buildProgram, type CommandName, type Invocation } from './cli/program.ts'
+import type { CommandName, Invocation } from './cli/invocation.ts'
+import { buildProgram } from './cli/program.ts'
 import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
 import { decideColor, Terminal } from './cli/terminal.ts'
 import type { CommandContext, Run } from './commands/context.ts'
@@ -23,6 +24,7 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   'wal-prefetch': () => import('./commands/wal-prefetch.ts'),
   'wal-receive': () => import('./commands/wal-receive.ts'),
   'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
+  consolidate: () => import('./commands/consolidate.ts'),
   copy: () => import('./commands/copy.ts'),
   verify: () => import('./commands/verify.ts'),
   'key new': () => import('./commands/key-new.ts'),

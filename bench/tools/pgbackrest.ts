@@ -3,18 +3,24 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import type { Ground } from '../ground.ts'
 import { weigh } from '../weigh.ts'
-import type { Tool, ToolOf } from './tool.ts'
+import type { ChainTool, Tool } from './tool.ts'
 
 /** Bundles of small files came with this version; they are to its advantage. */
 const FIRST_WITH_BUNDLES = 2.39
+/** So did incremental backups of blocks instead of whole files. */
+const FIRST_WITH_BLOCKS = 2.46
 
-/** Where pgBackRest keeps its repository. */
+/** Where pgBackRest keeps its repository, and how. */
 export interface PgbackrestPlace {
   name: string
   /** Lines of its configuration. */
   lines(home: string): Promise<string[]>
-  /** Of the one backup. */
+  /** Of its backups. */
   storedBytes(home: string): Promise<number>
+  /** Stores files in blocks, of which an incremental backup takes the changed ones. */
+  blocks?: boolean
+  /** Default: the one of PATH. */
+  program?: string
 }
 
 const ON_DISK: PgbackrestPlace = {
@@ -23,34 +29,45 @@ const ON_DISK: PgbackrestPlace = {
   storedBytes: async (home) => (await weigh(join(home, 'repository/backup'))).bytes,
 }
 
-export const pgbackrest: ToolOf = pgbackrestIn(ON_DISK)
+export const pgbackrest = pgbackrestIn(ON_DISK)
 
-export function pgbackrestIn(place: PgbackrestPlace): ToolOf {
+/** As one sets it up who wants incremental backups. */
+export function pgbackrestWithBlocks(program?: string): (ground: Ground) => Promise<Tool & ChainTool> {
+  return pgbackrestIn({ ...ON_DISK, blocks: true, ...(program && { program }) })
+}
+
+export function pgbackrestIn(place: PgbackrestPlace): (ground: Ground) => Promise<Tool & ChainTool> {
   return (ground) => toolIn(place, ground)
 }
 
-async function toolIn(place: PgbackrestPlace, ground: Ground): Promise<Tool> {
-  const { cluster, jobs, scratch } = ground
+async function toolIn(place: PgbackrestPlace, { cluster, jobs, scratch }: Ground): Promise<Tool & ChainTool> {
+  const { program = 'pgbackrest' } = place
   const home = join(scratch.path, 'pgbackrest')
   const configFile = join(home, 'pgbackrest.conf')
-  const answer = await execa('pgbackrest', ['version'], { reject: false })
+  const answer = await execa(program, ['version'], { reject: false })
   const version = /\d+\.\d+\S*/.exec(answer.stdout ?? '')?.[0]
-  const bundles = Number.parseFloat(version ?? '0') >= FIRST_WITH_BUNDLES
+  const has = (first: number) => Number.parseFloat(version ?? '0') >= first
+  const special = [
+    ...(has(FIRST_WITH_BUNDLES) ? ['repo1-bundle=y'] : []),
+    ...(place.blocks && has(FIRST_WITH_BLOCKS) ? ['repo1-block=y'] : []),
+  ]
   const command = (...args: string[]) => ({
-    program: 'pgbackrest',
+    program,
     args: [`--config=${configFile}`, '--stanza=main', ...args],
   })
+  const restore = (target: string) => command(`--pg1-path=${target}`, 'restore')
 
   return {
     name: place.name,
-    version: async () => version && `${version}${bundles ? ', repo1-bundle=y' : ''}`,
+    reader: 'command',
+    version: async () => version && [version, ...special].join(', '),
     prepare: async () => {
       await scratch.folder('pgbackrest')
       const { dataDirectory, host, port, user } = cluster
       const lines = [
         '[global]',
         ...(await place.lines(home)),
-        ...(bundles ? ['repo1-bundle=y'] : []),
+        ...special,
         'repo1-retention-full=1',
         'compress-type=zst',
         'compress-level=1',
@@ -66,16 +83,15 @@ async function toolIn(place: PgbackrestPlace, ground: Ground): Promise<Tool> {
         `pg1-user=${user}`,
       ]
       await scratch.file('pgbackrest/pgbackrest.conf', `${lines.join('\n')}\n`)
-      const { program, args } = command('stanza-create')
+      const { args } = command('stanza-create')
       await execa(program, args, cluster.childOptions)
-      await ground.archiveWith(`pgbackrest --config=${configFile} --stanza=main archive-push %p`)
     },
+    archiveCommand: `${program} --config=${configFile} --stanza=main archive-push %p`,
     backup: () => command('--type=full', 'backup'),
-    restore: (target) => command(`--pg1-path=${target}`, 'restore'),
+    incremental: () => command('--type=incr', 'backup'),
+    restore,
+    chainRestores: [{ name: place.name, restore }],
     storedBytes: () => place.storedBytes(home),
-    cleanup: async () => {
-      await ground.archiveWith('true')
-      await rm(home, { recursive: true, force: true })
-    },
+    cleanup: () => rm(home, { recursive: true, force: true }),
   }
 }

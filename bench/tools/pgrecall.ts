@@ -4,8 +4,9 @@ import { execa } from 'execa'
 import { stringify } from 'yaml'
 import { makeRepository } from '../../test/lab/lab.ts'
 import { product } from '../../test/lab/product.ts'
+import type { Ground } from '../ground.ts'
 import { weigh } from '../weigh.ts'
-import type { ToolOf } from './tool.ts'
+import type { ChainTool, Tool } from './tool.ts'
 
 /** Where pgrecall keeps its repository. */
 export interface PgrecallPlace {
@@ -27,7 +28,7 @@ const ON_DISK: PgrecallPlace = {
   storedBytes: async (home) => (await weigh(join(home, 'repository/main/backups'))).bytes,
 }
 
-export const pgrecall: ToolOf = pgrecallIn(ON_DISK)
+export const pgrecall = pgrecallIn(ON_DISK)
 
 /** pgrecall on this disk, encrypting. @param encryption as the configuration has it */
 export function encryptedOnDisk(encryption: object): PgrecallPlace {
@@ -38,7 +39,7 @@ export function encryptedOnDisk(encryption: object): PgrecallPlace {
   }
 }
 
-export function pgrecallIn(place: PgrecallPlace): ToolOf {
+export function pgrecallIn(place: PgrecallPlace): (ground: Ground) => Promise<Tool & ChainTool> {
   return async (ground) => {
     const { launcher } = await product()
     const { cluster, jobs, scratch } = ground
@@ -48,9 +49,11 @@ export function pgrecallIn(place: PgrecallPlace): ToolOf {
       program: launcher,
       args: ['--config', configFile, '--quiet', '--no-progress', ...args],
     })
+    const restore = (target: string) => command('restore', '--data-directory', target)
 
     return {
       name: place.name,
+      reader: 'command',
       version: async () => (await execa(launcher, ['--version'])).stdout,
       prepare: async () => {
         await scratch.folder('pgrecall')
@@ -68,13 +71,14 @@ export function pgrecallIn(place: PgrecallPlace): ToolOf {
           },
         }
         await scratch.file('pgrecall/pgrecall.yaml', stringify(configuration))
-        await ground.archiveWith(`${launcher} --config ${configFile} wal-push "%p"`)
       },
-      backup: () => command('backup'),
-      restore: (target) => command('restore', '--data-directory', target),
+      archiveCommand: `${launcher} --config ${configFile} wal-push "%p"`,
+      backup: () => command('backup', '--type', 'full'),
+      incremental: () => command('backup', '--type', 'incr'),
+      restore,
+      chainRestores: [{ name: place.name, restore }],
       storedBytes: () => place.storedBytes(home),
       cleanup: async () => {
-        await ground.archiveWith('true')
         await rm(home, { recursive: true, force: true })
         // Its notes name a configuration that is gone: pgBackRest stumbles over a link to nowhere.
         await rm(join(cluster.dataDirectory, 'pg_wal/pgrecall'), { recursive: true, force: true })

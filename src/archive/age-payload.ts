@@ -67,9 +67,12 @@ export class PayloadReader {
   readonly #chain: ChunkChain
   readonly #chunks = new HeldChunks(SEALED_CHUNK_BYTES)
 
-  /** @param nonce the first bytes of the payload */
-  constructor(fileKey: Buffer, nonce: Buffer) {
-    this.#chain = new ChunkChain(fileKey, nonce)
+  /**
+   * @param nonce the first bytes of the payload
+   * @param firstChunk the number of the chunk that is pushed first
+   */
+  constructor(fileKey: Buffer, nonce: Buffer, firstChunk = 0) {
+    this.#chain = new ChunkChain(fileKey, nonce, firstChunk)
   }
 
   /**
@@ -87,11 +90,46 @@ export class PayloadReader {
 
   /**
    * The last plain bytes.
+   * @param isEnd false where only a part of the payload was to be pushed, which ends with a whole chunk
    * @throws PgrecallError `damaged`, also when what was pushed is not all
    */
-  finish(): Buffer {
-    return this.#chain.open(this.#chunks.rest, true)
+  finish(isEnd = true): Buffer {
+    return this.#chain.open(this.#chunks.rest, isEnd)
   }
+}
+
+/** Where a part of the plain bytes lies among the chunks. */
+export interface ChunkRange {
+  firstChunk: number
+  /** The stored bytes of the chunks, behind the nonce. */
+  offset: number
+  length: number
+  /** Plain bytes of the first chunk that lie before the part. */
+  before: number
+  /** Whether the last chunk of all is among them. */
+  isEnd: boolean
+}
+
+/** @param part not empty, and inside @param plainBytes all that there are */
+export function chunksOf(part: { offset: number; length: number }, plainBytes: number): ChunkRange {
+  const firstChunk = Math.floor(part.offset / CHUNK_BYTES)
+  const lastChunk = Math.floor((part.offset + part.length - 1) / CHUNK_BYTES)
+  const isEnd = (lastChunk + 1) * CHUNK_BYTES >= plainBytes
+  const plainEnd = isEnd ? plainBytes : (lastChunk + 1) * CHUNK_BYTES
+  const chunks = lastChunk - firstChunk + 1
+  return {
+    firstChunk,
+    offset: firstChunk * SEALED_CHUNK_BYTES,
+    length: plainEnd - firstChunk * CHUNK_BYTES + chunks * TAG_BYTES,
+    before: part.offset - firstChunk * CHUNK_BYTES,
+    isEnd,
+  }
+}
+
+/** How many plain bytes there are in a payload of so many bytes, its nonce included. */
+export function plainBytesOf(payloadBytes: number): number {
+  const sealed = Math.max(0, payloadBytes - PAYLOAD_NONCE_BYTES)
+  return Math.max(0, sealed - Math.ceil(sealed / SEALED_CHUNK_BYTES) * TAG_BYTES)
 }
 
 /** Decrypts a payload that is in memory. @throws PgrecallError `damaged` */
@@ -144,9 +182,10 @@ class HeldChunks {
 /** The chunks of one payload, one after the other: their number is the nonce, and tells the last one from the others. */
 class ChunkChain {
   readonly #key: KeyObject
-  #count = 0
+  #count: number
 
-  constructor(fileKey: Buffer, nonce: Buffer) {
+  constructor(fileKey: Buffer, nonce: Buffer, firstChunk = 0) {
+    this.#count = firstChunk
     // As a KeyObject: with plain bytes the ciphers would take half as long again.
     this.#key = createSecretKey(new Uint8Array(hkdfSync('sha256', fileKey, nonce, 'payload', 32)))
   }

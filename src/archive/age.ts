@@ -9,12 +9,14 @@ import {
 } from './age-header.ts'
 import type { FileKeyReader } from './age-keys.ts'
 import {
+  chunksOf,
   cutOff,
   decryptWholePayload,
   encryptPayload,
   encryptWholePayload,
   PAYLOAD_NONCE_BYTES,
   PayloadReader,
+  plainBytesOf,
 } from './age-payload.ts'
 
 export { readSealHeader, SEAL_HEADER_READ_BYTES, type SealHeader, type SealNote } from './age-header.ts'
@@ -138,6 +140,18 @@ export class Opener {
     if (last.length > 0) yield last
   }
 
+  /**
+   * Takes the key out of an object, so that parts of it can be decrypted.
+   * @param start the object's first bytes, SEAL_HEADER_READ_BYTES of them or all
+   * @throws as `open` does
+   */
+  async openParts(start: Buffer): Promise<SealedParts> {
+    const payloadAt = payloadStart(start)
+    if (payloadAt === undefined) throw readSealHeader(start) ? cutOff() : notSealed()
+    const nonce = Buffer.from(start.subarray(payloadAt - PAYLOAD_NONCE_BYTES, payloadAt))
+    return new SealedParts(await this.#fileKey(start), nonce, payloadAt)
+  }
+
   /** Decrypts an object that is in memory. @throws as `open` does */
   async openWhole(object: Buffer): Promise<Buffer> {
     const payloadAt = payloadStart(object)
@@ -183,6 +197,52 @@ export class Opener {
     return fileKeyReader(identities)
   }
 }
+
+/** An encrypted object whose key is known. */
+export class SealedParts {
+  readonly #fileKey: Buffer
+  readonly #nonce: Buffer
+  readonly #payloadAt: number
+
+  constructor(fileKey: Buffer, nonce: Buffer, payloadAt: number) {
+    this.#fileKey = fileKey
+    this.#nonce = nonce
+    this.#payloadAt = payloadAt
+  }
+
+  /**
+   * Decrypts a part of the content.
+   * @param part not empty, and inside of the content
+   * @param storedBytes all of the object, by which its last chunk is known
+   * @param read gives stored bytes of the object
+   * @returns pieces, each valid until the next one is asked for
+   * @throws PgrecallError `damaged`
+   */
+  async *open(
+    part: { offset: number; length: number },
+    storedBytes: number,
+    read: (range: { offset: number; length: number }) => Promise<AsyncIterable<Buffer>>,
+  ): AsyncGenerator<Buffer> {
+    const plainBytes = plainBytesOf(storedBytes - this.#payloadAt + PAYLOAD_NONCE_BYTES)
+    const { firstChunk, offset, length, before, isEnd } = chunksOf(part, plainBytes)
+    const reader = new PayloadReader(this.#fileKey, this.#nonce, firstChunk)
+    let skip = before
+    let left = part.length
+    const wanted = (plain: Buffer) => {
+      const bytes = plain.subarray(skip, skip + left)
+      skip -= Math.min(skip, plain.length)
+      left -= bytes.length
+      return bytes
+    }
+    for await (const piece of await read({ offset: this.#payloadAt + offset, length })) {
+      for (const plain of reader.push(piece)) yield wanted(plain)
+    }
+    yield wanted(reader.finish(isEnd))
+  }
+}
+
+/** The bytes of the content of an encrypted object. @param payloadBytes of the object without its header */
+export const contentBytesOf = plainBytesOf
 
 /**
  * Where the chunks begin, once the header and the nonce are there.

@@ -2,6 +2,7 @@ import { pipeline } from 'node:stream/promises'
 import {
   constants,
   createGunzip,
+  gunzipSync,
   gzipSync,
   type ZlibOptions,
   zstdCompressSync,
@@ -92,6 +93,22 @@ export function decompressFrame(frame: Buffer): Buffer {
     chunkSize: Math.min(contentBytes(frame) ?? USUAL_FRAME_BYTES, MAX_FRAME_BYTES) + 64,
     maxOutputLength: MAX_FRAME_BYTES,
   })
+}
+
+/**
+ * Decodes one frame that was cut out of a stored stream.
+ * @returns for `none` the frame itself
+ * @throws when it is damaged or larger than 64 MiB
+ */
+export function decodeFrame(method: Codec['method'], frame: Buffer): Buffer {
+  switch (method) {
+    case 'none':
+      return frame
+    case 'gzip':
+      return gunzipSync(frame, { chunkSize: USUAL_FRAME_BYTES + 64, maxOutputLength: MAX_FRAME_BYTES })
+    case 'zstd':
+      return decompressFrame(frame)
+  }
 }
 
 /**

@@ -13,6 +13,8 @@ export class ShardWriter {
   /** Plain bytes handed out so far. */
   #plainBytes = 0
   members = 0
+  /** Those that were added. */
+  readonly folders: { path: string; mode: number }[] = []
 
   /** @param buffer at least one frame long; a worker keeps one for all its shards */
   constructor(buffer: Buffer = Buffer.allocUnsafe(FRAME_BYTES)) {
@@ -31,6 +33,7 @@ export class ShardWriter {
    */
   *member(member: TarMember, fill?: (buffer: Buffer) => number): Generator<Buffer, number> {
     this.members++
+    if (member.type === 'directory') this.folders.push({ path: member.path, mode: member.mode })
     yield* this.#append(tarHeader(member))
     const offset = this.plainBytes
     for (let left = member.type === 'file' ? member.size : 0; left > 0; ) {
@@ -40,6 +43,20 @@ export class ShardWriter {
       left -= filled
       if (this.#used === FRAME_BYTES) yield this.#flush()
     }
+    yield* this.#append(Buffer.alloc(padding(member.size)))
+    return offset
+  }
+
+  /**
+   * Adds a file whose content comes in pieces, each used up before the next one is asked for.
+   * @returns the offset of the content in the tar stream
+   */
+  async *memberFrom(member: TarMember, content: AsyncIterable<Buffer>): AsyncGenerator<Buffer, number> {
+    this.members++
+    yield* this.#append(tarHeader(member))
+    const offset = this.plainBytes
+    for await (const piece of content) yield* this.#append(piece)
+    if (this.plainBytes - offset !== member.size) throw new Error(`${member.path} is not as long as was said`)
     yield* this.#append(Buffer.alloc(padding(member.size)))
     return offset
   }

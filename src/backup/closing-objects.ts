@@ -5,11 +5,34 @@ import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import { pathInCluster } from '../catalog/layout.ts'
 import { type CopiedFile, readShardIndex } from '../catalog/shard-index.ts'
 import { PgrecallError } from '../errors.ts'
-import { type ManifestFile, writeManifest } from '../postgres/manifest.ts'
+import type { Lsn } from '../postgres/lsn.ts'
+import { type ManifestFile, type ManifestHead, writeManifest } from '../postgres/manifest.ts'
 import type { BackupStore, StoredIn } from './backup-store.ts'
-import type { BackupRun, Taken } from './method.ts'
+import type { BackupRun } from './method.ts'
 import { CONTROL_FILE } from './scan.ts'
 import { type OpenShard, type StoredShard, shardName, storeShard } from './shard.ts'
+
+/** What of a run is needed to store something. */
+interface StoringRun {
+  store: BackupStore
+  request: { codec: Codec }
+}
+
+/** A shard of nothing but folders. @param owner whose they are to be */
+export function storeFolders(
+  { store, request: { codec } }: StoringRun,
+  name: string,
+  group: string,
+  folders: readonly { path: string; mode: number }[],
+  { uid, gid }: { uid: number; gid: number },
+): Promise<StoredShard> {
+  const mtime = Date.now() / 1000
+  const fill = function* ({ writer }: OpenShard) {
+    for (const folder of folders)
+      yield* writer.member({ ...folder, type: 'directory', size: 0, mtime, uid, gid })
+  }
+  return storeShard(store, { name, group, codec }, fill)
+}
 
 /**
  * The last shard of the data directory: `backup_label`, which only exists once the backup is over, and `pg_control`,
@@ -18,7 +41,7 @@ import { type OpenShard, type StoredShard, shardName, storeShard } from './shard
  * @param earlier the number of the last shard of the data directory so far
  */
 export function storeControlShard(
-  { store, request: { codec } }: BackupRun,
+  { store, request: { codec } }: StoringRun,
   content: { label: string | undefined; control: Buffer; owner: { uid: number; gid: number } },
   earlier: number,
 ): Promise<StoredShard> {
@@ -50,16 +73,25 @@ function* addContent(
   add({ path, size: content.length, modifiedMs, sha256, offset }, false)
 }
 
+/** What a manifest is made of. */
+interface Listed {
+  shards: readonly StoredShard[]
+  facts: ManifestHead
+  ends: { timeline: number; start: { lsn: Lsn }; stop: { lsn: Lsn }; label: string | undefined }
+}
+
 /** `backup_manifest`, in PostgreSQL's format: all files of all shards, as their indexes have them. */
-export function storeManifest(
-  { store, request, indexIdentities }: BackupRun,
-  taken: Taken,
-): Promise<StoredIn> {
+export async function storeManifest(
+  { store, request, indexIdentities }: StoringRun & Pick<BackupRun, 'indexIdentities'>,
+  taken: Listed,
+): Promise<{ stored: StoredIn; clusterBytes: number }> {
   const { codec } = request
+  let clusterBytes = 0
   const files = async function* (): AsyncIterable<ManifestFile> {
     for (const { group, index } of taken.shards) {
       if (group === 'wal') continue
       for await (const file of filesOf(store, index, indexIdentities)) {
+        clusterBytes += file.fileSize ?? file.size
         yield { ...file, path: pathInCluster(group, file.path) }
       }
     }
@@ -68,7 +100,8 @@ export function storeManifest(
   // A cluster that was shut down replays nothing.
   const ranges = taken.ends.label === undefined ? [] : [{ timeline, start: start.lsn, end: stop.lsn }]
   const text = writeManifest(taken.facts, files(), ranges, nameToBytes)
-  return store.put(`backup_manifest${codecSuffix(codec)}`, compressed(codec, text))
+  const stored = await store.put(`backup_manifest${codecSuffix(codec)}`, compressed(codec, text))
+  return { stored, clusterBytes }
 }
 
 /** What an index lists, read from the first repository; one that does not give it to its end is given up for the next. */

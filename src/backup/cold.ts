@@ -23,6 +23,7 @@ export function coldMethod(dataDirectory: string): BackupMethod {
   return {
     name: 'cold',
     lost: undefined,
+    fullOnly: () => 'a server that is shut down says nothing of what has changed',
     resumes: false,
 
     async check() {

@@ -34,7 +34,7 @@ export async function commitRun(
   run: BackupRun,
   destinations: Destinations,
   { method, startedAt, taken, warnings }: RunFacts,
-  manifest: StoredIn,
+  manifest: { stored: StoredIn; clusterBytes: number },
   now: () => Date,
 ): Promise<StoredRecord[]> {
   const { signal, store } = run
@@ -48,7 +48,7 @@ export async function commitRun(
       method,
       startedAt,
       { ...taken, warnings: all },
-      manifest[name]!,
+      { object: manifest.stored[name]!, clusterBytes: manifest.clusterBytes },
     )
     const whole = await storeRestoreText(storage, store.folder, draft)
     await lockNeeded(repository, whole, now(), signal)

@@ -9,12 +9,13 @@ import {
   COUNTER,
   COUNTERS,
   type CopyAnswer,
+  type CopyItem,
   type CopyJob,
-  type CopyMessage,
-  type CopyOrder,
   type CopyRequest,
   type CopyWorkerData,
-} from './copy-worker.ts'
+} from './copy-job.ts'
+import type { CopyMessage, CopyOrder } from './copy-worker.ts'
+import type { ChangeSource, FileChange } from './file-changes.ts'
 import type { PageRules, PageTrouble } from './page-check.ts'
 import type { SourceGroup } from './scan.ts'
 import { type StoredShard, shardBytesFor, shardName } from './shard.ts'
@@ -38,6 +39,8 @@ export interface CopyOptions {
   pages?: PageRules
   /** When the files stood still, if they are a snapshot's; milliseconds since 1970. */
   frozenAtMs?: number
+  /** Of an incremental backup: what has changed in the files. */
+  changes?: ChangeSource
   events: Events
   signal: AbortSignal
 }
@@ -48,17 +51,21 @@ export interface CopyResult {
   vanished: string[]
   /** Pages whose checksum is wrong, by file. */
   troubles: PageTrouble[]
+  /** Plain bytes that were read, and blocks that went into incremental files. */
+  readBytes: number
+  changedBlocks: number
 }
 
 /** Copies groups of files into shards, with `jobs` threads that each fill one shard at a time. */
 export async function copyGroups(groups: readonly SourceGroup[], options: CopyOptions): Promise<CopyResult> {
-  const result: CopyResult = { shards: [], vanished: [], troubles: [] }
+  const result: CopyResult = { shards: [], vanished: [], troubles: [], readBytes: 0, changedBlocks: 0 }
   const counters = new BigInt64Array(new SharedArrayBuffer(COUNTERS * 8))
-  const total = groups.reduce((sum, { items }) => sum + items.bytes, 0)
+  const { changes } = options
+  const total = groups.reduce((sum, group) => sum + bytesToRead(group, changes), 0)
   const shardBytes = options.shardBytes ?? shardBytesFor(total)
   const batchBytes = Math.min(BATCH_BYTES, shardBytes)
   const queues = groups.map(
-    (group) => new Queue(group, batchBytes, options.numbersTaken?.get(group.name) ?? 0),
+    (group) => new Queue(group, batchBytes, options.numbersTaken?.get(group.name) ?? 0, changes),
   )
   const largestFirst = () =>
     queues.filter((queue) => queue.hasMore).sort((a, b) => b.bytesLeft - a.bytesLeft)[0]
@@ -89,6 +96,7 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
         shardBytes,
         maxRate: options.maxRate,
         pages: options.pages,
+        blockBytes: changes?.blockBytes,
         frozenAtMs: options.frozenAtMs,
         counters,
       }),
@@ -114,8 +122,27 @@ export async function copyGroups(groups: readonly SourceGroup[], options: CopyOp
     options.events.emit('progressEnd', { task: options.task })
   }
   requireComplete(queues, result)
+  result.readBytes = Number(Atomics.load(counters, COUNTER.bytes))
+  result.changedBlocks = Number(Atomics.load(counters, COUNTER.blocks))
   result.shards.sort((a, b) => (a.name < b.name ? -1 : 1))
   return result
+}
+
+/** About how much of a group will be read, for the progress and the size of shards. */
+function bytesToRead({ name, items }: SourceGroup, changes: ChangeSource | undefined): number {
+  if (!changes) return items.bytes
+  let bytes = 0
+  for (const { path, size, directory } of items) {
+    if (!directory) bytes += expectedBytes(changes.of(name, path), size, changes.blockBytes)
+  }
+  return bytes
+}
+
+function expectedBytes(change: FileChange | undefined, size: number, blockBytes: number): number {
+  if (change?.kind !== 'blocks') return change?.unlessStill?.size === size ? 0 : size
+  const { blocks, limit } = change
+  const tail = limit === undefined ? 0 : Math.max(0, size - limit * blockBytes)
+  return Math.min(size, blocks.length * blockBytes + tail)
 }
 
 /** Who is filling a shard, and how many threads were sent to help. */
@@ -167,10 +194,12 @@ class Queue {
   readonly #batchBytes: number
   readonly #items: Iterator<SourceItem>
   #ahead: SourceItem | undefined
+  readonly #changes: ChangeSource | undefined
   #shards: number
 
-  constructor(group: SourceGroup, batchBytes: number, shards: number) {
+  constructor(group: SourceGroup, batchBytes: number, shards: number, changes: ChangeSource | undefined) {
     this.group = group
+    this.#changes = changes
     this.#batchBytes = batchBytes
     this.bytesLeft = group.items.bytes
     this.#items = group.items[Symbol.iterator]()
@@ -188,15 +217,20 @@ class Queue {
   }
 
   next(): CopyJob | undefined {
-    const items: SourceItem[] = []
+    const items: CopyItem[] = []
     for (let bytes = 0; this.#ahead && items.length < BATCH_ITEMS; this.#ahead = this.#items.next().value) {
       if (items.length > 0 && bytes + this.#ahead.size > this.#batchBytes) break
-      items.push(this.#ahead)
+      items.push(this.#withChange(this.#ahead))
       bytes += this.#ahead.size
       this.bytesLeft -= this.#ahead.size
     }
     this.dealt += items.length
     const { name: group, root, liveRoot } = this.group
     return items.length > 0 ? { name: '', group, root, liveRoot, items } : undefined
+  }
+
+  #withChange(item: SourceItem): CopyItem {
+    const change = item.directory ? undefined : this.#changes?.of(this.group.name, item.path)
+    return change ? { ...item, change } : item
   }
 }

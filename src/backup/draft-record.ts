@@ -6,14 +6,20 @@ import { formatLsn } from '../postgres/lsn.ts'
 import type { BackupRun, Taken } from './method.ts'
 import type { StoredShard } from './shard.ts'
 
+/** The manifest as it is stored in one repository, and the bytes of all files as a restore writes them. */
+export interface StoredManifestFacts {
+  object: StoredObject
+  clusterBytes: number
+}
+
 /** Puts together all that is recorded of a backup in one repository. @param manifest as it is stored there */
 export function draftRecord(
   { name: repository, keys }: Repository,
-  { id, request, kept }: BackupRun,
+  { id, type, parent, request, kept }: BackupRun,
   method: BackupRecord['method'],
   startedAt: Date,
-  { facts, owner, ends, shards, damaged, warnings }: Taken,
-  manifest: StoredObject,
+  { facts, owner, ends, shards, damaged, warnings, increment, databases }: Taken,
+  manifest: StoredManifestFacts,
 ): BackupDraft {
   const dataShards = shards.filter((shard) => shard.group !== 'wal')
   const { start, stop } = ends
@@ -21,7 +27,9 @@ export function draftRecord(
     format: FORMAT,
     id,
     cluster: request.cluster,
-    type: 'full',
+    type,
+    ...(parent && { parent: linkTo(parent.record) }),
+    ...(increment && { increment }),
     method,
     label: request.label,
     systemIdentifier: facts.systemIdentifier,
@@ -39,10 +47,12 @@ export function draftRecord(
     owner,
     outsideFiles: facts.outsideFiles,
     tablespaces: facts.tablespaces.map((space) => ({ ...space, bytes: bytesOf(dataShards, space.oid) })),
+    ...(databases && { databases }),
     codec: formatCodec(request.codec),
     ...(keys.sealer && { recipients: [...keys.sealer.recipients] }),
     files: dataShards.reduce((sum, shard) => sum + shard.files, 0),
     dataBytes: bytesOf(dataShards),
+    ...(parent && { clusterBytes: manifest.clusterBytes }),
     resumedBytes: kept.bytes,
     startedAt: startedAt.toISOString(),
     tool: request.tool,
@@ -50,13 +60,15 @@ export function draftRecord(
     damaged: damaged ?? [],
     objects: [
       ...shards.flatMap((shard) => objectsOfShard(shard, repository)),
-      { ...manifest, kind: 'manifest' },
+      { ...manifest.object, kind: 'manifest' },
     ],
   }
 }
 
+const linkTo = ({ id, start, timeline }: BackupRecord) => ({ id, startLsn: start.lsn, timeline })
+
 /** A shard and its index as the record lists them. */
-function objectsOfShard(shard: StoredShard, repository: string): BackupObject[] {
+export function objectsOfShard(shard: StoredShard, repository: string): BackupObject[] {
   const { name, group, plainBytes, members, stored, index } = shard
   const [object, itsIndex] = [stored[repository], index[repository]]
   if (!object || !itsIndex) throw new Error(`${name} was not stored in "${repository}"`)

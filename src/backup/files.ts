@@ -1,10 +1,12 @@
 import { stopBackup } from '../postgres/low-level-backup.ts'
 import type { Server } from '../postgres/server.ts'
+import { changesSince } from './changes-since.ts'
 import { arrivalOfWal, assemble, beginOnServer, copyCluster } from './low-level-story.ts'
 import type { BackupMethod } from './method.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
 import { scanCluster } from './scan.ts'
+import { placeOfServer } from './server-place.ts'
 
 /**
  * `files`: our own parallel copy of the data directory, between the start and the stop of PostgreSQL's low-level backup.
@@ -16,6 +18,12 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
     name: 'files',
     lost: server.lost,
     resumes: true,
+    fullOnly: () => undefined,
+
+    async place() {
+      const { dataDirectory } = await server.facts()
+      return placeOfServer(server, dataDirectory)
+    },
 
     async check({ standalone, receiveSlot }) {
       const checked = await checkServer({ server, expectedDataDirectory, standalone, receiveSlot })
@@ -25,13 +33,14 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
 
     async take(run) {
       const { start, facts } = await beginOnServer(run, server)
-      const copied = await copyCluster(run, facts, facts, start)
+      const changes = await changesSince(run, server, facts, start)
+      const copied = await copyCluster(run, facts, facts, start, { changes })
       // Last of all files, and before the end: from a standby it says up to where the recovery has to go.
       const { bytes: control } = await readStableControlFile(facts.dataDirectory)
       run.events.emit('step', { text: 'Ending the backup on the server' })
       const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
       const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
-      return assemble(run, facts, copied, { ends, control, wal })
+      return assemble(run, facts, copied, { ends, control, wal, databases: await server.databases() })
     },
 
     awaitWal: (run, taken) => arrivalOfWal(run, taken, server),

@@ -3,13 +3,16 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Repository } from '../catalog/repository.ts'
 import { statWalFile } from '../catalog/wal-object.ts'
+import { withIncrementalLines } from '../postgres/backup-label.ts'
 import { type BackupStart, reserveWal, startBackup } from '../postgres/low-level-backup.ts'
+import { lsn } from '../postgres/lsn.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import { historyName } from '../postgres/wal-file.ts'
 import { pushWalFile } from '../wal/push.ts'
 import { storeControlShard } from './closing-objects.ts'
 import { type CopyResult, copyGroups } from './copy-pool.ts'
 import { judgePages } from './damage.ts'
+import type { ChangeSource } from './file-changes.ts'
 import type { BackupRun, Taken } from './method.ts'
 import { type Scan, scanCluster } from './scan.ts'
 import type { StoredShard } from './shard.ts'
@@ -71,18 +74,25 @@ export interface Places {
   tablespaces: readonly { oid: string; location: string }[]
 }
 
+/** What makes a copy other than one of the whole living cluster. */
+export interface CopyRules {
+  /** When the places are a snapshot: where the cluster itself is, and when it was made or a little earlier. */
+  snapshot?: { live: Places; frozenAtMs: number }
+  /** Of an incremental backup: what has changed. */
+  changes?: ChangeSource | undefined
+}
+
 /**
  * Lists the files and copies all but those that an interrupted run has stored and that have not changed since.
  * @param start undefined when no server runs
- * @param snapshot when `places` are a snapshot: where the cluster itself is, and when it was made or a little earlier
  */
 export async function copyCluster(
   run: BackupRun,
   facts: Taken['facts'],
   places: Places,
   start: BackupStart | undefined,
-  snapshot?: { live: Places; frozenAtMs: number },
-): Promise<CopyResult & { found: Scan }> {
+  { snapshot, changes }: CopyRules = {},
+): Promise<CopyResult & { found: Scan; changes: ChangeSource | undefined }> {
   const { kept, events, store, request, signal } = run
   const roots = new Map([['base', places.dataDirectory]])
   for (const { oid, location } of places.tablespaces) roots.set(oid, location)
@@ -110,6 +120,7 @@ export async function copyCluster(
     jobs: request.jobs,
     task: 'Copying',
     numbersTaken: kept.numbersTaken,
+    ...(changes && { changes }),
     ...(snapshot && { frozenAtMs: snapshot.frozenAtMs }),
     ...(request.shardBytes !== undefined && { shardBytes: request.shardBytes }),
     ...(request.maxRate !== undefined && { maxRate: request.maxRate }),
@@ -129,7 +140,7 @@ export async function copyCluster(
       facts: { vanished: copied.vanished },
     })
   }
-  return { ...copied, found, shards: [...kept.shards, ...copied.shards] }
+  return { ...copied, found, changes, shards: [...kept.shards, ...copied.shards] }
 }
 
 /**
@@ -139,14 +150,20 @@ export async function copyCluster(
 export async function assemble(
   run: BackupRun,
   facts: Taken['facts'],
-  { shards, troubles, found }: Awaited<ReturnType<typeof copyCluster>>,
-  { ends, control, wal }: { ends: Taken['ends']; control: Buffer; wal: StoredShard[] },
+  copied: Awaited<ReturnType<typeof copyCluster>>,
+  {
+    ends,
+    control,
+    wal,
+    databases,
+  }: Pick<Taken, 'ends' | 'databases'> & { control: Buffer; wal: StoredShard[] },
 ): Promise<Taken> {
+  const { shards, troubles, found, changes, changedBlocks, readBytes } = copied
   const { uid, gid } = await stat(facts.dataDirectory)
   const owner = { uid, gid }
   const controlShard = await storeControlShard(
     run,
-    { label: ends.label, control, owner },
+    { label: labelOf(run, ends), control, owner },
     lastBaseShard(shards),
   )
   const judged = judgePages(troubles, ends.label === undefined ? undefined : ends.stop.lsn)
@@ -157,7 +174,23 @@ export async function assemble(
     shards: [...shards, controlShard, ...wal],
     damaged: facts.dataChecksums ? judged.damaged : undefined,
     warnings: [...found.warnings, ...judged.warnings],
+    ...(changes && {
+      increment: {
+        source: changes.name,
+        ...(changes.reason !== undefined && { reason: changes.reason }),
+        changedBlocks,
+        readBytes,
+      },
+    }),
+    ...(databases && { databases }),
   }
+}
+
+/** Of an incremental backup it says upon what that builds, so that no server starts with it alone. */
+function labelOf({ parent }: BackupRun, { label }: Taken['ends']): string | undefined {
+  if (label === undefined || !parent) return label
+  const { start, timeline } = parent.record
+  return withIncrementalLines(label, { start: lsn(start.lsn), timeline })
 }
 
 /** The number of the last shard of the data directory so far. */

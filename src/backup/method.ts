@@ -3,8 +3,11 @@ import type { BackupRecord, DamagedFile } from '../catalog/backup-record.ts'
 import type { Events } from '../events.ts'
 import type { BackupEnds } from '../postgres/low-level-backup.ts'
 import type { ClusterFacts } from '../postgres/server.ts'
+import type { TimelineHistory } from '../postgres/timeline-history.ts'
 import type { BackupStore } from './backup-store.ts'
+import type { ParentFiles } from './parent-files.ts'
 import type { KeptShards } from './resume.ts'
+import type { ServerPlace } from './server-place.ts'
 import type { StoredShard } from './shard.ts'
 
 /** What is asked of every backup, whatever its method. */
@@ -43,10 +46,24 @@ export interface BackupRun {
   signal: AbortSignal
   /** The new backup's id. */
   id: string
+  type: BackupRecord['type']
+  /** Of an incremental or differential backup: what it builds upon. */
+  parent: ParentBackup | undefined
   /** The secret key for the indexes that this run stores, where they are encrypted. */
   indexIdentities: readonly string[]
   /** What an interrupted run has stored, and what of it the method may keep. */
   kept: KeptShards
+}
+
+/** The backup that another one builds upon. It is in every repository that the other one goes to. */
+export interface ParentBackup {
+  record: BackupRecord
+  /** What it has of relations. */
+  files: ParentFiles
+  /** The plain bytes of its `backup_manifest`. */
+  manifest(): AsyncIterable<Buffer>
+  /** How the server came to its timeline from that of the parent. */
+  history: TimelineHistory
 }
 
 /** What is known of the cluster before anything is copied. */
@@ -68,6 +85,10 @@ export interface Taken {
   /** Pages whose checksum is wrong; undefined where the cluster has no checksums. */
   damaged: DamagedFile[] | undefined
   warnings: string[]
+  /** Of an incremental or differential backup. */
+  increment?: BackupRecord['increment']
+  /** As they were called at the end; undefined where there is no server to ask. */
+  databases?: BackupRecord['databases']
 }
 
 /** How a cluster's files are taken: the part of the story between the lock and the commit. */
@@ -77,6 +98,12 @@ export interface BackupMethod {
   readonly lost: AbortSignal | undefined
   /** Whether shards of an interrupted run can be kept. */
   readonly resumes: boolean
+  /** Why it takes full backups only of this cluster, as a part of a sentence; undefined where it can build upon another one. */
+  fullOnly(facts: ClusterFacts): string | undefined
+  /** Where the server is. Not called where it takes full backups only. */
+  place?(): Promise<ServerPlace>
+  /** Why the server cannot say what has changed since, as a part of a sentence; undefined where it can, or where we find out. */
+  cannotBuildUpon?(parent: ParentBackup): Promise<string | undefined>
   /**
    * Finds everything that would make the backup fail later; changes nothing.
    * @throws PgrecallError `refused` with the reason and what to do

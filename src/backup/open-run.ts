@@ -6,6 +6,7 @@ import { reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { BackupStore } from './backup-store.ts'
 import type { Destination, Destinations } from './destinations.ts'
+import type { BackupBasis } from './find-parent.ts'
 import type { BackupMethod, BackupRequest, BackupRun } from './method.ts'
 import { KeptShards } from './resume.ts'
 
@@ -19,6 +20,7 @@ interface RunContext {
 export async function openRun(
   request: BackupRequest,
   method: BackupMethod,
+  { type, parent }: BackupBasis,
   destinations: Destinations,
   context: RunContext,
 ): Promise<BackupRun> {
@@ -37,10 +39,21 @@ export async function openRun(
     for (const { repository, lock } of destinations.live) {
       lock.lost.addEventListener('abort', () => store.lose(repository.name, lock.lost.reason), { once: true })
     }
-    return { request, events, signal, id, kept, indexIdentities: own ? [own.identity] : [], store }
+    return {
+      request,
+      events,
+      signal,
+      id,
+      type,
+      parent,
+      kept,
+      indexIdentities: own ? [own.identity] : [],
+      store,
+    }
   }
   const onLeft = (text: string) => events.emit('detail', { text })
-  const interrupted = await clearDebris(request, method, destinations, context)
+  const mayResume = request.resume && method.resumes && type === 'full'
+  const interrupted = await clearDebris(cluster, mayResume, destinations, context)
   if (interrupted !== undefined) {
     const repositories = destinations.live.map(({ repository }) => repository)
     const folder = backupPrefix(cluster, interrupted)
@@ -52,22 +65,20 @@ export async function openRun(
     if (kept.offeredBytes > 0) return runOf(interrupted, kept)
     for (const { storage } of repositories) await removeDebris(storage, cluster, interrupted, onLeft)
   }
-  return runOf(await newBackupId(destinations, cluster, context), KeptShards.none())
+  return runOf(await newBackupId(destinations, cluster, type, context), KeptShards.none())
 }
 
 /** Removes what unfinished backups have left. @returns the one that can be gone on with, in every repository */
 async function clearDebris(
-  request: BackupRequest,
-  method: BackupMethod,
+  cluster: string,
+  isResuming: boolean,
   destinations: Destinations,
   { events }: RunContext,
 ): Promise<string | undefined> {
-  const { cluster } = request
   const found = await destinations.each(({ repository, catalog }) =>
     debrisOf(repository.storage, cluster, catalog.backups),
   )
-  const mayResume =
-    request.resume && method.resumes && !found.some(({ destination }) => destination.lock.mayHaveRival)
+  const mayResume = isResuming && !found.some(({ destination }) => destination.lock.mayHaveRival)
   const isInterrupted = (id: string) =>
     id.endsWith('-full') &&
     found.every(({ answer, destination }) => answer.includes(id) && id > newestOf(destination))
@@ -91,11 +102,12 @@ const newestOf = ({ catalog }: Destination) => catalog.backups.at(-1)?.id ?? ''
 async function newBackupId(
   destinations: Destinations,
   cluster: string,
+  type: BackupRun['type'],
   { events, now }: RunContext,
 ): Promise<string> {
   const last = destinations.live.map(newestOf).reduce((newest, id) => (id > newest ? id : newest), '')
   let moment = now()
-  if (last !== '' && backupId(moment, 'full') <= last) {
+  if (last !== '' && moment < new Date(momentOfBackupId(last).getTime() + 1000)) {
     const after = momentOfBackupId(last).getTime() + 1000
     if (after - moment.getTime() > 60_000) {
       events.emit('warning', {
@@ -105,7 +117,7 @@ async function newBackupId(
     moment = new Date(after)
   }
   for (; ; moment = new Date(moment.getTime() + 1000)) {
-    const id = backupId(moment, 'full')
+    const id = backupId(moment, type)
     const key = backupRecordKey(cluster, id)
     const taken = await destinations.each(({ repository }) => repository.storage.stat(key))
     if (taken.every(({ answer }) => answer === undefined)) return id

@@ -97,6 +97,7 @@ export async function storeShard(
       codec: formatCodec(codec),
       frameBytes: FRAME_BYTES,
       frames: press.offsets,
+      folders: writer.folders,
       unsettled,
     }
   }

@@ -4,12 +4,14 @@ import { reasonOf } from '../errors.ts'
 import { stopBackup } from '../postgres/low-level-backup.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import type { SnapshotSet, Snapshots } from '../snapshot/snapshots.ts'
+import { changesSince } from './changes-since.ts'
 import { whileReplayStands } from './frozen-replay.ts'
 import { arrivalOfWal, assemble, beginOnServer, copyCluster } from './low-level-story.ts'
 import type { BackupMethod, BackupRun } from './method.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
 import { scanCluster } from './scan.ts'
+import { placeOfServer } from './server-place.ts'
 
 /**
  * `snapshot`: the volumes are snapshotted between the start and the stop of a low-level backup, which so lasts seconds;
@@ -27,6 +29,12 @@ export function snapshotMethod(
     name: 'snapshot',
     lost: server.lost,
     resumes: true,
+    fullOnly: () => undefined,
+
+    async place() {
+      const { dataDirectory } = await server.facts()
+      return placeOfServer(server, dataDirectory)
+    },
 
     async check({ standalone, receiveSlot }) {
       const checked = await checkServer({ server, expectedDataDirectory, standalone, receiveSlot })
@@ -57,13 +65,15 @@ export function snapshotMethod(
         run.events.emit('step', { text: 'Ending the backup on the server; copying from the snapshot' })
         const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
         const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
-        const copied = await copyCluster(run, facts, places, start, { live: facts, frozenAtMs })
+        const changes = await changesSince(run, server, facts, start)
+        const snapshot = { live: facts, frozenAtMs }
+        const copied = await copyCluster(run, facts, places, start, { snapshot, changes })
         // What was read from a snapshot that was lost is worth nothing, also to a run that would go on with it.
         await set!.verify().catch(async (error) => {
           await run.store.each(({ storage }) => removeBackup(storage, run.request.cluster, run.id))
           throw error
         })
-        return await assemble(run, facts, copied, { ends, control, wal })
+        return await assemble(run, facts, copied, { ends, control, wal, databases: await server.databases() })
       } finally {
         await set?.remove().catch((error: unknown) => run.events.emit('warning', { text: reasonOf(error) }))
       }

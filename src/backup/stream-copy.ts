@@ -1,13 +1,15 @@
 import type { Codec } from '../archive/codec.ts'
 import type { Events } from '../events.ts'
-import type { BaseBackupOptions } from '../postgres/base-backup.ts'
+import type { BaseBackupRequest } from '../postgres/base-backup.ts'
 import { findPgBasebackup } from '../postgres/pg-basebackup.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
 import type { BackupStore } from './backup-store.ts'
 import type { PageRules, PageTrouble } from './page-check.ts'
 import { SHARD_FILES, type StoredShard } from './shard.ts'
+import type { RelationFacts } from './stream-increment.ts'
 import type { Intake } from './stream-intake.ts'
+import { keepManifest } from './stream-parent.ts'
 import {
   STREAM_COUNTER,
   type StreamMessage,
@@ -20,11 +22,13 @@ const SENDS_MANIFEST = 130_000
 
 export interface StreamOptions {
   source: StreamSource
-  asked: Omit<BaseBackupOptions, 'onWarning' | 'signal'>
+  asked: Omit<BaseBackupRequest, 'parentManifest'>
   store: BackupStore
   codec: Codec
   /** How the pages of relations are checked; undefined where they have no checksums. */
   pages: PageRules | undefined
+  /** Of an incremental backup: the manifest of the one that it builds upon, plain. */
+  increment: (RelationFacts & { manifest: () => AsyncIterable<Buffer> }) | undefined
   shardBytes: number
   /** How long the server may wait for its archiver at the end; the program makes it wait when no WAL comes along. */
   archiveTimeoutMs: number
@@ -64,7 +68,8 @@ export async function chooseSource(
  * @throws PgrecallError as `takeIn`, `baseBackup` and `pgBasebackup` throw, and the signal's reason
  */
 export async function copyStream(options: StreamOptions): Promise<Streamed> {
-  const { task, events, totalBytes: total } = options
+  const { task, events, increment, totalBytes: total } = options
+  await using manifest = increment && (await keepManifest(increment.manifest()))
   const counters = new BigInt64Array(new SharedArrayBuffer(2 * 8))
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const shards: StoredShard[] = []
@@ -84,10 +89,11 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
     await runCrew(workerScript('stream-worker', import.meta.url), 1, {
       data: (): StreamWorkerData => ({
         source: options.source,
-        asked: options.asked,
+        asked: manifest ? { ...options.asked, parentManifest: manifest.fd } : options.asked,
         store,
         codec: options.codec,
         pages: options.pages,
+        relations: increment && relationFacts(increment),
         shardBytes: options.shardBytes,
         shardFiles: SHARD_FILES,
         archiveTimeoutMs: options.archiveTimeoutMs,
@@ -99,6 +105,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
         else if (message.kind === 'lost') options.store.tell(message.repository, unwrap(message.error))
         else if (message.kind === 'stored') shards.push(message.shard)
         else if (message.kind === 'warning') warnings.push(message.text)
+        else if (message.kind === 'waiting') events.emit('step', { text: `The server says: ${message.text}` })
         else if (message.kind === 'trouble') troubles.push(message.trouble)
         else intake = message.intake
       },
@@ -117,4 +124,9 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
   shards.sort((a, b) => (a.name < b.name ? -1 : 1))
   // A message carries a buffer over as plain bytes.
   return { ...intake, control: Buffer.from(intake.control), shards, troubles, warnings }
+}
+
+/** Without the rest, which no thread can be given. */
+function relationFacts({ blockBytes, relationSegmentBlocks }: RelationFacts): RelationFacts {
+  return { blockBytes, relationSegmentBlocks }
 }

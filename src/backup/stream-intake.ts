@@ -10,15 +10,15 @@ import { parseWalFile } from '../postgres/wal-file.ts'
 import type { BackupStore } from './backup-store.ts'
 import { CONTROL_FILE } from './scan.ts'
 import { type OpenShard, ShardLine, type StoredShard, shardName, storeShard } from './shard.ts'
+import { ArrivingIncrement, incrementedFile, type RelationFacts } from './stream-increment.ts'
 import { Arrivals, endInManifest, isForServerOnly } from './stream-manifest.ts'
-import { type ArrivingMember, arrivingMembers, type OtherPart, writeArriving } from './stream-members.ts'
-
-/** What looks at a file's content on its way into a shard, such as the check of its pages. */
-export interface FileObserver {
-  /** @param bytes lie in the frame buffer that was given, and may be looked at, not kept @param position in the file */
-  take(bytes: Buffer, position: number): void
-  end(): { lastLsn?: string } | undefined
-}
+import {
+  type ArrivingMember,
+  arrivingMembers,
+  type FileObserver,
+  type OtherPart,
+  writeArriving,
+} from './stream-members.ts'
 
 export interface IntakeOptions {
   store: BackupStore
@@ -28,7 +28,13 @@ export interface IntakeOptions {
   shardFiles: number
   /** One frame long, reused. */
   buffer: Buffer
-  /** For each file that becomes part of the cluster. @param path as in its shard @param start where the backup began */
+  /** Of an incremental backup; undefined for a full one. */
+  relations: RelationFacts | undefined
+  /**
+   * For each file that becomes part of the cluster.
+   * @param path as in its shard; of an incremental one that of the file for which it stands
+   * @param start where the backup began
+   */
   observe: (group: string, path: string, start: Lsn) => FileObserver | undefined
   /** Called often, with what was read since the last call. */
   onProgress: (bytes: number, files: number) => void
@@ -46,6 +52,8 @@ export interface Intake {
   control: Buffer
   /** Whose `pg_control` is on the server. */
   owner: { uid: number; gid: number }
+  /** How many blocks have come in incremental files. */
+  changedBlocks: number
 }
 
 /** What is held back of the data directory, for the last shard or for nobody. */
@@ -94,15 +102,16 @@ export async function takeIn(parts: AsyncIterable<BackupPart>, options: IntakeOp
 async function* write(
   { member, group, content }: ArrivingMember,
   { writer, add }: OpenShard,
-  { arrivals, start }: Sorter,
-  { observe, onProgress, signal }: IntakeOptions,
+  sorter: Sorter,
+  options: IntakeOptions,
 ): AsyncGenerator<Buffer> {
   if (member.type === 'directory') {
     yield* writer.member(member)
     return
   }
+  const { onProgress, signal } = options
   const sum = createHash('sha256')
-  const observer = group === 'wal' ? undefined : observe(group, member.path, start)
+  const observer = group === 'wal' ? undefined : observerOf(member, group, sorter.start, options)
   let position = 0
   const offset = yield* writeArriving(writer, member, content, (bytes) => {
     signal.throwIfAborted()
@@ -112,18 +121,32 @@ async function* write(
     onProgress(bytes.length, 0)
   })
   const sha256 = sum.digest('hex')
-  const seen = observer?.end()
+  const { changedBlocks = 0, ...seen } = observer?.end() ?? {}
   const { path, size } = member
   const modifiedMs = member.mtime * 1000
   // Not settled: an archive has times in whole seconds.
-  add({ path, size, modifiedMs, sha256, offset, ...(seen?.lastLsn && { lastLsn: seen.lastLsn }) }, false)
-  if (group !== 'wal') arrivals.add(pathInCluster(group, path), size, sha256)
+  add({ path, size, modifiedMs, sha256, offset, ...seen }, false)
+  if (group !== 'wal') sorter.arrivals.add(pathInCluster(group, path), size, sha256)
+  sorter.changedBlocks += changedBlocks
   onProgress(0, 1)
+}
+
+function observerOf(
+  member: TarMember,
+  group: string,
+  start: Lsn,
+  { relations, observe }: IntakeOptions,
+): FileObserver | undefined {
+  const original = relations && incrementedFile(member)
+  return original === undefined
+    ? observe(group, member.path, start)
+    : new ArrivingIncrement(member, relations!, observe(group, original, start))
 }
 
 /** Says which members go into shards, and of which group; keeps the few that do not. */
 class Sorter {
   readonly arrivals = new Arrivals()
+  changedBlocks = 0
   #label: { text: string; start: BackupLabel } | undefined
   #control: { bytes: Buffer; member: TarMember } | undefined
   #manifest: Buffer[] = []
@@ -178,7 +201,7 @@ class Sorter {
     const { text: label, start } = this.#label
     const { bytes: control, member } = this.#control
     const owner = { uid: member.uid, gid: member.gid }
-    return { label, start, stop, control, owner }
+    return { label, start, stop, control, owner, changedBlocks: this.changedBlocks }
   }
 
   async #keep(member: TarMember, content: Promise<Buffer>): Promise<Buffer> {

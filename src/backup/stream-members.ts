@@ -15,6 +15,20 @@ export interface ArrivingMember {
   content: ArrivingContent
 }
 
+/** What looks at a file's content on its way into a shard, such as the check of its pages. */
+export interface FileObserver {
+  /** @param bytes lie in the frame buffer that was given, and may be looked at, not kept @param position in the file */
+  take(bytes: Buffer, position: number): void
+  end(): SeenFile
+}
+
+export interface SeenFile {
+  lastLsn?: string
+  /** Of an incremental file: the bytes of the whole file, and how many blocks came. */
+  fileSize?: number
+  changedBlocks?: number
+}
+
 /** The parts of a base backup that are no members of an archive. */
 export type OtherPart = Extract<BackupPart, { kind: 'start' | 'manifest' | 'end' }>
 

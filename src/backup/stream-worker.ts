@@ -4,14 +4,16 @@ import type { Codec } from '../archive/codec.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import { pathInCluster } from '../catalog/layout.ts'
 import { PgrecallError } from '../errors.ts'
-import { type BaseBackupOptions, baseBackup } from '../postgres/base-backup.ts'
+import { type BaseBackupRequest, baseBackup } from '../postgres/base-backup.ts'
 import type { Lsn } from '../postgres/lsn.ts'
 import { type Program, pgBasebackup } from '../postgres/pg-basebackup.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
 import { BackupStore, type BackupStoreAddress } from './backup-store.ts'
 import { PageInspector, type PageRules, type PageTrouble } from './page-check.ts'
 import type { StoredShard } from './shard.ts'
-import { type FileObserver, type Intake, takeIn } from './stream-intake.ts'
+import type { RelationFacts } from './stream-increment.ts'
+import { type Intake, takeIn } from './stream-intake.ts'
+import type { FileObserver } from './stream-members.ts'
 
 /** How the base backup is fetched: with PostgreSQL's program, or by speaking the protocol ourselves. */
 export type StreamSource =
@@ -21,10 +23,12 @@ export type StreamSource =
 /** What the receiving thread is started with. */
 export interface StreamWorkerData {
   source: StreamSource
-  asked: Omit<BaseBackupOptions, 'onWarning' | 'signal'>
+  asked: BaseBackupRequest
   store: BackupStoreAddress
   codec: Codec
   pages: PageRules | undefined
+  /** Of an incremental backup; undefined for a full one. */
+  relations: RelationFacts | undefined
   /** A shard is closed when its plain bytes reach this, or when it has so many files. */
   shardBytes: number
   shardFiles: number
@@ -39,6 +43,7 @@ export const STREAM_COUNTER = { bytes: 0, files: 1 } as const
 
 export type StreamMessage =
   | { kind: 'warning'; text: string }
+  | { kind: 'waiting'; text: string }
   | { kind: 'stored'; shard: StoredShard }
   | { kind: 'trouble'; trouble: PageTrouble }
   | { kind: 'done'; intake: Intake }
@@ -51,7 +56,12 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
   const stopped = new AbortController()
   const { signal } = stopped
   abortWhenTold(data.stop, stopped)
-  const options = { ...data.asked, onWarning: (text: string) => post({ kind: 'warning', text }), signal }
+  const options = {
+    ...data.asked,
+    onWarning: (text: string) => post({ kind: 'warning', text }),
+    onWaiting: (text: string) => post({ kind: 'waiting', text }),
+    signal,
+  }
   const { source, counters } = data
   const parts =
     source.kind === 'program' ? pgBasebackup(source.program, source.env, options) : baseBackup(options)
@@ -71,6 +81,7 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
     codec: data.codec,
     shardBytes: data.shardBytes,
     shardFiles: data.shardFiles,
+    relations: data.relations,
     buffer: pages?.buffer ?? Buffer.allocUnsafeSlow(FRAME_BYTES),
     observe: (group, path, start) =>
       pages && observePages(pages, group, path, start, (trouble) => post({ kind: 'trouble', trouble })),

@@ -1,17 +1,32 @@
 import { statWalFile } from '../catalog/wal-object.ts'
 import { PgrecallError } from '../errors.ts'
+import type { BackupLabel } from '../postgres/backup-label.ts'
 import { type BackupEnds, serversMoment } from '../postgres/low-level-backup.ts'
-import type { ConnectionOptions, Server } from '../postgres/server.ts'
+import { formatLsn } from '../postgres/lsn.ts'
+import { readPlace } from '../postgres/replication.ts'
+import type { ClusterFacts, ConnectionOptions, Server } from '../postgres/server.ts'
 import { historyName, lastSegmentNumber, segmentName } from '../postgres/wal-file.ts'
 import { storeControlShard } from './closing-objects.ts'
 import { judgePages } from './damage.ts'
 import { arrivalOfWal, lastBaseShard } from './low-level-story.ts'
-import type { BackupMethod, BackupRun } from './method.ts'
+import type { BackupMethod, BackupRun, ParentBackup } from './method.ts'
 import { checkStreaming } from './preflight.ts'
 import { shardBytesFor } from './shard.ts'
-import { chooseSource, copyStream } from './stream-copy.ts'
+import { chooseSource, copyStream, type Streamed } from './stream-copy.ts'
+import { faultOfIncrement } from './stream-parent.ts'
 
 const MOST_KILOBYTES = 1024 * 1024
+/** The first version that sends incremental base backups. */
+const SENDS_INCREMENTS = 170_000
+
+/**
+ * Why a server sends no incremental base backups, as a part of a sentence; undefined where it does. Whether it can send
+ * one upon a certain backup only its summaries tell.
+ */
+export function canStreamIncrements({ version }: Pick<ClusterFacts, 'version'>): string | undefined {
+  if (version >= SENDS_INCREMENTS) return undefined
+  return `PostgreSQL ${Math.floor(version / 10_000)} streams full backups only (17 and later send increments)`
+}
 
 /**
  * `stream`: the server sends its files over the replication protocol; `pg_basebackup` receives them, or, where it cannot,
@@ -30,6 +45,17 @@ export function streamMethod(
     name: 'stream',
     lost: undefined,
     resumes: false,
+    fullOnly: canStreamIncrements,
+
+    async place() {
+      const { position, ...place } = await readPlace(connection)
+      return { ...place, lsn: position }
+    },
+
+    async cannotBuildUpon(parent) {
+      await using server = await connect()
+      return await faultOfIncrement(server, parent)
+    },
 
     async check(request) {
       await using server = await connect()
@@ -62,15 +88,16 @@ export function streamMethod(
               startLsn: undefined,
             }
           : undefined,
+        increment: run.parent && { ...facts, manifest: run.parent.manifest },
         shardBytes: request.shardBytes ?? shardBytesFor(total ?? 0),
-        totalBytes: total,
+        totalBytes: run.parent ? undefined : total,
         archiveTimeoutMs: request.archiveTimeoutMs,
         task: 'Receiving',
         events,
         signal: run.signal,
       })
       requireOneTimeline(streamed.start.timeline, streamed.stop.timeline)
-      const after = await askAfter(connect, facts.version)
+      const after = await askAfter(connect, facts.version, run.parent, streamed)
       const { label, start, stop, control, owner } = streamed
       const last = lastSegmentNumber(stop.lsn, facts.walSegmentBytes)
       const ends: BackupEnds = {
@@ -95,6 +122,10 @@ export function streamMethod(
         ends,
         shards: [...data, controlShard, ...streamed.shards.filter((shard) => !isData(shard))],
         damaged: facts.dataChecksums ? judged.damaged : undefined,
+        databases: after.databases,
+        ...(run.parent && {
+          increment: { source: 'server' as const, changedBlocks: streamed.changedBlocks },
+        }),
         warnings: [...streamed.warnings, ...judged.warnings, ...(await missingHistory(run, start.timeline))],
       }
     },
@@ -113,9 +144,37 @@ async function askBefore(connect: () => Promise<Server>) {
   return { facts, total: await server.dataBytes(), time }
 }
 
-async function askAfter(connect: () => Promise<Server>, version: number) {
+/** What is asked when all has arrived; whether an incremental backup is one that can be trusted, too. */
+async function askAfter(
+  connect: () => Promise<Server>,
+  version: number,
+  parent: ParentBackup | undefined,
+  { start }: Streamed,
+) {
   await using server = await connect()
-  return await serversMoment(server, version)
+  if (parent) {
+    requireParent(start, parent)
+    const to = { lsn: start.start, timeline: start.timeline }
+    const fault = await faultOfIncrement(server, parent, to)
+    if (fault !== undefined) {
+      throw new PgrecallError('failed', `the incremental backup cannot be trusted: ${fault}`, {
+        hint: 'take the backup again, or a whole one with --type full',
+      })
+    }
+  }
+  return { ...(await serversMoment(server, version)), databases: await server.databases() }
+}
+
+/** Of the chain's links only the labels say how they belong together. */
+function requireParent({ incrementalFrom }: BackupLabel, { record }: ParentBackup): void {
+  const { lsn: from, timeline } = incrementalFrom ?? {}
+  if (from !== undefined && formatLsn(from) === record.start.lsn && timeline === record.timeline) return
+  const what = from === undefined ? 'a whole backup' : `one upon ${formatLsn(from)} on timeline ${timeline}`
+  throw new PgrecallError(
+    'failed',
+    `the server has sent ${what}, and not one upon backup ${record.id}, which begins at ${record.start.lsn}`,
+    { hint: 'take a whole backup with --type full' },
+  )
 }
 
 /** In kilobytes; the server takes no more than this many, which is no limit then. */

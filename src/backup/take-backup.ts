@@ -5,6 +5,7 @@ import type { Events } from '../events.ts'
 import { storeManifest } from './closing-objects.ts'
 import { commitRun, type StoredRecord } from './commit-run.ts'
 import { Destinations } from './destinations.ts'
+import { findParent } from './find-parent.ts'
 import { isWorthless, leaveRun } from './leave-run.ts'
 import type { BackupMethod, BackupRequest, BackupRun, Preflight, Taken } from './method.ts'
 import { openRun } from './open-run.ts'
@@ -28,7 +29,7 @@ export interface BackupOutcome {
 }
 
 /**
- * Takes a full backup of a cluster, by any method, into all of its repositories at once: the cluster is read once.
+ * Takes a backup of a cluster, by any method, into all of its repositories at once: the cluster is read once.
  * When it resolves, the backup and all WAL that it needs are durable in the repositories that have a record. When it
  * rejects, or the process is killed before any record is written, no repository lists such a backup; whole shards of
  * one that was interrupted are kept for the next run, which takes what still holds and removes the rest.
@@ -45,11 +46,13 @@ export async function takeBackup(
   await using destinations = await Destinations.open(repositories, request.cluster, known.facts, context)
   const signals = [context.signal, destinations.lost, ...(method.lost ? [method.lost] : [])]
   const signal = AbortSignal.any(signals)
-  const run = await openRun(request, method, destinations, { ...context, signal })
+  const basis = await findParent(request, method, known.facts, destinations, { events, signal })
+  const run = await openRun(request, method, basis, destinations, { ...context, signal })
+  known.warnings.push(...basis.warnings)
   const records = await takeAndCommit(run, method, known, destinations, context.now).catch(async (error) => {
     // What fails in consequence of a signal, or of a lost session or lock, is told as that.
     const reason = signal.aborted ? signal.reason : error
-    const mayKeep = method.resumes && request.resume && !isWorthless(reason)
+    const mayKeep = method.resumes && request.resume && run.type === 'full' && !isWorthless(reason)
     for (const destination of destinations.opened) await leaveRun(run, destination, { mayKeep })
     throw reason
   })
@@ -101,6 +104,8 @@ function failuresOf(
 /** A repository in which it will not fit is given up before anything is copied. */
 async function requireRoom(run: BackupRun, destinations: Destinations, { bytes }: Preflight): Promise<void> {
   const { request, kept, store } = run
+  // How much has changed is not known yet.
+  if (run.parent) return
   await store.each(async (repository) => {
     const { catalog } = destinations.of(repository)
     const compresses = request.codec.method !== 'none'

@@ -1,5 +1,6 @@
 import { decodeCommand, methodOf } from '../archive/codec.ts'
 import type { BackupDraft } from './backup-record.ts'
+import { belowLines, chainRemarks, combineLines, forSpace } from './hand-combine.ts'
 import { isSealed } from './sealed-object.ts'
 
 /**
@@ -7,12 +8,82 @@ import { isSealed } from './sealed-object.ts'
  * shell script that does so, which is how the tests hold it to be true.
  */
 export function handRestoreText(record: BackupDraft): string {
-  const shards = (group: string) =>
-    record.objects.filter((object) => object.kind === 'shard' && object.group === group)
-  const unpack = (group: string, into: string) =>
-    shards(group).map(({ name }) => `${readCommand(name)} | tar -xpf - -C "${into}"`)
-  const manifest = record.objects.find((object) => object.kind === 'manifest')!
-  const lines = [
+  const spaces = record.tablespaces.map(({ oid, location }) => ({
+    oid,
+    location,
+    variable: `TABLESPACE_${oid}`,
+  }))
+  const roots = [{ variable: 'DATA' }, ...spaces]
+  const manifest = `${readCommand(record.objects.find(({ kind }) => kind === 'manifest')!.name)} > "$DATA/backup_manifest"`
+  const lines = headLines(record)
+  let step = 0
+  const next = (text: string) => lines.push(`# ${++step}. ${text}`)
+
+  next('An empty data directory.')
+  lines.push(
+    `mkdir -p "$DATA"`,
+    `[ -z "$(ls -A "$DATA")" ] || { echo "$DATA is not empty" >&2; exit 1; }`,
+    `chmod 700 "$DATA"`,
+    ``,
+  )
+  if (spaces.length > 0) {
+    lines.push(
+      `# The tablespaces. To put one elsewhere, set its variable.`,
+      ...spaces.map(
+        ({ variable, location }) => `[ -n "\${${variable}:-}" ] || ${variable}=${quote(location)}`,
+      ),
+    )
+  }
+  // A backup that builds upon this one may have lost some of them.
+  lines.push(`SPACES=\${SPACES-"${spaces.map(({ oid }) => oid).join(' ')}"}`, ``)
+  if (record.parent) {
+    next('What this backup builds upon, into a folder inside each of those that are restored.')
+    lines.push(...belowLines(record, roots), ``)
+  }
+  next("The data directory's files. The last shard holds pg_control, without which no server starts.")
+  lines.push(...unpackCommands(record, 'base', '$DATA'), ``)
+  if (spaces.length > 0) {
+    next("The tablespaces' files.")
+    lines.push(`mkdir -p "$DATA/pg_tblspc"`)
+    for (const { oid, variable } of spaces) {
+      const commands = [
+        `mkdir -p "$${variable}"; chmod 700 "$${variable}"`,
+        ...unpackCommands(record, oid, `$${variable}`),
+        `ln -s "$${variable}" "$DATA/pg_tblspc/${oid}"`,
+      ]
+      lines.push(...forSpace(oid, commands))
+    }
+    lines.push('')
+  }
+  if (record.parent) {
+    next('The two are put together.')
+    lines.push(...combineLines(roots, manifest), ``)
+  } else {
+    next(
+      `The manifest. pg_verifybackup checks the directory against it${record.standalone ? '' : ' (with -n: WAL comes from the archive)'}.`,
+    )
+    lines.push(manifest, ``)
+  }
+  lines.push(`# A backup that builds upon this one needs no more.`, `[ -z "\${ONLY:-}" ] || exit 0`, ``)
+  const wal = unpackCommands(record, 'wal', '$DATA')
+  if (wal.length > 0) {
+    next('The WAL that belongs to the backup.')
+    lines.push(...wal, ``)
+  }
+  if (record.method !== 'cold') {
+    next('Recovery: the server replays the archived WAL up to its end. To stop earlier, add for example')
+    lines.push(...recoveryLines(record))
+  }
+  next('Start it: pg_ctl -D "$DATA" start')
+  for (const file of record.outsideFiles) {
+    lines.push(`#    ${comment(file)} was outside the data directory and is not in this backup.`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** What is needed, and where things are. */
+function headLines(record: BackupDraft): string[] {
+  return [
     `# How to restore this backup by hand, without pgrecall.`,
     `#`,
     `#   backup      ${record.id} of cluster ${comment(record.cluster)}`,
@@ -23,6 +94,7 @@ export function handRestoreText(record: BackupDraft): string {
     `# Follow the steps, or run this text as a shell script, as the user who will run the server:`,
     `#`,
     `#   ${record.recipients ? 'IDENTITY=/secret/key.txt ' : ''}DATA=/new/data/directory sh RESTORE.txt`,
+    ...(record.parent ? chainRemarks(record) : []),
     ``,
     `set -eu`,
     `# This folder, and the archived WAL beside it:`,
@@ -42,49 +114,21 @@ export function handRestoreText(record: BackupDraft): string {
     `  exit 1 ;;`,
     `esac`,
     `: "\${DATA:?say where the data directory is to be: DATA=/new/data/directory sh RESTORE.txt}"`,
-    ``,
-    `# 1. An empty data directory.`,
-    `mkdir -p "$DATA"`,
-    `[ -z "$(ls -A "$DATA")" ] || { echo "$DATA is not empty" >&2; exit 1; }`,
-    `chmod 700 "$DATA"`,
-    ``,
-    `# 2. The data directory's files. The last shard holds pg_control, without which no server starts.`,
-    ...unpack('base', '$DATA'),
-    ...unpack('wal', '$DATA'),
+    `case $DATA in /*) ;; *) DATA=$PWD/$DATA ;; esac`,
     ``,
   ]
-  if (record.tablespaces.length > 0) {
-    lines.push(`# 3. The tablespaces. To put one elsewhere, set its variable.`, `mkdir -p "$DATA/pg_tblspc"`)
-    for (const { oid, location } of record.tablespaces) {
-      const place = `TABLESPACE_${oid}`
-      lines.push(
-        `[ -n "\${${place}:-}" ] || ${place}=${quote(location)}`,
-        `mkdir -p "$${place}"; chmod 700 "$${place}"`,
-        ...unpack(oid, `$${place}`),
-        `ln -s "$${place}" "$DATA/pg_tblspc/${oid}"`,
-      )
-    }
-    lines.push('')
-  }
-  const step = record.tablespaces.length > 0 ? 4 : 3
-  lines.push(
-    `# ${step}. The manifest. pg_verifybackup checks the directory against it${record.standalone ? '' : ' (with -n: WAL comes from the archive)'}.`,
-    `${readCommand(manifest.name)} > "$DATA/backup_manifest"`,
-    ``,
-    ...(record.method === 'cold' ? [] : recoveryLines(record, step + 1)),
-    `# ${record.method === 'cold' ? step + 1 : step + 2}. Start it: pg_ctl -D "$DATA" start`,
-  )
-  for (const file of record.outsideFiles) {
-    lines.push(`#    ${comment(file)} was outside the data directory and is not in this backup.`)
-  }
-  return `${lines.join('\n')}\n`
 }
 
-function recoveryLines(record: BackupDraft, step: number): string[] {
+function unpackCommands(record: BackupDraft, group: string, into: string): string[] {
+  return record.objects
+    .filter((object) => object.kind === 'shard' && object.group === group)
+    .map(({ name }) => `${readCommand(name)} | tar -xpf - -C "${into}"`)
+}
+
+function recoveryLines(record: BackupDraft): string[] {
   const hasRecoveryConf = record.postgres.version < 120_000
   const settingsFile = hasRecoveryConf ? 'recovery.conf' : 'postgresql.auto.conf'
   return [
-    `# ${step}. Recovery: the server replays the archived WAL up to its end. To stop earlier, add for example`,
     `#      recovery_target_time = '2026-11-20 17:29:00+00'`,
     `#    and, for a copy beside the living server, archive_mode = off, so that it does not archive into the same place,`,
     `#    to the same file before the server starts. Keep backup_label: without it the copy is not consistent.`,
@@ -124,7 +168,8 @@ function tools(record: BackupDraft): string {
   methods.delete('none')
   if (record.method !== 'cold') methods.add('zstd')
   if (record.recipients) methods.add('age')
-  return ['tar', 'find', ...[...methods].sort()].join(', ')
+  const combining = record.parent ? ['awk', 'dd', 'od', 'sed', 'truncate'] : []
+  return ['tar', 'find', ...combining, ...[...methods].sort()].join(', ')
 }
 
 /** Text from the server inside a comment: one line, whatever it holds. */

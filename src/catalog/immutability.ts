@@ -1,7 +1,7 @@
 import { historyName, segmentName, timelineName } from '../postgres/wal-file.ts'
 import { sideBySide } from '../side-by-side.ts'
-import type { BackupDraft } from './backup-record.ts'
-import { backupPrefix, walKey, walPrefix } from './layout.ts'
+import { type BackupDraft, readBackupRecord } from './backup-record.ts'
+import { backupPrefix, backupRecordKey, walKey, walPrefix } from './layout.ts'
 import type { Repository } from './repository.ts'
 import { statWalFile, walObjectOf } from './wal-object.ts'
 import { segmentNumberOf } from './wal-ranges.ts'
@@ -32,9 +32,17 @@ export async function lockNeeded(
   })
 }
 
-/** The keys of all that must be there for a recovery to the end of a backup, but for its record. */
+/**
+ * The keys of all that must be there for a recovery to the end of a backup, but for its record. What it builds upon stays one
+ * that can be recovered itself.
+ */
 async function* neededBy(repository: Repository, draft: BackupDraft): AsyncGenerator<string> {
-  const { cluster, id, objects, timeline } = draft
+  const { cluster, id, parent, objects, timeline } = draft
+  const below = parent && (await readBackupRecord(repository.storage, cluster, parent.id))
+  if (below) {
+    yield backupRecordKey(cluster, below.id)
+    yield* neededBy(repository, below)
+  }
   for (const { name } of objects) yield backupPrefix(cluster, id) + name
   for await (const folder of repository.storage.folders(walPrefix(cluster))) {
     const its = Number.parseInt(folder, 16)

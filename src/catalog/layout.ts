@@ -73,6 +73,14 @@ export function backupId(second: Date, type: string): string {
   return `${second.toISOString().replace(/[-:]|\.\d+/g, '')}-${type}`
 }
 
+/**
+ * The id of the full backup that a chain is consolidated into, by that of its newest link: of the same moment, and right
+ * behind it in order.
+ */
+export function synthId(newest: string): string {
+  return newest.replace(/[a-z]+$/, 'synth')
+}
+
 /** A file's path in the data directory, by its group: those of a tablespace lie below its link. */
 export function pathInCluster(group: string, path: string): string {
   return /^\d+$/.test(group) ? `pg_tblspc/${group}/${path}` : path

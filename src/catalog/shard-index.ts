@@ -45,6 +45,8 @@ export interface ShardHead extends ShardFacts {
   /** Plain bytes of a frame (the last one is shorter), and where each frame begins in the object as it is decrypted. */
   frameBytes: number
   frames: number[]
+  /** The folders among the members. */
+  folders?: { path: string; mode: number }[]
   /** Files whose size and time will not tell if they change after the copy, or that have wrong pages. */
   unsettled: number
 }
@@ -98,15 +100,17 @@ export class ShardIndex {
 
 /**
  * Reads an index, a line at a time.
+ * @param onStored hears of its stored bytes as they are read
  * @returns the head and the files, of which the reading ends with `close` or with the last one; undefined when there is none
  * @throws PgrecallError `damaged`, and `key` where it is encrypted and no key fits
  */
 export async function readShardIndex(
   repository: ReadableRepository,
   key: string,
+  onStored?: (chunk: Buffer) => void,
 ): Promise<{ head: ShardHead; files: AsyncIterable<CopiedFile>; close(): Promise<void> } | undefined> {
   const { storage } = repository
-  const content = await readContent(repository, key)
+  const content = await readContent(repository, key, onStored && { onStored })
   if (!content) return undefined
   const lines = linesOf(decode(methodOf(key), content))
   const parse = (line: string) => {

@@ -1,6 +1,6 @@
 import { Option } from 'commander'
+import type { Declare } from './invocation.ts'
 import { wholeNumber } from './option-values.ts'
-import type { Declare } from './program.ts'
 
 export function declareBackup(add: Declare): void {
   add('backup', 'Take a backup of a cluster, into all of its repositories at once', [

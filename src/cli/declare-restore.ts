@@ -1,6 +1,6 @@
 import { Argument, Option } from 'commander'
+import type { Declare } from './invocation.ts'
 import { collect, wholeNumber } from './option-values.ts'
-import type { Declare } from './program.ts'
 
 export function declareRestore(add: Declare): void {
   add(

@@ -2,37 +2,8 @@ import { Argument, Command, Option } from 'commander'
 import { EXIT_CODES } from '../errors.ts'
 import { declareBackup } from './declare-backup.ts'
 import { declareRestore } from './declare-restore.ts'
+import type { Declare, Invocation } from './invocation.ts'
 import { wholeNumber } from './option-values.ts'
-
-/** What a command is run with: its arguments by position, and its own and the global options. */
-export interface Invocation {
-  command: CommandName
-  args: string[]
-  options: Record<string, unknown>
-}
-
-export type CommandName =
-  | 'init'
-  | 'check'
-  | 'status'
-  | 'backup'
-  | 'list'
-  | 'show'
-  | 'restore'
-  | 'retention'
-  | 'wal-push'
-  | 'wal-fetch'
-  | 'wal-prefetch'
-  | 'wal-receive'
-  | 'catalog rebuild'
-  | 'copy'
-  | 'verify'
-  | 'key new'
-  | 'key rotate'
-  | 'completion'
-
-/** Adds a command. @param more examples of its use */
-export type Declare = (name: CommandName, text: string, more?: string[], hidden?: boolean) => Command
 
 /**
  * Declares the command line: what `--help`, the completions and the parser know.
@@ -152,6 +123,18 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   )
     .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
     .option('-j, --jobs <number>', 'how many objects are read side by side', wholeNumber(1, 64), 4)
+
+  add(
+    'consolidate',
+    'Make a full backup of a chain of incremental ones, in the repository, without the server',
+    [
+      'pgrecall consolidate                  # the newest backup, with all that it builds upon',
+      'pgrecall consolidate --dry-run',
+    ],
+  )
+    .addArgument(new Argument('[id]', 'the newest link of the chain').default('latest'))
+    .option('-j, --jobs <number>', 'how many workers run side by side', wholeNumber(1, 64))
+    .option('--dry-run', 'print what would be done and change nothing')
 
   add('copy', 'Copy backups and their WAL to another repository, as far as they are not there yet', [
     'pgrecall copy --to offsite                   # from cron: a second region',

@@ -35,7 +35,8 @@ function backupTable(verdicts: readonly CopyVerdict[], view: CommandContext['vie
 
 function reasonFor(each: CopyVerdict): string {
   if (each.verdict === 'left') return each.reason
-  return each.verdict === 'there' ? 'is there already' : 'is not there yet'
+  if (each.verdict === 'there') return 'is there already'
+  return each.neededBy === undefined ? 'is not there yet' : `needed by ${each.neededBy}`
 }
 
 /** What was done. */

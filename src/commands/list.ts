@@ -1,5 +1,6 @@
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
+import { brokenText, Chains } from '../catalog/chains.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { type DroppedWal, droppedAtEnd, walGaps } from '../catalog/wal-ranges.ts'
 import { renderTable } from '../cli/table.ts'
@@ -63,7 +64,16 @@ function jsonOf(each: Look) {
   if ('error' in each) return { cluster: each.cluster, repository, error: reasonOf(each.error) }
   const { walListedAt: _bookkeeping, ...catalog } = each.catalog
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
-  return { repository, ...catalog, wal: walWithBackups(catalog), gaps }
+  return { repository, ...catalog, brokenChains: brokenChains(catalog), wal: walWithBackups(catalog), gaps }
+}
+
+/** Backups that cannot be restored, with the link that is not there. */
+function brokenChains({ backups }: Catalog): { id: string; missing: string }[] {
+  const chains = new Chains(backups)
+  return backups.flatMap((backup) => {
+    const missing = chains.missingOf(backup)
+    return missing === undefined ? [] : [{ id: backup.id, missing }]
+  })
 }
 
 function catalogText(catalog: Catalog, { view }: CommandContext): string {
@@ -75,6 +85,8 @@ function catalogText(catalog: Catalog, { view }: CommandContext): string {
   }
   for (const given of catalog.wal.flatMap(droppedAtEnd))
     sections.push(`The archive does not go on: ${stretchText(given)}${whyText([given])}`)
+  for (const { id, missing } of brokenChains(catalog))
+    sections.push(`Backup ${id} cannot be restored: it ${brokenText(missing)}`)
   for (const { id, reason } of catalog.damaged) sections.push(`Backup ${id} cannot be read: ${reason}`)
   return sections.join('\n\n')
 }
@@ -87,28 +99,40 @@ function whyText(dropped: readonly DroppedWal[] = []): string {
   return dropped.map(({ since, reason }) => `, given up at ${seconds(since)}: ${reason}`).join('')
 }
 
+/** In place of a moment: what is missing is said below the table. */
+const BROKEN = 'chain is broken'
+
 function backupTable(catalog: Catalog, view: CommandContext['view']): string {
   if (catalog.backups.length === 0) return 'No backups yet; "pgrecall backup" takes one.'
   const hasLabel = catalog.backups.some((backup) => backup.label !== '')
   const hasDamage = catalog.backups.some((backup) => backup.damagedPages)
+  const broken = new Set(brokenChains(catalog).map(({ id }) => id))
+  const hasParents = catalog.backups.some((backup) => backup.parent)
   return renderTable(
     [
       { title: 'Backup', style: 'bold', whole: true },
       { title: 'Method', whole: true, leaveOut: 1 },
-      { title: 'Restorable from', whole: true },
+      {
+        title: 'Restorable from',
+        whole: true,
+        style: (cell) => (cell === BROKEN ? 'red' : undefined),
+      },
       { title: 'Timeline', align: 'right' },
-      { title: 'Data', align: 'right', leaveOut: 3 },
+      ...(hasParents ? [{ title: 'Builds on', whole: true, leaveOut: 0 }] : []),
+      { title: 'Cluster', align: 'right', leaveOut: 3 },
       { title: 'Stored', align: 'right', leaveOut: 4 },
       { title: 'WAL', whole: true, leaveOut: 2 },
       ...(hasDamage ? [{ title: 'Damaged pages', align: 'right' as const }] : []),
       ...(hasLabel ? [{ title: 'Label' }] : []),
     ],
     catalog.backups.map((backup) => [
-      backup.id,
+      // What builds upon others is seen where there is no room for the column that tells upon which.
+      `${backup.parent ? '  ' : ''}${backup.id}`,
       backup.method,
-      seconds(backup.stop.time),
+      broken.has(backup.id) ? BROKEN : seconds(backup.stop.time),
       String(backup.timeline),
-      formatBytes(backup.dataBytes),
+      ...(hasParents ? [backup.parent?.id ?? '-'] : []),
+      formatBytes(backup.clusterBytes ?? backup.dataBytes),
       formatBytes(backup.storedBytes),
       backup.standalone ? 'included' : 'archive',
       ...(hasDamage ? [backup.damagedPages ? String(backup.damagedPages) : '-'] : []),

@@ -5,6 +5,7 @@ import { backupPrefix } from '../catalog/layout.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
+import { chainFacts, chainText, originRows, type ShownChain, shownChain } from './chain-text.ts'
 import type { CommandContext, Run } from './context.ts'
 import { blocksText } from './damage-text.ts'
 
@@ -25,7 +26,11 @@ export const run: Run = async ({ args }, context) => {
     const record = id === undefined ? undefined : await readBackupRecord(storage, name, id)
     if (!record) continue
     const folder = `${storage.location}/${backupPrefix(name, record.id)}`
-    return { text: recordText(record, repository, folder, context), json: { repository, ...record } }
+    const chain = await shownChain(storage, record)
+    return {
+      text: recordText(record, chain, repository, folder, context),
+      json: { repository, ...record, chain: chainFacts(chain) },
+    }
   }
   // A folder that is not mounted has no backup either.
   for (const { storage } of context.repositories()) await requireRepository(storage)
@@ -41,8 +46,12 @@ export const run: Run = async ({ args }, context) => {
   )
 }
 
+const clusterText = ({ clusterBytes }: BackupRecord) =>
+  clusterBytes === undefined ? '' : `, of a cluster of ${formatBytes(clusterBytes)}`
+
 function recordText(
   record: BackupRecord,
+  chain: ShownChain,
   repository: string,
   folder: string,
   { view }: CommandContext,
@@ -54,6 +63,7 @@ function recordText(
     ['Label', record.label || '-'],
     ['PostgreSQL', record.postgres.text],
     ['Type', `${record.type}, method ${record.method}, ${record.codec}`],
+    ...originRows(record),
     ...(record.recipients
       ? [
           ['Encrypted', `for ${formatCount(record.recipients.length, 'public key')}`] satisfies [
@@ -67,7 +77,10 @@ function recordText(
     ['Timeline', String(record.timeline)],
     ...(record.fromStandby ? [['Taken from', 'a standby'] satisfies [string, string]] : []),
     ['WAL', record.standalone ? 'included (standalone)' : 'in the archive'],
-    ['Data', `${formatBytes(record.dataBytes)} in ${formatCount(record.files, 'file')}`],
+    [
+      'Data',
+      `${formatBytes(record.dataBytes)} in ${formatCount(record.files, 'file')}${clusterText(record)}`,
+    ],
     ['Page checksums', pagesText(record)],
     ...record.damaged.map(({ path, pages, blocks }): [string, string] => [
       'Damaged',
@@ -92,9 +105,10 @@ function recordText(
     ]),
     view,
   )
-  return `${renderTable(
+  const list = renderTable(
     [{ title: '', style: 'bold' }, { title: '' }],
     facts.map(([title, text]) => [title, text]),
     { ...view, width: Number.POSITIVE_INFINITY },
-  ).trimStart()}\n\n${table}`
+  )
+  return [list.trimStart(), chainText(chain, view), table].filter((part) => part !== '').join('\n\n')
 }

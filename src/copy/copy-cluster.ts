@@ -1,3 +1,4 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
 import { updateCatalog } from '../catalog/catalog.ts'
 import { type ClusterIdentity, claimIdentity, readIdentity } from '../catalog/identity.ts'
 import { acquireLock, type Lock } from '../catalog/lock.ts'
@@ -129,6 +130,7 @@ class CopyRun {
   readonly #passage: Passage
   readonly #result: CopyResult
   readonly #failedWal: StoredWal[] = []
+  readonly #failedBackups = new Set<string>()
   readonly #totalBytes: number
   #bytes = 0
 
@@ -172,12 +174,14 @@ class CopyRun {
 
   async #copyBackup({ backup }: Extract<CopyStep, { kind: 'backup' }>): Promise<void> {
     const { id } = backup
-    await this.#unlessSpoilt(`backup ${id}`, async () => {
+    const isDone = await this.#unlessSpoilt(`backup ${id}`, async () => {
       this.#requireOwnWal(backup)
+      this.#requireParent(backup)
       this.#context.events.emit('step', { text: `Copying backup ${id}` })
       const { record, resumedBytes } = await copyBackup(this.#passage, id, this.#lock)
       this.#result.backups.push({ id, storedBytes: record.storedBytes, resumedBytes })
     })
+    if (!isDone) this.#failedBackups.add(id)
   }
 
   /** Histories first: WAL of a timeline without one leads nowhere. */
@@ -205,12 +209,7 @@ class CopyRun {
   }
 
   /** @throws PgrecallError `damaged` when a file between a backup's start and stop could not be copied */
-  #requireOwnWal({
-    timeline,
-    standalone,
-    start,
-    stop,
-  }: Extract<CopyStep, { kind: 'backup' }>['backup']): void {
+  #requireOwnWal({ timeline, standalone, start, stop }: BackupSummary): void {
     if (standalone) return
     const [first, last] = [start, stop].map(({ walFile }) => segmentNumberOf(walFile, this.#segmentBytes))
     const lost = this.#failedWal.find(({ file }) => {
@@ -219,6 +218,12 @@ class CopyRun {
       return file.kind === 'segment' && first! <= number && number <= last!
     })
     if (lost) throw new PgrecallError('damaged', `${lost.file.name}, which it needs, could not be copied`)
+  }
+
+  /** @throws PgrecallError `damaged` when that upon which a backup builds could not be copied */
+  #requireParent({ parent }: BackupSummary): void {
+    if (parent && this.#failedBackups.has(parent.id))
+      throw new PgrecallError('damaged', `${parent.id}, upon which it builds, could not be copied`)
   }
 
   async #unlessSpoilt(what: string, work: () => Promise<void>): Promise<boolean> {

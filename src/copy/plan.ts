@@ -1,4 +1,5 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
+import { brokenText, Chains } from '../catalog/chains.ts'
 import type { WalForm } from '../catalog/layout.ts'
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
@@ -32,14 +33,15 @@ export interface WalDifference {
 }
 
 export interface CopyRequest {
-  /** Which backups; all when empty. `latest` is the newest. */
+  /** Which backups, to which all is added that they build upon; all when empty. `latest` is the newest. */
   ids: readonly string[]
   backups: boolean
   wal: boolean
 }
 
 export type CopyVerdict =
-  | { verdict: 'copy'; backup: BackupSummary }
+  /** `neededBy`: of one that was not asked for, the one that builds upon it. */
+  | { verdict: 'copy'; backup: BackupSummary; neededBy?: string }
   | { verdict: 'there'; backup: BackupSummary }
   /** It cannot be copied, and so the copy is not complete. */
   | { verdict: 'left'; backup: Pick<BackupSummary, 'id'>; reason: string }
@@ -50,7 +52,7 @@ export type CopyStep =
   | { kind: 'backup'; backup: BackupSummary }
 
 export interface CopyPlan {
-  /** Of all backups that were asked for. */
+  /** Of all backups that were asked for, and of those that they build upon. */
   backups: CopyVerdict[]
   /** All files of `pg_wal` that the steps copy. */
   wal: StoredWal[]
@@ -62,7 +64,7 @@ export interface CopyPlan {
 
 /**
  * What is to be copied, and in which order: histories, then WAL from the oldest on, and each backup as soon as its own WAL is
- * there. So whatever is listed in the destination can be restored from it, at every moment.
+ * there, and what it builds upon. So whatever is listed in the destination can be restored from it, at every moment.
  * @throws PgrecallError `absent` or `damaged` for a backup that is asked for by its id, `conflict` when the two have different
  *   backups of one id
  */
@@ -74,11 +76,14 @@ export function planCopy(
   request: CopyRequest,
 ): CopyPlan {
   const available = request.wal ? new Set([...held, ...missing.map(({ file }) => file.name)]) : held
-  const backups = request.backups
-    ? askedFor(source, request.ids).map((asked) =>
-        verdictOn(asked, source, destination, request, available, segmentBytes),
-      )
-    : []
+  // What only the destination has is built upon there.
+  const chains = new Chains([...destination.backups, ...source.backups])
+  const asked = request.backups ? askedFor(source, request.ids) : []
+  const needed = neededBy(asked, source, chains)
+  const verdicts = [...asked, ...needed.keys()]
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+    .map((each) => verdictOn(each, source, destination, request, available, segmentBytes))
+  const backups = withChains(verdicts, needed, chains)
   const copied = backups.flatMap((each) => (each.verdict === 'copy' ? [each.backup] : []))
   const from = oldestStart([...destination.backups, ...copied], segmentBytes)
   const wal =
@@ -89,7 +94,7 @@ export function planCopy(
     backups,
     wal,
     common: common.filter(({ file }) => wal.some((missing) => missing.file.timeline === file.timeline)),
-    steps: stepsOf(copied, wal, segmentBytes),
+    steps: stepsOf(copied, chains, wal, segmentBytes),
     warnings: warningsOf(backups, available, segmentBytes),
   }
 }
@@ -109,11 +114,45 @@ function askedFor({ repository, backups, damaged }: StoredBackups, ids: readonly
       { hint: '"pgrecall list" shows the backups' },
     )
   })
-  return [...new Set(chosen)].toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  return [...new Set(chosen)]
+}
+
+/** What the source has of that upon which the backups build, and which of them needs it. */
+function neededBy(
+  asked: readonly { id: string }[],
+  { backups }: StoredBackups,
+  chains: Chains<BackupSummary>,
+): Map<BackupSummary, string> {
+  const [held, known] = [new Set<object>(backups), new Set<object>(asked)]
+  const needed = new Map<BackupSummary, string>()
+  for (const backup of backups.filter((candidate) => known.has(candidate)))
+    for (const below of chains.ancestorsOf(backup))
+      if (held.has(below) && !known.has(below)) needed.set(below, backup.id)
+  return needed
+}
+
+/** No backup is copied without what it builds upon. */
+function withChains(
+  verdicts: readonly CopyVerdict[],
+  needed: ReadonlyMap<BackupSummary, string>,
+  chains: Chains<BackupSummary>,
+): CopyVerdict[] {
+  const left = new Set(verdicts.flatMap(({ verdict, backup }) => (verdict === 'left' ? [backup.id] : [])))
+  return verdicts.map((each) => {
+    if (each.verdict !== 'copy') return each
+    const { backup } = each
+    const missing = chains.missingOf(backup)
+    const below = chains.ancestorsOf(backup).find(({ id }) => left.has(id))
+    if (missing !== undefined) return { verdict: 'left', backup, reason: `it ${brokenText(missing)}` }
+    if (below)
+      return { verdict: 'left', backup, reason: `it builds upon ${below.id}, which cannot be copied` }
+    const needing = needed.get(backup)
+    return needing === undefined ? each : { ...each, neededBy: needing }
+  })
 }
 
 function verdictOn(
-  asked: BackupSummary | { id: string; reason: string },
+  asked: BackupSummary | StoredBackups['damaged'][number],
   source: StoredBackups,
   destination: StoredBackups,
   request: CopyRequest,
@@ -195,6 +234,7 @@ function inOrder(segmentBytes: number) {
 
 function stepsOf(
   copied: readonly BackupSummary[],
+  chains: Chains<BackupSummary>,
   wal: readonly StoredWal[],
   segmentBytes: number,
 ): CopyStep[] {
@@ -205,7 +245,10 @@ function stepsOf(
     done = Math.max(done, end)
   }
   const endOf = ({ stop }: BackupSummary) => segmentNumberOf(stop.walFile, segmentBytes)
-  for (const backup of copied.toSorted((a, b) => Number(endOf(a) - endOf(b)))) {
+  const heightOf = (backup: BackupSummary) => chains.ancestorsOf(backup).length
+  // Nothing ends before what it builds upon, but maybe in the same segment.
+  const parentsFirst = copied.toSorted((a, b) => Number(endOf(a) - endOf(b)) || heightOf(a) - heightOf(b))
+  for (const backup of parentsFirst) {
     const behind = wal.findIndex(
       ({ file }) => file.kind !== 'history' && numberOf(file, segmentBytes) > endOf(backup),
     )

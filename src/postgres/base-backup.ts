@@ -1,6 +1,8 @@
 import pg from 'pg'
-import { PgrecallError, reasonOf } from '../errors.ts'
+import { reasonOf } from '../errors.ts'
+import { DATA_CORRUPTED, SUMMARIES_AWAITED, sessionError } from './base-backup-errors.ts'
 import { type Lsn, lsn } from './lsn.ts'
+import { uploadManifest } from './manifest-upload.ts'
 import { connectReplication } from './replication.ts'
 import type { ConnectionOptions } from './server.ts'
 
@@ -15,10 +17,20 @@ export interface BaseBackupOptions {
   wal: boolean
   /** At most this many kilobytes a second; undefined for no limit. */
   maxRateKiB?: number | undefined
+  /**
+   * For an incremental backup, which servers from 17 on take: an open descriptor of the manifest of the one that it
+   * builds upon, read from the beginning. It stays open.
+   */
+  parentManifest?: number | undefined
   /** What the server says beside, such as pages whose checksums are wrong. */
   onWarning: (text: string) => void
+  /** The server's words while an incremental backup waits for its summaries of the WAL, every ten seconds. */
+  onWaiting: (text: string) => void
   signal: AbortSignal
 }
+
+/** What is asked of the server, as plain data. */
+export type BaseBackupRequest = Omit<BaseBackupOptions, 'onWarning' | 'onWaiting' | 'signal'>
 
 /** A base backup as it arrives. The memory of data and manifest belongs to whoever gets them. */
 export type BackupPart =
@@ -43,8 +55,6 @@ const WAITING_BYTES = 8 * 1024 * 1024
 /** Before 15 the server leaves the end mark of its archives to the client. */
 const TERMINATES_ARCHIVES = 150_000
 const END_MARK = Buffer.alloc(1024)
-/** data_corrupted: the server's verdict on pages, after all has been sent. */
-const DATA_CORRUPTED = 'XX001'
 
 /**
  * Takes a base backup by the replication protocol, in a session of its own. Any number of tablespaces, nothing staged.
@@ -59,15 +69,17 @@ export async function* baseBackup(options: BaseBackupOptions): AsyncGenerator<Ba
   const client = await connectReplication(options.connection)
   const close = () => void client.end().catch(() => {})
   options.signal.addEventListener('abort', close, { once: true })
-  client.on('notice', ({ code, message }) => {
-    if (code?.startsWith('01')) options.onWarning(message ?? '')
+  client.on('notice', ({ code, message = '' }) => {
+    if (code?.startsWith('01')) options.onWarning(message)
+    else if (code === SUMMARIES_AWAITED) options.onWaiting(message)
   })
   try {
     options.signal.throwIfAborted()
+    if (options.parentManifest !== undefined) await uploadManifest(client, options.parentManifest)
     yield* client.query(new BaseBackupQuery(baseBackupCommand(options), options)).parts()
   } catch (error) {
     options.signal.throwIfAborted()
-    throw baseBackupError(error)
+    throw sessionError(error, { isIncremental: options.parentManifest !== undefined })
   } finally {
     options.signal.removeEventListener('abort', close)
     // In the middle of a backup this breaks the session off, which is what ends it on the server.
@@ -76,14 +88,13 @@ export async function* baseBackup(options: BaseBackupOptions): AsyncGenerator<Ba
 }
 
 /** The command, in the spelling of the server's version. */
-export function baseBackupCommand(
-  options: Omit<BaseBackupOptions, 'connection' | 'onWarning' | 'signal'>,
-): string {
-  const { serverVersion, label, checkpoint, wal, maxRateKiB } = options
+export function baseBackupCommand(options: Omit<BaseBackupRequest, 'connection'>): string {
+  const { serverVersion, label, checkpoint, wal, maxRateKiB, parentManifest } = options
   const quoted = `'${label.replaceAll("'", "''")}'`
   const rate = maxRateKiB === undefined ? [] : [`MAX_RATE ${maxRateKiB}`]
   if (serverVersion >= 150_000) {
     const list = [`LABEL ${quoted}`, `CHECKPOINT '${checkpoint}'`, `WAL ${wal}`, 'WAIT false', ...rate]
+    if (parentManifest !== undefined) list.push('INCREMENTAL')
     return `BASE_BACKUP (${[...list, "MANIFEST 'yes'", "MANIFEST_CHECKSUMS 'SHA256'"].join(', ')})`
   }
   const words = [
@@ -95,31 +106,6 @@ export function baseBackupCommand(
   ]
   const manifest = serverVersion >= 130_000 ? ["MANIFEST 'yes'", "MANIFEST_CHECKSUMS 'SHA256'"] : []
   return ['BASE_BACKUP', ...words, ...manifest].join(' ')
-}
-
-function baseBackupError(error: unknown): unknown {
-  if (error instanceof PgrecallError) return error
-  if (!(error instanceof pg.DatabaseError) || error.severity === 'FATAL') {
-    return new PgrecallError('connection', `the server broke the base backup off: ${reasonOf(error)}`, {
-      hint: "look into the server's log for the reason, and run this again",
-      cause: error,
-    })
-  }
-  return new PgrecallError('failed', `the server could not finish the base backup: ${reasonOf(error)}`, {
-    hint: serverHint(error.code, reasonOf(error)),
-    cause: error,
-  })
-}
-
-/** What to do about an error of the server's in a base backup. @param code its SQLSTATE, where that is known */
-export function serverHint(code: string | undefined, text: string): string {
-  if (text.includes('wal_level') || code === '55000') {
-    return 'wal_level must be "replica" or "logical"; a standby must not be promoted, nor run without full_page_writes, during a backup'
-  }
-  if (code === '58P01' || /requested WAL segment|WAL file/.test(text)) {
-    return 'the server removed WAL that the backup needs: raise wal_keep_size (wal_keep_segments before 13), or leave --standalone to an archive'
-  }
-  return "look into the server's log for the reason, and run this again"
 }
 
 type Row = (string | null)[]

@@ -11,8 +11,8 @@ export interface ManifestFile {
   size: number
   /** Milliseconds since 1970. */
   modifiedMs: number
-  /** SHA-256, hexadecimal. */
-  sha256: string
+  /** SHA-256, hexadecimal; a manifest may leave it out. */
+  sha256: string | undefined
 }
 
 export interface WalRange {
@@ -27,41 +27,65 @@ export interface ManifestHead {
   majorVersion: number
 }
 
+/** The text of a manifest as it grows: `begin`, `add` as often as there is something, `end`. The pieces follow each other. */
+export class ManifestText {
+  readonly #nameToBytes: (path: string) => Buffer
+  readonly #sum = createHash('sha256')
+  #files = 0
+
+  /** @param nameToBytes gives a path's bytes: a path that is not valid UTF-8 is written as `Encoded-Path` */
+  constructor(nameToBytes: (path: string) => Buffer) {
+    this.#nameToBytes = nameToBytes
+  }
+
+  begin(head: ManifestHead): Buffer {
+    const version = head.majorVersion >= 17 ? 2 : 1
+    const identity = version === 2 ? `"System-Identifier": ${head.systemIdentifier},\n` : ''
+    return this.#summed(`{ "PostgreSQL-Backup-Manifest-Version": ${version},\n${identity}"Files": [`)
+  }
+
+  add(files: readonly ManifestFile[]): Buffer {
+    const lines = files.map(
+      (file) => `${this.#files++ === 0 ? '' : ','}\n${fileLine(file, this.#nameToBytes)}`,
+    )
+    return this.#summed(lines.join(''))
+  }
+
+  end(ranges: readonly WalRange[]): Buffer {
+    const lines = ranges.map(
+      ({ timeline, start, end }) =>
+        `{ "Timeline": ${timeline}, "Start-LSN": "${formatLsn(start)}", "End-LSN": "${formatLsn(end)}" }`,
+    )
+    const text = this.#summed(`\n],\n"WAL-Ranges": [\n${lines.join(',\n')}\n],\n`)
+    return Buffer.concat([text, Buffer.from(`"Manifest-Checksum": "${this.#sum.digest('hex')}"}\n`)])
+  }
+
+  #summed(text: string): Buffer {
+    const bytes = Buffer.from(text)
+    this.#sum.update(bytes)
+    return bytes
+  }
+}
+
 const BATCH = 1000
 
-/**
- * The text of a manifest, in pieces.
- * @param nameToBytes gives a path's bytes: a path that is not valid UTF-8 is written as `Encoded-Path`
- */
+/** The text of a manifest, in pieces. @param nameToBytes as for `ManifestText` */
 export async function* writeManifest(
   head: ManifestHead,
   files: Iterable<ManifestFile> | AsyncIterable<ManifestFile>,
   ranges: readonly WalRange[],
   nameToBytes: (path: string) => Buffer,
 ): AsyncGenerator<Buffer> {
-  const sum = createHash('sha256')
-  const emit = (text: string) => {
-    const bytes = Buffer.from(text)
-    sum.update(bytes)
-    return bytes
-  }
-  const version = head.majorVersion >= 17 ? 2 : 1
-  const identity = version === 2 ? `"System-Identifier": ${head.systemIdentifier},\n` : ''
-  let text = `{ "PostgreSQL-Backup-Manifest-Version": ${version},\n${identity}"Files": [`
-  let count = 0
+  const text = new ManifestText(nameToBytes)
+  yield text.begin(head)
+  let batch: ManifestFile[] = []
   for await (const file of files) {
-    text += `${count === 0 ? '' : ','}\n${fileLine(file, nameToBytes)}`
-    if (++count % BATCH === 0) {
-      yield emit(text)
-      text = ''
-    }
+    if (batch.push(file) < BATCH) continue
+    yield text.add(batch)
+    batch = []
   }
-  const walLines = ranges.map(
-    (range) =>
-      `{ "Timeline": ${range.timeline}, "Start-LSN": "${formatLsn(range.start)}", "End-LSN": "${formatLsn(range.end)}" }`,
-  )
-  yield emit(`${text}\n],\n"WAL-Ranges": [\n${walLines.join(',\n')}\n],\n`)
-  yield Buffer.from(`"Manifest-Checksum": "${sum.digest('hex')}"}\n`)
+  yield text.add(batch)
+  yield text.end(ranges)
 }
 
 function fileLine(file: ManifestFile, nameToBytes: (path: string) => Buffer): string {
@@ -72,5 +96,7 @@ function fileLine(file: ManifestFile, nameToBytes: (path: string) => Buffer): st
     .toISOString()
     .replace('T', ' ')
     .replace(/\.\d+Z$/, ' GMT')
-  return `{ ${path}, "Size": ${file.size}, "Last-Modified": "${modified}", "Checksum-Algorithm": "SHA256", "Checksum": "${file.sha256}" }`
+  const sum =
+    file.sha256 === undefined ? '' : `, "Checksum-Algorithm": "SHA256", "Checksum": "${file.sha256}"`
+  return `{ ${path}, "Size": ${file.size}, "Last-Modified": "${modified}"${sum} }`
 }

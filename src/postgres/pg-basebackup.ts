@@ -2,7 +2,8 @@ import { readdir } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { execa } from 'execa'
 import { PgrecallError, reasonOf } from '../errors.ts'
-import { type BackupPart, type BaseBackupOptions, serverHint } from './base-backup.ts'
+import type { BackupPart, BaseBackupOptions } from './base-backup.ts'
+import { backupError } from './base-backup-errors.ts'
 import { replicationHint } from './replication.ts'
 import type { ConnectionOptions } from './server.ts'
 
@@ -18,6 +19,9 @@ const PLACES = [
   { parent: '/usr/lib/postgresql', pattern: /^\d+$/ },
   { parent: '/usr', pattern: /^pgsql-\d+$/ },
 ]
+
+/** The program opens a file for the manifest; this is one that needs no name of its own. */
+const MANIFEST_INPUT = '/dev/stdin'
 
 /** Enough of the program's words to say why it failed. */
 const LAST_WORDS_BYTES = 64 * 1024
@@ -77,12 +81,13 @@ export async function* pgBasebackup(
     // Its messages are read, so they have to be in one language; the server's own stay in the server's.
     env: { ...env, ...secrets, LC_ALL: 'C', PG_COLOR: 'never', PGAPPNAME: 'pgrecall' },
     extendEnv: false,
-    stdin: 'ignore',
+    // Any descriptor, although the type has only the first ones.
+    stdin: (options.parentManifest as 3 | undefined) ?? 'ignore',
     buffer: false,
     reject: false,
     cancelSignal: signal,
   })
-  const words = new Words(options.onWarning)
+  const words = new Words(options)
   child.stderr.on('data', (chunk: Buffer) => words.push(chunk))
   try {
     yield { kind: 'archive', tablespaceOid: undefined }
@@ -93,7 +98,7 @@ export async function* pgBasebackup(
     if (words.tellsOfChecksums) options.onWarning('the server found damaged pages in what it sent')
     else {
       const otherwise = killedBy ? `it was ended by ${killedBy}` : reasonOf(cause ?? `exit code ${exitCode}`)
-      throw programError(words.last, otherwise, options.connection)
+      throw programError(words.last, otherwise, options)
     }
   } catch (error) {
     signal.throwIfAborted()
@@ -106,7 +111,7 @@ export async function* pgBasebackup(
 
 /** Exported for tests: the options that the server is asked with. */
 export function backupArguments(options: BaseBackupOptions): string[] {
-  const { label, checkpoint, wal, maxRateKiB } = options
+  const { label, checkpoint, wal, maxRateKiB, parentManifest } = options
   return [
     '--pgdata=-',
     '--format=tar',
@@ -116,6 +121,7 @@ export function backupArguments(options: BaseBackupOptions): string[] {
     '--manifest-checksums=SHA256',
     '--no-password',
     ...(maxRateKiB === undefined ? [] : [`--max-rate=${maxRateKiB}k`]),
+    ...(parentManifest === undefined ? [] : [`--incremental=${MANIFEST_INPUT}`]),
   ]
 }
 
@@ -152,7 +158,11 @@ export function connectionArguments(connection: ConnectionOptions): {
   return { args: [`--dbname=${plain}`], secrets: asWritten === undefined ? {} : { PGPASSWORD: asWritten } }
 }
 
-function programError(words: string, otherwise: string, { user, host }: ConnectionOptions): PgrecallError {
+function programError(
+  words: string,
+  otherwise: string,
+  { connection: { user, host }, parentManifest }: BaseBackupOptions,
+): PgrecallError {
   const reason = /(?:FATAL|ERROR): +(.*)/.exec(words)?.[1] ?? /error: (.*)/s.exec(words)?.[1] ?? otherwise
   if (words.includes('connection to server')) {
     const role = user ?? / user "([^"]+)"/.exec(words)?.[1] ?? ''
@@ -165,19 +175,18 @@ function programError(words: string, otherwise: string, { user, host }: Connecti
       hint: "look into the server's log for the reason, and run this again",
     })
   }
-  return new PgrecallError('failed', `pg_basebackup could not finish: ${reasonOf(reason)}`, {
-    hint: serverHint(undefined, words),
-  })
+  const isIncremental = parentManifest !== undefined
+  return backupError({ by: 'pg_basebackup', reason: reasonOf(reason), words, isIncremental })
 }
 
 /** What the program says: warnings are handed on as they come, the last words are kept. */
 class Words {
-  readonly #onWarning: (text: string) => void
+  readonly #options: Pick<BaseBackupOptions, 'onWarning' | 'onWaiting'>
   #rest = ''
   last = ''
 
-  constructor(onWarning: (text: string) => void) {
-    this.#onWarning = onWarning
+  constructor(options: Pick<BaseBackupOptions, 'onWarning' | 'onWaiting'>) {
+    this.#options = options
   }
 
   push(chunk: Buffer): void {
@@ -187,7 +196,8 @@ class Words {
     this.#rest = lines.pop()!
     for (const line of lines) {
       const warning = /^(?:pg_basebackup: warning|WARNING): +(.*)/.exec(line)?.[1]
-      if (warning) this.#onWarning(warning)
+      if (warning?.startsWith('still waiting for WAL summarization')) this.#options.onWaiting(warning)
+      else if (warning) this.#options.onWarning(warning)
     }
   }
 

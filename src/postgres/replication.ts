@@ -3,6 +3,9 @@ import pg from 'pg'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { type Lsn, lsn } from './lsn.ts'
 import { type ConnectionOptions, quoteIdentifier } from './server.ts'
+import { parseHistory, type TimelineHistory } from './timeline-history.ts'
+
+const UNDEFINED_FILE = '58P01'
 
 /**
  * Opens a session in which the server takes replication commands instead of SQL. Whoever gets it ends it.
@@ -48,6 +51,37 @@ export async function identifySystem(
   } finally {
     // Waits for the end of the server's process, which gives its WAL sender back: there may be only one.
     await client.end().catch(() => {})
+  }
+}
+
+/**
+ * Where a server is, and how it came to its timeline. A standby is where its replay is.
+ * @returns `history` is undefined when the server does not have it any more
+ * @throws PgrecallError `connection`, as `connectReplication`; `damaged` when the history cannot be read
+ */
+export async function readPlace(
+  options: ConnectionOptions,
+): Promise<{ timeline: number; position: Lsn; history: TimelineHistory | undefined }> {
+  const client = await connectReplication(options)
+  try {
+    const [row] = (await client.query('IDENTIFY_SYSTEM')).rows
+    const timeline = Number(row.timeline)
+    const text = timeline === 1 ? '' : await historyOf(client, timeline)
+    const history = text === undefined ? undefined : parseHistory(text, timeline)
+    return { timeline, position: lsn(row.xlogpos), history }
+  } finally {
+    await client.end().catch(() => {})
+  }
+}
+
+async function historyOf(client: pg.Client, timeline: number): Promise<string | undefined> {
+  try {
+    const [row] = (await client.query(`TIMELINE_HISTORY ${timeline}`)).rows
+    // Its type is bytes in some versions, although it is not written as such.
+    return row.content.toString()
+  } catch (error) {
+    if (error instanceof pg.DatabaseError && error.code === UNDEFINED_FILE) return undefined
+    throw error
   }
 }
 

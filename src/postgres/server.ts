@@ -176,6 +176,11 @@ export class Server implements AsyncDisposable {
     }
   }
 
+  /** All of them, by oid; also those that nobody may connect to. */
+  databases(): Promise<{ oid: string; name: string }[]> {
+    return this.query('SELECT oid::text AS oid, datname AS name FROM pg_database ORDER BY pg_database.oid')
+  }
+
   /** What the databases and their tablespaces take up, in bytes; undefined where the role may not ask. */
   async dataBytes(): Promise<number | undefined> {
     try {

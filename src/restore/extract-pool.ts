@@ -6,12 +6,12 @@ import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { FileSet } from '../reconstruction/file-set.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
 import { CONTROL_ASIDE, syncFolder } from './data-directory.ts'
 import type { ExtractedShard, ExtractJob } from './extract-shard.ts'
 import { COUNTER, type ExtractMessage, type ExtractWorkerData } from './extract-worker.ts'
-import { FileSet } from './file-set.ts'
 import type { RestorePlan } from './plan.ts'
 import { FilesystemSync } from './sync-filesystem.ts'
 
@@ -34,7 +34,7 @@ export interface Extracted {
 }
 
 /** The disk is kept at work, so that little is left to wait for at the end. */
-const SYNC_BYTES = 512 * 1024 * 1024
+export const SYNC_BYTES = 512 * 1024 * 1024
 
 /** Unpacks all shards of a backup, `jobs` side by side, each checked against its stored sum. */
 export async function extractShards(plan: RestorePlan, options: ExtractOptions): Promise<Extracted> {
@@ -98,7 +98,7 @@ export async function syncExtracted({ filesystems, folders }: Extracted): Promis
 /** Writing and hashing the plain bytes takes most of the time, and the largest must not be begun last. */
 const workOf = ({ plainBytes, bytes }: BackupObject) => (plainBytes ?? 0) + bytes
 
-const rootsOf = (plan: RestorePlan) => [plan.dataDirectory, ...plan.tablespaces.map(({ to }) => to)]
+export const rootsOf = (plan: RestorePlan) => [plan.dataDirectory, ...plan.tablespaces.map(({ to }) => to)]
 
 function jobOf(plan: RestorePlan, shard: BackupObject): ExtractJob {
   const { group } = shard

@@ -1,5 +1,4 @@
 import { closeSync, constants, fchownSync, mkdirSync, openSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { decode, methodOf } from '../archive/codec.ts'
 import { fsPath } from '../archive/file-name.ts'
@@ -8,8 +7,9 @@ import type { StoredObject } from '../catalog/backup-record.ts'
 import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
 import { isSealed, type ReadableRepository, readContent } from '../catalog/sealed-object.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { FileSet, type FileSetFacts } from '../reconstruction/file-set.ts'
 import { FileSink } from './extract-file.ts'
-import { FileSet, type FileSetFacts } from './file-set.ts'
+import { SYNC_FILES, syncFiles } from './extract-sync.ts'
 import { requireSafeMember } from './safe-path.ts'
 
 /** One shard to unpack. */
@@ -46,9 +46,6 @@ export interface ExtractedShard {
   /** Folders that were made or filled, relative to the shard's root. */
   folders: string[]
 }
-
-/** Files that are written and wait for being synced: enough for the disk to order the writes, few enough to hold. */
-const SYNC_FILES = 256
 
 /**
  * Unpacks one shard, checks its stored bytes on the way, and adds up what it held.
@@ -133,17 +130,10 @@ class ShardFiles {
     closeSync(handle)
   }
 
-  /** Side by side: the disk orders the writes better than one after another would. */
   async sync(): Promise<void> {
-    const queue = this.unsynced.values()
+    const paths = this.unsynced
     this.unsynced = []
-    const syncer = async () => {
-      for (const path of queue) {
-        const handle = await open(fsPath(path), 'r')
-        await handle.sync().finally(() => handle.close())
-      }
-    }
-    await Promise.all([syncer(), syncer(), syncer(), syncer()])
+    await syncFiles(paths)
   }
 }
 
@@ -151,7 +141,8 @@ function explained(job: ExtractJob, error: unknown): PgrecallError {
   if (error instanceof PgrecallError) return error
   if (systemCode(error) === 'EEXIST')
     return damaged(job, 'it holds a file that another shard, or it itself, holds too')
-  if (systemCode(error)?.startsWith('E') && 'syscall' in (error as object)) return cannotWrite(job, error)
+  if (systemCode(error)?.startsWith('E') && 'syscall' in (error as object))
+    return cannotWrite(job.root, error)
   return damaged(job, reasonOf(error), error)
 }
 
@@ -162,8 +153,9 @@ function damaged(job: ExtractJob, why: string, cause?: unknown): PgrecallError {
   })
 }
 
-function cannotWrite(job: ExtractJob, error: unknown): PgrecallError {
-  return new PgrecallError('failed', `cannot write below ${job.root}: ${reasonOf(error)}`, {
+/** A failed system call, as a sentence. @param place what was to be written, or the folder above it */
+export function cannotWrite(place: string, error: unknown): PgrecallError {
+  return new PgrecallError('failed', `cannot write below ${place}: ${reasonOf(error)}`, {
     hint:
       systemCode(error) === 'ENOSPC'
         ? 'the disk is full; make room and run the same restore again'

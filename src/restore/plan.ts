@@ -9,6 +9,7 @@ import {
 } from '../postgres/recovery-settings.ts'
 import type { TimelineHistory } from '../postgres/timeline-history.ts'
 import { segmentName } from '../postgres/wal-file.ts'
+import type { PartialRestore } from './databases.ts'
 import type { Evidence, RestoreQuestion } from './question.ts'
 import { requireReachable } from './reachable.ts'
 import { describeTarget, formatMoment, momentOf, recoveryTargetOf, type Target } from './target.ts'
@@ -18,7 +19,15 @@ import { isOnPath, segmentsUntil, type WalLeg } from './timeline-path.ts'
 export interface RestorePlan {
   repository: string
   backup: BackupRecord
+  /** What the backup builds upon, oldest first; the last one is the backup itself, which often is the only one. */
+  chain: BackupRecord[]
+  /** Bytes of the cluster's files. */
+  clusterBytes: number
   dataDirectory: string
+  /** Whether the data directory is not removed first, but brought to the state of the backup. */
+  delta: boolean
+  /** Present when some databases are not brought back. */
+  partial?: PartialRestore
   tablespaces: { oid: string; name: string; from: string; to: string }[]
   target: { kind: Target['kind']; text: string; exclusive: boolean; action: string }
   timeline: number
@@ -121,15 +130,19 @@ function tooEarly(
 export function makePlan(input: {
   question: RestoreQuestion
   repository: string
-  backup: BackupRecord
+  /** Oldest first; the last one is the backup that was chosen. */
+  chain: BackupRecord[]
   path: TimelineHistory
   evidence: Evidence
   dataDirectory: string
   /** Old location to new one. */
   tablespaceMap: ReadonlyMap<string, string>
+  delta: boolean
+  partial: PartialRestore | undefined
   restoreCommand: string
 }): RestorePlan {
-  const { question, backup, evidence, path } = input
+  const { question, chain, evidence, path, partial } = input
+  const backup = chain.at(-1)!
   const { target } = question
   requireReachable(question, backup, evidence)
   const segmentBytes = backup.walSegmentBytes
@@ -142,7 +155,11 @@ export function makePlan(input: {
   return {
     repository: input.repository,
     backup,
+    chain,
+    clusterBytes: backup.clusterBytes ?? backup.dataBytes,
     dataDirectory: input.dataDirectory,
+    delta: input.delta,
+    ...(partial && { partial }),
     tablespaces: mapTablespaces(backup, input.tablespaceMap),
     target: {
       kind: target.kind,

@@ -1,24 +1,33 @@
-import { type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
+import { type BackupRecord, type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
+import { readChain } from '../catalog/chain.ts'
 import type { Repository } from '../catalog/repository.ts'
 import type { TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
+import { originalName } from '../postgres/incremental-file.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import { parseHistory, type TimelineHistory } from '../postgres/timeline-history.ts'
 import { historyName, segmentNumber } from '../postgres/wal-file.ts'
 import { readArchivedFile } from '../wal/read.ts'
+import { chooseDatabases, type DatabaseChoice, databaseOf, type PartialRestore } from './databases.ts'
 import { searchWal, type WalFinding } from './find-target.ts'
 import { chooseBackup, makePlan, onTheWay, type RestorePlan } from './plan.ts'
 import type { Evidence, RestoreQuestion } from './question.ts'
+import { openManifest } from './stored-manifest.ts'
 import { describeTarget, type Target } from './target.ts'
 import { reachAlong, type WalLeg } from './timeline-path.ts'
+import { missingLink, requireWhole, wholeChains } from './whole-chains.ts'
 
 export interface PrepareRequest {
   cluster: string
   question: RestoreQuestion
   dataDirectory: string
   tablespaceMap: ReadonlyMap<string, string>
+  /** Whether what is in the data directory already is brought to the state of the backup. */
+  delta: boolean
+  /** For a partial restore. */
+  databases: DatabaseChoice | undefined
   /** The restore_command that the restored server will run against a repository. */
   restoreCommandFor: (repository: Repository) => string
 }
@@ -65,12 +74,16 @@ async function prepareFrom(
 ): Promise<RestorePlan> {
   const { cluster, question } = request
   // Every record anew: what catalog.json remembers of a backup decides nothing here.
-  const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
-  requireBackups(catalog, repository, question.backup)
+  const stored = await loadCatalog(repository.storage, cluster, { fresh: true })
+  requireBackups(stored, repository, question.backup)
+  const chains = wholeChains(stored.backups)
+  requireWhole(chains, question.backup)
+  const catalog = { ...stored, backups: chains.whole }
   const path = await pathTo(repository, catalog, question, context)
   const location = await locate(repository, catalog, path, question, context)
   const summary = chooseBackup(question, catalog.backups, path, location)
-  for (const { id, reason } of catalog.damaged) {
+  const broken = chains.broken.map((chain) => ({ id: chain.id, reason: missingLink(chain) }))
+  for (const { id, reason } of [...catalog.damaged, ...broken]) {
     if (id > summary.id)
       context.events.emit('warning', { text: `the newer backup ${id} is passed over: ${reason}` })
   }
@@ -81,13 +94,32 @@ async function prepareFrom(
   return makePlan({
     question: { ...question, timeline: timelineSetting(path, question) },
     repository: repository.name,
-    backup,
+    chain: await readChain(repository.storage, backup),
     path,
     evidence,
     dataDirectory: request.dataDirectory,
     tablespaceMap: request.tablespaceMap,
+    delta: request.delta,
+    partial: request.databases && (await partialRestore(repository, backup, request.databases)),
     restoreCommand: request.restoreCommandFor(repository),
   })
+}
+
+/** A backup without a list of its databases tells by its files which there are. */
+async function partialRestore(
+  repository: Repository,
+  backup: BackupRecord,
+  choice: DatabaseChoice,
+): Promise<PartialRestore> {
+  const found = new Set<string>()
+  if (!backup.databases) {
+    const manifest = await openManifest(backup, repository)
+    await manifest.readEach(({ path }) => {
+      const oid = databaseOf(originalName(path) ?? path)
+      if (oid !== undefined) found.add(oid)
+    })
+  }
+  return chooseDatabases(backup, [...found], choice)
 }
 
 /** A backup whose record is damaged is not passed over in silence: it may be the one that was wanted. */

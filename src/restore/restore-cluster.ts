@@ -1,13 +1,16 @@
 import { dirname, join } from 'node:path'
+import type { BackupRecord } from '../catalog/backup-record.ts'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { withoutRecoverySettings } from '../postgres/recovery-settings.ts'
+import { verifyLinks } from './chain-links.ts'
+import { clearTargets } from './clear-target.ts'
 import {
   finishTarget,
-  inspectTargets,
+  linkTablespaces,
   type Owner,
   ownerFor,
   prepareTargets,
@@ -17,8 +20,10 @@ import {
   writeFileFor,
 } from './data-directory.ts'
 import { extractShards, syncExtracted } from './extract-pool.ts'
+import { inspectTargets } from './inspect-targets.ts'
 import type { RestorePlan } from './plan.ts'
 import { openManifest, type StoredManifest } from './stored-manifest.ts'
+import { type WrittenChain, writeChain } from './write-chain.ts'
 
 export interface RestoreContext {
   repository: Repository
@@ -31,7 +36,10 @@ export interface RestoreContext {
 
 export interface RestoreResult {
   files: number
+  /** Of the cluster's files. */
   bytes: number
+  /** Of a delta: how much of that was written, and how much was there already. */
+  delta?: Pick<WrittenChain, 'writtenBytes' | 'keptBytes'>
 }
 
 /**
@@ -54,36 +62,63 @@ export async function restoreCluster(
   targets: readonly TargetFolder[],
   context: RestoreContext,
 ): Promise<RestoreResult> {
-  const { events, now, repository } = context
-  const onUnpinned = (text: string) => events.emit('warning', { text })
-  const { cluster, id } = plan.backup
-  await using _pin = await pinIfAllowed(repository.storage, cluster, id, 'restore', now, onUnpinned)
+  await using _pins = await pinLinks(plan, context)
   await requireObjects(plan, context)
-  const manifest = await openManifest(plan, context.repository)
+  await verifyLinks(plan.chain.slice(1), context)
+  const manifest = await openManifest(plan.backup, context.repository)
   const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, context.isRoot)
   return await sayWhere(plan, () => fill(plan, targets, manifest, owner, context))
+}
+
+/** Retention takes nothing away of what is read. */
+async function pinLinks(
+  { chain }: RestorePlan,
+  { repository: { storage }, events, now }: RestoreContext,
+): Promise<AsyncDisposable> {
+  const onUnpinned = (text: string) => events.emit('warning', { text })
+  const pins = new AsyncDisposableStack()
+  for (const { cluster, id } of chain) {
+    pins.use(await pinIfAllowed(storage, cluster, id, 'restore', now, onUnpinned))
+  }
+  return pins
 }
 
 async function fill(
   plan: RestorePlan,
   targets: readonly TargetFolder[],
   manifest: StoredManifest,
-  owner: Awaited<ReturnType<typeof ownerFor>>,
+  owner: Owner,
   context: RestoreContext,
 ): Promise<RestoreResult> {
   await prepareTargets(plan, targets, owner)
+  const goingOn = targets.filter(({ goesOn }) => goesOn)
+  if (goingOn.length > 0) await clearTargets(plan, goingOn, manifest)
+  await linkTablespaces(plan, owner)
+  const isPlain = plan.chain.length === 1 && !plan.delta && !plan.partial
+  const write = isPlain ? writeBackup : writeChain
+  const { extracted, ...bytes } = await write(plan, manifest, owner, context)
+  await writeRecoverySettings(plan, owner)
+  await syncExtracted(extracted)
+  await syncFolder(dirname(plan.dataDirectory))
+  context.signal.throwIfAborted()
+  await finishTarget(plan.dataDirectory)
+  return { files: manifest.files.count, bytes: plan.clusterBytes, ...(plan.delta && { delta: bytes }) }
+}
+
+/** Writes the files of a backup that builds upon no other, with its manifest. */
+async function writeBackup(
+  plan: RestorePlan,
+  manifest: StoredManifest,
+  owner: Owner,
+  context: RestoreContext,
+): Promise<WrittenChain> {
   const extracted = await extractShards(plan, { ...context, owner })
   await manifest.requireFiles(extracted.files, plan)
   context.events.emit('step', {
     text: `Checked ${manifest.files.count} files; writing the recovery settings`,
   })
   await manifest.write(join(plan.dataDirectory, 'backup_manifest'), owner)
-  await writeRecoverySettings(plan, owner)
-  await syncExtracted(extracted)
-  await syncFolder(dirname(plan.dataDirectory))
-  context.signal.throwIfAborted()
-  await finishTarget(plan.dataDirectory)
-  return { files: manifest.files.count, bytes: plan.backup.dataBytes }
+  return { extracted, writtenBytes: plan.clusterBytes, keptBytes: 0 }
 }
 
 /** A failed system call is about the target, and no bug. */
@@ -100,23 +135,29 @@ async function sayWhere<T>(plan: RestorePlan, work: () => Promise<T>): Promise<T
 }
 
 /** Nothing that is there is given up before it is seen that everything that replaces it is stored. */
-async function requireObjects(
-  { backup }: RestorePlan,
-  { repository: { storage } }: RestoreContext,
+async function requireObjects({ backup, chain }: RestorePlan, { repository }: RestoreContext): Promise<void> {
+  for (const link of chain) await requireObjectsOf(link, backup, repository)
+}
+
+async function requireObjectsOf(
+  link: BackupRecord,
+  { id }: BackupRecord,
+  { storage }: Repository,
 ): Promise<void> {
   const stored = new Map<string, number>()
-  const folder = backupPrefix(backup.cluster, backup.id)
+  const folder = backupPrefix(link.cluster, link.id)
   for await (const { key, bytes } of storage.list(folder)) stored.set(key, bytes)
-  if (!stored.has(backupRecordKey(backup.cluster, backup.id)))
-    throw new PgrecallError('absent', `backup ${backup.id} was removed while the restore was planned`)
-  for (const { name, kind, bytes, header } of backup.objects) {
+  if (!stored.has(backupRecordKey(link.cluster, link.id)))
+    throw new PgrecallError('absent', `backup ${link.id} was removed while the restore was planned`)
+  for (const { name, kind, bytes, header } of link.objects) {
     const found = stored.get(folder + name)
     // A rotation of keys gives an encrypted object another header.
     const isWhole = header ? (found ?? 0) > bytes - header.bytes : found === bytes
     if (isWhole || kind === 'text' || kind === 'index') continue
     const what =
       found === undefined ? 'is missing from the repository' : `has ${found} bytes instead of ${bytes}`
-    throw new PgrecallError('damaged', `object ${folder}${name} of the backup is damaged: it ${what}`, {
+    const whose = link.id === id ? 'of the backup' : `of ${link.id}, upon which backup ${id} builds,`
+    throw new PgrecallError('damaged', `object ${folder}${name} ${whose} is damaged: it ${what}`, {
       hint: 'restore from another repository or from another backup; nothing was written',
     })
   }

@@ -3,14 +3,15 @@ import { lstat, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { decode, methodOf } from '../archive/codec.ts'
 import { fsPath, nameFromBytes } from '../archive/file-name.ts'
-import type { BackupObject } from '../catalog/backup-record.ts'
+import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
 import { isSealed, type ReadableRepository, readContent } from '../catalog/sealed-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
+import { originalName } from '../postgres/incremental-file.ts'
 import { type ManifestEntry, ManifestReader } from '../postgres/manifest-reader.ts'
+import { FileSet } from '../reconstruction/file-set.ts'
 import { CONTROL_ASIDE, MARKER, type Owner, writeFileFor } from './data-directory.ts'
-import { FileSet } from './file-set.ts'
 import type { RestorePlan } from './plan.ts'
 
 /**
@@ -19,16 +20,20 @@ import type { RestorePlan } from './plan.ts'
  * @throws PgrecallError `damaged`
  */
 export async function openManifest(
-  plan: RestorePlan,
+  backup: BackupRecord,
   repository: ReadableRepository,
 ): Promise<StoredManifest> {
-  const { backup } = plan
   const object = backup.objects.find((candidate) => candidate.kind === 'manifest')
   if (!object) throw new PgrecallError('damaged', `the record of backup ${backup.id} names no manifest`)
   const key = backupPrefix(backup.cluster, backup.id) + object.name
   const manifest = new StoredManifest(key, object, repository)
   await manifest.read()
   return manifest
+}
+
+/** Adds a file of which the manifest tells no more than that it is there. */
+export function addMade(files: FileSet, path: string): void {
+  files.add(path, 0, '')
 }
 
 export class StoredManifest {
@@ -47,7 +52,7 @@ export class StoredManifest {
   /** Reads it whole, and checks its bytes and its own checksum. */
   async read(): Promise<void> {
     const files = new FileSet()
-    await this.#forEach(({ path, size, checksum = '' }) => files.add(path, size, checksum))
+    await this.readEach(({ path, size, checksum = '' }) => files.add(path, size, checksum))
     this.files = files
   }
 
@@ -57,7 +62,23 @@ export class StoredManifest {
    * @throws PgrecallError `damaged`, which names a file
    */
   async requireFiles(extracted: FileSet, plan: RestorePlan): Promise<void> {
-    if (!this.files.equals(extracted)) await this.#requireEach(plan)
+    if (!this.files.equals(extracted)) await this.#requireEach(plan, () => false)
+  }
+
+  /**
+   * The same of what was put together: every file of the manifest is there, those that are as the manifest has them with
+   * size and sum, and nothing else is.
+   * @param written what was written, made files by their names alone
+   * @param isMade whether the file under this path of the manifest is not what the manifest lists
+   * @throws PgrecallError `damaged`, which names a file
+   */
+  async requireMade(written: FileSet, plan: RestorePlan, isMade: (path: string) => boolean): Promise<void> {
+    const expected = new FileSet()
+    await this.readEach(({ path, size, checksum = '' }) => {
+      if (isMade(path)) addMade(expected, originalName(path) ?? path)
+      else expected.add(path, size, checksum)
+    })
+    if (!expected.equals(written)) await this.#requireEach(plan, isMade)
   }
 
   /** Writes its plain bytes, as PostgreSQL's own programs read them. */
@@ -66,27 +87,33 @@ export class StoredManifest {
   }
 
   /** The slow way, which reads what was written: it finds the file, or sees that the difference means nothing. */
-  async #requireEach(plan: RestorePlan): Promise<void> {
+  async #requireEach(plan: RestorePlan, isMade: (path: string) => boolean): Promise<void> {
     const refuse = (what: string) =>
       new PgrecallError('damaged', `backup ${plan.backup.id} is not what its manifest says: ${what}`, {
         hint: 'restore from another repository or from another backup; what was written cannot start a server',
       })
     const entries: ManifestEntry[] = []
-    await this.#forEach((entry) => entries.push(entry))
+    await this.readEach((entry) => entries.push(entry))
     const places = new Map(plan.tablespaces.map(({ oid, to }) => [`pg_tblspc/${oid}`, to]))
-    for (const { path, size, checksum } of entries) {
+    const expected = new Set<string>()
+    for (const { path: listed, size, checksum } of entries) {
+      const path = isMade(listed) ? (originalName(listed) ?? listed) : listed
+      expected.add(path)
       const written = await factsOf(placeOf(path, plan.dataDirectory, places))
       if (!written) throw refuse(`${path} is missing`)
+      if (isMade(listed)) continue
       if (written.size !== size) throw refuse(`${path} has ${written.size} bytes instead of ${size}`)
       if (checksum !== undefined && written.sha256 !== checksum) throw refuse(`${path} has a wrong SHA-256`)
     }
-    const expected = new Set(entries.map(({ path }) => path))
+    // The manifest of what was put together is written at the same time.
+    expected.add('backup_manifest')
     for await (const path of filesBelow(plan)) {
       if (!expected.has(path) && !path.startsWith('pg_wal/')) throw refuse(`${path} is in no manifest`)
     }
   }
 
-  async #forEach(onEntry: (entry: ManifestEntry) => void): Promise<void> {
+  /** Reads it again, a file at a time. @throws PgrecallError `damaged` */
+  async readEach(onEntry: (entry: ManifestEntry) => void): Promise<void> {
     const reader = new ManifestReader(nameFromBytes, onEntry)
     for await (const piece of this.#plain()) this.#explained(() => reader.push(piece))
     this.#explained(() => reader.finish())

@@ -1,3 +1,4 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
 import {
   type Catalog,
   debrisOf,
@@ -18,7 +19,7 @@ import { PgrecallError, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { numberOf } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
-import { planRetention, type RetentionPlan, type RetentionRules } from './plan.ts'
+import { inOrderOfRemoval, planRetention, type RetentionPlan, type RetentionRules } from './plan.ts'
 import { Refusals } from './refusals.ts'
 
 export interface RetentionContext {
@@ -82,8 +83,8 @@ async function locksOf(
 }
 
 /**
- * Removes what no rule wants. The order survives a crash: of each backup its record and then
- * its objects, and last WAL from the oldest on; so what is listed is always whole, and the archive never has a hole.
+ * Removes what no rule wants. The order survives a crash: what builds upon others before them, of each backup its record and
+ * then its objects, and last WAL from the oldest on; so what is listed is always whole, and the archive never has a hole.
  * Debris of killed runs goes too. What the store keeps locked stays until a later run.
  *
  * @throws PgrecallError `busy` while a backup runs, `repository` when something cannot be removed
@@ -103,31 +104,25 @@ export async function applyRetention(
   await sweepPins(storage, cluster, now())
   const { catalog, plan } = await look(cluster, rules, context)
   for (const text of plan.warnings) events.emit('warning', { text })
-  const going = plan.backups.filter((backup) => !backup.stays)
+  const going = inOrderOfRemoval(catalog, plan)
   // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
   const kept = without(catalog, going)
   if (going.length > 0) await foretell(kept, storage, now())
   const refusals = new Refusals(storage, events, now)
-  const recordKey = (id: string) => backupRecordKey(cluster, id)
-  let removedBackups = 0
-  let freedBytes = 0
-  for (const { id } of going) {
-    signal.throwIfAborted()
-    // A restore may have begun since the plan was made; it has pinned what it reads.
-    if ((await livingPins(storage, cluster, now())).some((pin) => pin.backup === id)) continue
-    events.emit('step', { text: `Removing backup ${id}` })
-    const bytes = await removeUnlessKept(recordKey(id), () => removeBackup(storage, cluster, id), refusals)
-    if (bytes === undefined) continue
-    freedBytes += bytes
-    removedBackups++
-  }
+  const { removedBackups, removedBytes } = await removeBackups(
+    cluster,
+    going,
+    { ...context, signal },
+    refusals,
+  )
+  let freedBytes = removedBytes
   for (const id of await debrisOf(storage, cluster, [...kept.backups, ...catalog.damaged])) {
     signal.throwIfAborted()
     // Whoever broke our lock may have begun a backup since.
     await lock.confirm()
     if (lock.mayHaveRival) break
-    freedBytes +=
-      (await removeUnlessKept(recordKey(id), () => removeUnfinished(storage, cluster, id), refusals)) ?? 0
+    const key = backupRecordKey(cluster, id)
+    freedBytes += (await removeUnlessKept(key, () => removeUnfinished(storage, cluster, id), refusals)) ?? 0
   }
   const { removed, locked } = await pruneWal(catalog, context, refusals, signal)
   await keepCatalog(kept, removed, context)
@@ -155,6 +150,38 @@ async function foretell(kept: Catalog, storage: Storage, now: Date): Promise<voi
 function without(catalog: Catalog, going: readonly { id: string }[]): Catalog {
   const ids = new Set(going.map(({ id }) => id))
   return { ...catalog, backups: catalog.backups.filter(({ id }) => !ids.has(id)) }
+}
+
+/** What stays after all, since somebody reads it by now or the store keeps it, keeps what it builds upon. */
+async function removeBackups(
+  cluster: string,
+  going: readonly BackupSummary[],
+  { repository: { storage }, events, now, signal }: RetentionContext,
+  refusals: Refusals,
+): Promise<{ removedBackups: number; removedBytes: number }> {
+  const needed = new Set<string>()
+  let removedBackups = 0
+  let removedBytes = 0
+  for (const { id, parent } of going) {
+    signal.throwIfAborted()
+    // A restore may have begun since the plan was made; it has pinned what it reads.
+    const isPinned = (await livingPins(storage, cluster, now())).some((pin) => pin.backup === id)
+    const remove = () => {
+      events.emit('step', { text: `Removing backup ${id}` })
+      return removeBackup(storage, cluster, id)
+    }
+    const bytes =
+      isPinned || needed.has(id)
+        ? undefined
+        : await removeUnlessKept(backupRecordKey(cluster, id), remove, refusals)
+    if (bytes === undefined) {
+      if (!parent) needed.add(id)
+    } else {
+      removedBytes += bytes
+      removedBackups++
+    }
+  }
+  return { removedBackups, removedBytes }
 }
 
 /** @param key of its record @returns how many bytes are gone; undefined where the backup is still there */

@@ -1,11 +1,15 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import { brokenText, Chains } from '../catalog/chains.ts'
 import type { Pin } from '../catalog/pin.ts'
 import { hasOwnWal, lacksHistory, segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 
 export interface RetentionRules {
-  /** How many full backups stay that can be recovered; at least one. Those that cannot be do not count. */
+  /**
+   * How many full backups stay that can be recovered; at least one. Those that cannot be do not count, nor does what builds
+   * upon them, which stays until so many full ones are newer.
+   */
   full: number
 }
 
@@ -24,74 +28,148 @@ export interface RetentionPlan {
 }
 
 /**
- * Decides which backups stay and from where on WAL is needed. Pure: neither clock nor storage.
+ * Decides which backups stay and from where on WAL is needed. What a staying backup builds upon stays too. Pure: neither
+ * clock nor storage.
  * @param pins backups that somebody is reading now
  * @param locks until when the store keeps a backup's record, by the backup's id; only of those that it still keeps
  */
 export function planRetention(
   catalog: Catalog,
-  rules: RetentionRules,
+  { full }: RetentionRules,
   pins: readonly Pin[],
   locks: ReadonlyMap<string, Date> = new Map(),
 ): RetentionPlan {
-  if (!(rules.full >= 1)) throw new RangeError(`a rule must keep at least one backup, not ${rules.full}`)
-  const countable = new Set(catalog.backups.filter((backup) => canBeRecovered(backup, catalog)))
-  const backups = catalog.backups.map((backup, index) => {
-    const newer = catalog.backups.slice(index + 1).filter((other) => countable.has(other))
-    const facts = { newer: newer.length, counts: countable.has(backup), lockedUntil: locks.get(backup.id) }
-    return verdict(backup, facts, rules, pins)
-  })
-  const staying = catalog.backups.filter((_, index) => backups[index]!.stays)
-  const starts = staying.map((backup) => segmentNumberOf(backup.start.walFile, backup.walSegmentBytes))
-  const foreign = catalog.backups.find((backup) => backup.walSegmentBytes !== catalog.walSegmentBytes)
+  if (!(full >= 1)) throw new RangeError(`a rule must keep at least one backup, not ${full}`)
+  const { backups, damaged } = catalog
+  const chains = new Chains(backups)
+  const faults = new Map(backups.map((backup) => [backup, faultOf(backup, catalog, chains)]))
+  const counts = backups.map((backup) => backup.type === 'full' && !faults.get(backup))
+  const reasons = new Map<BackupSummary, string>()
+  for (const [index, backup] of backups.entries()) {
+    const newer = counts.slice(index + 1).filter(Boolean).length
+    const reason =
+      newer < full ? recentText(backup, faults.get(backup), full) : heldText(backup, pins, locks, damaged)
+    if (reason !== undefined) reasons.set(backup, reason)
+  }
+  for (const [backup, needing] of neededBy([...reasons.keys()], chains))
+    reasons.set(backup, `needed by ${needing.id}`)
+  const staying = backups.filter((backup) => reasons.has(backup))
+  const foreign = backups.find((backup) => backup.walSegmentBytes !== catalog.walSegmentBytes)
   const warnings = [
-    ...catalog.damaged.map(
-      ({ id, reason }) => `backup ${id} cannot be read (${reason}); it stays, and so does all WAL`,
-    ),
-    ...staying
-      .filter((backup) => !countable.has(backup) && backup !== foreign)
-      .map(
-        ({ id }) =>
-          `backup ${id} lacks its own WAL; it stays, and does not count as one of those that are kept`,
-      ),
+    ...damaged.map(damagedText),
+    ...staying.filter((backup) => backup !== foreign).flatMap((backup) => faults.get(backup)?.warning ?? []),
   ]
   if (foreign) warnings.push(`${foreign.id} has WAL segments of another size than the archive; all WAL stays`)
-  const walBefore =
-    starts.length === 0 || catalog.damaged.length > 0 || foreign
-      ? undefined
-      : starts.reduce((least, start) => (start < least ? start : least))
+  const walBefore = damaged.length > 0 || foreign ? undefined : oldestStart(staying)
   return {
     cluster: catalog.cluster,
-    backups,
+    backups: backups.map((backup) => ({
+      id: backup.id,
+      stopTime: backup.stop.time,
+      storedBytes: backup.storedBytes,
+      stays: reasons.has(backup),
+      reason: reasons.get(backup) ?? `beyond the newest ${full}`,
+    })),
     walBefore,
     wal: walBefore === undefined ? [] : walToRemove(catalog, walBefore),
     warnings,
   }
 }
 
-/** Where it cannot be, the backups before it are the ones that a recovery begins with. */
-function canBeRecovered(backup: BackupSummary, { wal, walSegmentBytes }: Catalog): boolean {
-  const isReachable = !wal.some((entry) => entry.timeline === backup.timeline && lacksHistory(entry))
-  return (backup.standalone && isReachable) || hasOwnWal(backup, wal, walSegmentBytes)
+/** Why a backup cannot be recovered, so that those before it are the ones that a recovery begins with. */
+interface Fault {
+  /** For the table. */
+  reason: string
+  /** A sentence, said of one that stays. */
+  warning: string
 }
 
-function verdict(
+function faultOf(
   backup: BackupSummary,
-  { newer, counts, lockedUntil }: { newer: number; counts: boolean; lockedUntil: Date | undefined },
-  { full }: RetentionRules,
-  pins: readonly Pin[],
-): RetentionPlan['backups'][number] {
-  const pin = pins.find((candidate) => candidate.backup === backup.id)
-  const isRecent = newer < full
-  const recent = counts ? `one of the newest ${full}` : 'lacks its WAL, so not counted'
-  const held = pin ? `in use: ${pin.purpose}` : lockedUntil && `locked until ${secondOf(lockedUntil)}`
+  { wal, walSegmentBytes }: Catalog,
+  chains: Chains<BackupSummary>,
+): Fault | undefined {
+  const notCounted = backup.type === 'full' ? ', so not counted' : ''
+  const cost = `it stays, and ${notCounted ? 'does not count as one of those that are kept' : 'cannot be recovered'}`
+  const missing = chains.missingOf(backup)
+  if (missing !== undefined)
+    return {
+      reason: `its chain is broken${notCounted}`,
+      warning: `backup ${backup.id} ${brokenText(missing)}; ${cost}`,
+    }
+  const isReachable = !wal.some((entry) => entry.timeline === backup.timeline && lacksHistory(entry))
+  if ((backup.standalone && isReachable) || hasOwnWal(backup, wal, walSegmentBytes)) return undefined
   return {
-    id: backup.id,
-    stopTime: backup.stop.time,
-    storedBytes: backup.storedBytes,
-    stays: isRecent || held !== undefined,
-    reason: isRecent ? recent : (held ?? `beyond the newest ${full}`),
+    reason: `lacks its WAL${notCounted}`,
+    warning: `backup ${backup.id} lacks its own WAL; ${cost}`,
   }
+}
+
+/** Of a backup that stays by the rule. */
+function recentText({ type }: BackupSummary, fault: Fault | undefined, full: number): string {
+  return fault?.reason ?? `${type === 'full' ? 'one of' : 'follows one of'} the newest ${full}`
+}
+
+/** Of a backup that stays though the rule lets it go; undefined where nothing holds it. */
+function heldText(
+  { id }: BackupSummary,
+  pins: readonly Pin[],
+  locks: ReadonlyMap<string, Date>,
+  damaged: Catalog['damaged'],
+): string | undefined {
+  const pin = pins.find(({ backup }) => backup === id)
+  if (pin) return `in use: ${pin.purpose}`
+  const lockedUntil = locks.get(id)
+  if (lockedUntil) return `locked until ${secondOf(lockedUntil)}`
+  const needing = damaged.find((unreadable) => isIncrement(unreadable) && id < unreadable.id)
+  return needing && `maybe needed by ${needing.id}`
+}
+
+/** Whether a backup builds upon another one, by its id alone: upon which one, its record would tell. */
+const isIncrement = ({ id }: { id: string }) => /-(?:incr|diff)$/.test(id)
+
+/**
+ * What staying backups build upon, each with the one that needs it.
+ * @param staying those that stay for a reason of their own
+ */
+function neededBy(
+  staying: readonly BackupSummary[],
+  chains: Chains<BackupSummary>,
+): Map<BackupSummary, BackupSummary> {
+  const own = new Set(staying)
+  const needed = new Map<BackupSummary, BackupSummary>()
+  for (const backup of staying)
+    for (const below of chains.ancestorsOf(backup)) {
+      if (own.has(below) || needed.has(below)) break
+      needed.set(below, backup)
+    }
+  return needed
+}
+
+function damagedText({ id, reason }: Catalog['damaged'][number]): string {
+  const also = isIncrement({ id }) ? 'all that it may build upon, and all WAL' : 'all WAL'
+  return `backup ${id} cannot be read (${reason}); it stays, and so does ${also}`
+}
+
+/** The number of the first segment that one of the backups begins with. */
+function oldestStart(backups: readonly BackupSummary[]): bigint | undefined {
+  const starts = backups.map(({ start, walSegmentBytes }) => segmentNumberOf(start.walFile, walSegmentBytes))
+  return starts.length === 0 ? undefined : starts.reduce((least, start) => (start < least ? start : least))
+}
+
+/**
+ * The order in which backups are removed: what builds upon another one goes before it, so that a crash in between leaves no
+ * link without the ones below it.
+ */
+export function inOrderOfRemoval(
+  { backups: stored }: Pick<Catalog, 'backups'>,
+  { backups }: Pick<RetentionPlan, 'backups'>,
+): BackupSummary[] {
+  const chains = new Chains(stored)
+  const heights = new Map(stored.map((backup) => [backup, chains.ancestorsOf(backup).length]))
+  return stored
+    .filter((_, index) => !backups[index]!.stays)
+    .toSorted((a, b) => heights.get(b)! - heights.get(a)!)
 }
 
 /** A moment for people, ISO 8601 without fractions. */

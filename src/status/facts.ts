@@ -42,6 +42,13 @@ export interface MissingWal {
   segments: number
 }
 
+export interface StoredBackup {
+  id: string
+  time: string
+  ageSeconds: number
+  storedBytes: number
+}
+
 export interface RepositoryFacts {
   repository: string
   location: string
@@ -57,7 +64,9 @@ export interface RepositoryFacts {
   droppedAtEnd: DroppedWal[]
   damagedRecords: { id: string; reason: string }[]
   damagedPages: { id: string; pages: number }[]
-  newestBackup: { id: string; time: string; ageSeconds: number; storedBytes: number } | null
+  newestBackup: StoredBackup | null
+  /** The newest one that builds upon no other. */
+  newestFull: StoredBackup | null
   /** The end of the current timeline in the archive, and how long ago anything of it was stored. */
   archived: {
     lastSegment: string

@@ -1,5 +1,7 @@
+import { brokenText } from '../catalog/chains.ts'
+import { isBackupId } from '../catalog/layout.ts'
 import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
-import type { Finding, Gap, RepositoryFacts, ServerFacts } from './facts.ts'
+import type { Finding, Gap, RepositoryFacts, ServerFacts, StoredBackup } from './facts.ts'
 
 /** From when on something is told, and from when on it is a failure. docs/operations.md has the same table. */
 export const THRESHOLDS = {
@@ -158,7 +160,8 @@ export function judgeRepository(facts: RepositoryFacts, server: ServerFacts): Fi
   ]
 }
 
-function judgeBackups({ newestBackup, unusable, damagedRecords, damagedPages }: RepositoryFacts): Finding[] {
+function judgeBackups(facts: RepositoryFacts): Finding[] {
+  const { newestBackup, newestFull, unusable, damagedRecords, damagedPages } = facts
   const subject = 'backups'
   const findings: Finding[] = []
   const add = (severity: Finding['severity'], text: string, hint?: string) =>
@@ -166,21 +169,15 @@ function judgeBackups({ newestBackup, unusable, damagedRecords, damagedPages }: 
   if (!newestBackup) add('fail', 'there is no backup, so nothing can be recovered', 'pgrecall backup')
   else {
     const isOld = newestBackup.ageSeconds > THRESHOLDS.backupAgeSeconds.warn
-    add(
-      isOld ? 'warn' : 'ok',
-      `the newest backup, ${newestBackup.id}, is ${formatAge(1000 * newestBackup.ageSeconds)} old`,
-    )
+    const ageOf = ({ id, ageSeconds }: StoredBackup) => `${id}, is ${formatAge(1000 * ageSeconds)} old`
+    const full =
+      newestFull && newestFull.id !== newestBackup.id ? `; the newest full one, ${ageOf(newestFull)}` : ''
+    add(isOld ? 'warn' : 'ok', `the newest backup, ${ageOf(newestBackup)}${full}`)
   }
   for (const { id, missing } of unusable) {
     // A new backup would lie on the same lost timeline; what helps is said of its history.
-    if (missing.endsWith('.history'))
-      add('fail', `backup ${id} cannot be recovered: its timeline's history is lost`)
-    else
-      add(
-        'fail',
-        `backup ${id} cannot be recovered: its WAL segment ${missing} is missing`,
-        'pgrecall backup',
-      )
+    const hint = missing.endsWith('.history') ? undefined : 'pgrecall backup'
+    add('fail', `backup ${id} cannot be recovered: ${lackText(missing)}`, hint)
   }
   for (const { id, reason } of damagedRecords) add('fail', `backup ${id} cannot be read: ${reason}`)
   for (const { id, pages } of damagedPages) {
@@ -192,6 +189,13 @@ function judgeBackups({ newestBackup, unusable, damagedRecords, damagedPages }: 
     )
   }
   return findings
+}
+
+function lackText(missing: string): string {
+  if (isBackupId(missing)) return `it ${brokenText(missing)}`
+  return missing.endsWith('.history')
+    ? "its timeline's history is lost"
+    : `its WAL segment ${missing} is missing`
 }
 
 /** A restore goes to the newest timeline that there is, and without its history it goes nowhere. */

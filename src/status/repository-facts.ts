@@ -1,3 +1,4 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
 import type { Repository } from '../catalog/repository.ts'
@@ -14,7 +15,7 @@ import { historyName, segmentNumber, segmentStart } from '../postgres/wal-file.t
 import { searchWal } from '../restore/find-target.ts'
 import type { WalLeg } from '../restore/timeline-path.ts'
 import { readArchivedFile } from '../wal/read.ts'
-import type { Gap, RepositoryFacts, ServerFacts, Window } from './facts.ts'
+import type { Gap, RepositoryFacts, ServerFacts, StoredBackup, Window } from './facts.ts'
 import { currentTimeline, endOf, pathTo, type Stretch, stretchesOf } from './windows.ts'
 
 /** Segments without a commit are seldom many, as an idle server writes none; so much is read to find the last one. */
@@ -53,7 +54,11 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
     damagedPages: catalog.backups.flatMap(({ id, damagedPages }) =>
       damagedPages ? [{ id, pages: damagedPages }] : [],
     ),
-    newestBackup: newestBackup(catalog, now),
+    newestBackup: storedBackup(catalog.backups.at(-1), now),
+    newestFull: storedBackup(
+      catalog.backups.findLast(({ type }) => type === 'full'),
+      now,
+    ),
     archived: archivedEnd(own, server, catalog.walSegmentBytes, now),
     receiving: own?.receiving ?? null,
     freeBytes: (await repository.storage.freeBytes()) ?? null,
@@ -77,6 +82,7 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
     damagedRecords: [],
     damagedPages: [],
     newestBackup: null,
+    newestFull: null,
     archived: null,
     receiving: null,
     freeBytes: null,
@@ -190,11 +196,10 @@ function endsBefore(
   return isOnWay && segmentNumberOf(cutBy, segmentBytes) < start
 }
 
-function newestBackup({ backups }: Catalog, now: Date): RepositoryFacts['newestBackup'] {
-  const newest = backups.at(-1)
-  if (!newest) return null
-  const ageSeconds = secondsSince(newest.stop.time, now)
-  return { id: newest.id, time: newest.stop.time, ageSeconds, storedBytes: newest.storedBytes }
+function storedBackup(backup: BackupSummary | undefined, now: Date): StoredBackup | null {
+  if (!backup) return null
+  const { id, stop, storedBytes } = backup
+  return { id, time: stop.time, ageSeconds: secondsSince(stop.time, now), storedBytes }
 }
 
 function archivedEnd(

@@ -1,5 +1,6 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import { Chains } from '../catalog/chains.ts'
 import { lacksHistory, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import type { TimelineHistory } from '../postgres/timeline-history.ts'
@@ -18,20 +19,25 @@ export interface Stretch {
   cutBy: string | undefined
 }
 
-/** A backup that cannot be brought to its end: `missing` is the first segment that it lacks, or its timeline's history. */
+/**
+ * A backup that cannot be brought to its end: `missing` is the backup that its chain lacks, or the first segment that it lacks,
+ * or its timeline's history.
+ */
 export interface UnusableBackup {
   id: string
   missing: string
 }
 
 /**
- * Follows the WAL from each backup, along each timeline. A timeline whose history is lost leads nowhere. Pure.
+ * Follows the WAL from each backup, along each timeline. A timeline whose history is lost leads nowhere, and nor does a backup
+ * whose chain is broken. Pure.
  * @returns the stretches of each timeline, in the order of time
  */
 export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable: UnusableBackup[] } {
   const stretches: Stretch[] = []
   const unusable = new Map<string, UnusableBackup>()
   const usable = new Set<string>()
+  const chains = new Chains(catalog.backups)
   for (const timeline of timelinesOf(catalog)) {
     const path = pathTo(catalog.wal, timeline)
     const isLost = catalog.wal.some((entry) => entry.timeline === timeline && lacksHistory(entry))
@@ -39,7 +45,9 @@ export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable:
       const reach = reachAlong(path, lsn(backup.start.lsn), catalog.wal, catalog.walSegmentBytes)
       const whole = wholeEnd(reach, catalog.walSegmentBytes)
       const isWhole = whole >= lsn(backup.stop.lsn)
-      if (isLost) unusable.set(backup.id, { id: backup.id, missing: historyName(timeline) })
+      const link = chains.missingOf(backup)
+      if (link !== undefined) unusable.set(backup.id, { id: backup.id, missing: link })
+      else if (isLost) unusable.set(backup.id, { id: backup.id, missing: historyName(timeline) })
       else if (isWhole || backup.standalone) {
         usable.add(backup.id)
         add(stretches, timeline, backup, isWhole ? reach : { ...reach, legs: [], end: lsn(backup.stop.lsn) })

@@ -1,5 +1,6 @@
 import { type BackupObject, type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { loadCatalog } from '../catalog/catalog.ts'
+import { brokenText, Chains } from '../catalog/chains.ts'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
@@ -12,7 +13,7 @@ import { verifyWalFile, walNamesOf } from './verify-wal.ts'
 
 export interface VerifyRequest {
   cluster: string
-  /** Ids of backups; all when there are none. */
+  /** Ids of backups, to which all is added that they build upon; all when there are none. */
   ids: readonly string[]
   /** How many objects are read side by side. */
   jobs: number
@@ -43,7 +44,8 @@ export interface VerifiedBackup {
 
 /**
  * Reads backups, and the WAL from their start to their stop, and compares every stored byte with the sum that was recorded.
- * Needs no secret key for the backups themselves. Changes nothing but a pin, so that retention leaves alone what is read.
+ * A backup is not sound without what it builds upon. Needs no secret key for the backups themselves. Changes nothing but a
+ * pin, so that retention leaves alone what is read.
  * @throws PgrecallError `absent` for an id that is not there, `repository` when there is no answer
  */
 export async function verifyRepository(
@@ -51,26 +53,44 @@ export async function verifyRepository(
   request: VerifyRequest,
   context: VerifyContext,
 ): Promise<VerifiedBackup[]> {
-  const ids = await idsOf(repository, request)
   const results: VerifiedBackup[] = []
-  for (const id of ids) {
+  for (const { id, missing } of await chosen(repository, request)) {
     context.signal.throwIfAborted()
-    results.push(await verifyBackup(repository, request, id, context))
+    const result = await verifyBackup(repository, request, id, context)
+    if (missing !== undefined)
+      result.faults.push({ key: backupRecordKey(request.cluster, id), reason: `it ${brokenText(missing)}` })
+    results.push(result)
   }
   return results
 }
 
-async function idsOf({ name, storage }: Repository, { cluster, ids }: VerifyRequest): Promise<string[]> {
+/** A backup to be looked at. */
+interface Chosen {
+  id: string
+  /** The link that its chain lacks; undefined where none does. */
+  missing: string | undefined
+}
+
+/** Oldest first, each once. */
+async function chosen({ name, storage }: Repository, { cluster, ids }: VerifyRequest): Promise<Chosen[]> {
   const { backups, damaged } = await loadCatalog(storage, cluster, { fresh: true })
-  const known = [...backups, ...damaged].map(({ id }) => id).toSorted()
-  if (ids.length === 0) return known
-  return ids.map((asked) => {
-    const id = asked === 'latest' ? known.at(-1) : asked
-    if (id !== undefined && known.includes(id)) return id
-    throw new PgrecallError('absent', `there is no backup ${asked} in repository "${name}"`, {
-      hint: '"pgrecall list" shows the backups that there are',
-    })
-  })
+  const chains = new Chains(backups)
+  const known = [...backups, ...damaged].toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  const wanted = new Set(
+    ids.length === 0
+      ? known
+      : ids.map((asked) => {
+          const found = asked === 'latest' ? known.at(-1) : known.find(({ id }) => id === asked)
+          if (found) return found
+          throw new PgrecallError('absent', `there is no backup ${asked} in repository "${name}"`, {
+            hint: '"pgrecall list" shows the backups that there are',
+          })
+        }),
+  )
+  for (const backup of backups.filter((candidate) => wanted.has(candidate)))
+    for (const below of chains.ancestorsOf(backup)) wanted.add(below)
+  const missing = new Map(backups.map((backup) => [backup.id, chains.missingOf(backup)]))
+  return known.filter((backup) => wanted.has(backup)).map(({ id }) => ({ id, missing: missing.get(id) }))
 }
 
 async function verifyBackup(

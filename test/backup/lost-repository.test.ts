@@ -34,6 +34,7 @@ async function backUpUntil(names: string[], take: (run: BackupRun) => Promise<vo
     name: 'files',
     lost: undefined,
     resumes: true,
+    fullOnly: () => undefined,
     check: async () =>
       ({
         facts: { systemIdentifier: '7', walSegmentBytes: 1 << 24 },

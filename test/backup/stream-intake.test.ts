@@ -4,9 +4,10 @@ import { nameToBytes } from '../../src/archive/file-name.ts'
 import { FRAME_BYTES } from '../../src/archive/shard-writer.ts'
 import { padding, TAR_END, type TarMember, TarReader, tarHeader } from '../../src/archive/tar.ts'
 import type { StoredShard } from '../../src/backup/shard.ts'
-import { readShardIndex } from '../../src/catalog/shard-index.ts'
 import { type IntakeOptions, takeIn } from '../../src/backup/stream-intake.ts'
+import { readShardIndex } from '../../src/catalog/shard-index.ts'
 import type { BackupPart } from '../../src/postgres/base-backup.ts'
+import { encodeIncrementalHeader } from '../../src/postgres/incremental-file.ts'
 import { writeManifest } from '../../src/postgres/manifest.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { plainRepository } from '../lab/repositories.ts'
@@ -131,6 +132,7 @@ function receive(parts: AsyncIterable<BackupPart>, options: Partial<IntakeOption
     codec: { method: 'none' },
     shardBytes: 1024 * 1024,
     shardFiles: 50_000,
+    relations: undefined,
     buffer: Buffer.alloc(FRAME_BYTES),
     observe: () => undefined,
     onProgress: () => {},
@@ -189,6 +191,39 @@ describe('a base backup', () => {
     const intake = await receive(program(tar([...CLUSTER, ['backup_manifest', manifest]])))
     expect(intake.stop).toEqual(STOP)
     expect(await stored('base')).not.toHaveProperty('backup_manifest')
+  })
+
+  test('that is incremental says what its files stand for, and is compared as it came', async () => {
+    const header = encodeIncrementalHeader({ truncationBlocks: 9, blocks: Uint32Array.of(3, 4, 7) }, 8192)
+    const content = Buffer.concat([header, Buffer.alloc(3 * 8192, 'p')])
+    const incremental: [string, Content][] = CLUSTER.map(([path, was]) =>
+      path === 'base/1/1259' ? ['base/1/INCREMENTAL.1259', content] : [path, was],
+    )
+    const seen: [string, number, number][] = []
+    const observe = (_group: string, path: string) => ({
+      take: (bytes: Buffer, position: number) => void seen.push([path, position, bytes.length]),
+      end: () => ({}),
+    })
+    const relations = { blockBytes: 8192, relationSegmentBlocks: 131_072 }
+    const parts = protocol(incremental, SPACE, await manifestOf(incremental, SPACE))
+    const intake = await receive(parts, { relations, observe })
+    expect(intake.changedBlocks).toBe(3)
+    expect(seen.filter(([path, , length]) => path === 'base/1/1259' && length > 0)).toEqual([
+      ['base/1/1259', 3 * 8192, 2 * 8192],
+      ['base/1/1259', 7 * 8192, 8192],
+    ])
+    const [shard] = shards.filter(({ name }) => name === 'base.0001.tar')
+    const index = await readShardIndex(
+      plainRepository('local', storage),
+      `backup/${shard!.index.local!.name}`,
+    )
+    const files = await Array.fromAsync(index!.files)
+    expect(files.find(({ path }) => path === 'base/1/INCREMENTAL.1259')).toMatchObject({
+      size: content.length,
+      fileSize: 9 * 8192,
+      sha256: sumOf(content),
+    })
+    expect(files.filter(({ fileSize }) => fileSize !== undefined)).toHaveLength(1)
   })
 
   test('is looked at on its way', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { chooseSource, copyStream, type Streamed, type StreamOptions } from '../../src/backup/stream-copy.ts'
 import { Events } from '../../src/events.ts'
-import type { BaseBackupOptions } from '../../src/postgres/base-backup.ts'
+import type { BaseBackupRequest } from '../../src/postgres/base-backup.ts'
 import type { ConnectionOptions } from '../../src/postgres/server.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { Cluster } from '../lab/cluster.ts'
@@ -41,11 +41,13 @@ export async function openStorageIn(scratch: Scratch): Promise<LocalStorage> {
 export async function stream(
   { cluster, storage }: StreamedLab,
   kind: (typeof SOURCES)[number],
-  asked: Partial<BaseBackupOptions> = {},
+  asked: Partial<BaseBackupRequest> = {},
   options: Partial<StreamOptions> = {},
 ): Promise<Streamed> {
   const version = await serverVersion(cluster)
-  const source = kind === 'program' ? await chooseSource({ version, tablespaces: [] }, process.env) : { kind }
+  const env = { ...process.env, PATH: `${cluster.programs.bin}:${process.env.PATH}` }
+  const source = kind === 'program' ? await chooseSource({ version, tablespaces: [] }, env) : { kind }
+  if (source.kind !== kind) throw new Error(`pg_basebackup ${Math.floor(version / 10_000)} is not installed`)
   return copyStream({
     source,
     asked: {
@@ -59,6 +61,7 @@ export async function stream(
     store: plainStoreIn(storage, FOLDER),
     codec: { method: 'zstd', level: 1 },
     pages: undefined,
+    increment: undefined,
     shardBytes: 16 * 1024 * 1024,
     totalBytes: undefined,
     archiveTimeoutMs: 60_000,

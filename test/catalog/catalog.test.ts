@@ -9,7 +9,18 @@ import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject, type Storage } from '../../src/storage/storage.ts'
 import { Scratch } from '../lab/scratch.ts'
-import { keysOf, MIB, range, record, SEGMENT, storeBackup, storeWal, summary } from './stored.ts'
+import {
+  increment,
+  keysOf,
+  MIB,
+  range,
+  record,
+  recordOf,
+  SEGMENT,
+  storeBackup,
+  storeWal,
+  summary,
+} from './stored.ts'
 
 const FIRST = '20261118T120000Z-full'
 const SECOND = '20261119T120000Z-full'
@@ -110,6 +121,26 @@ describe('catalog.json only makes it faster', () => {
     await saveCatalog(storage, await loadCatalog(storage, 'main'), NOW)
     await storage.remove(recordKey(SECOND))
     expect(await ids()).toEqual([FIRST, THIRD])
+  })
+
+  test('it tells what builds upon what; one that is older than that is read as before', async () => {
+    await saveCatalog(storage, await loadCatalog(storage, 'main'), NOW)
+    const older = (await loadCatalog(storage, 'main', { believingWalAt: NOW })).backups
+    expect(older).toHaveLength(3)
+    const last = increment('20261121T120000Z-incr', older.at(-1)!, { first: 31 })
+    const synth = summary('20261121T120000Z-synth', { first: 31, consolidatedFrom: [THIRD, last.id] })
+    for (const backup of [last, synth]) await storeBackup(storage, recordOf(backup))
+    await updateCatalog(storage, 'main', NOW)
+    const stored = JSON.parse(String(await readObject(storage, 'main/catalog.json')))
+    expect(stored.backups.slice(3)).toMatchObject([
+      { type: 'incr', parent: { id: THIRD }, increment: last.increment, clusterBytes: 300 },
+      { type: 'full', consolidatedFrom: [THIRD, last.id] },
+    ])
+    expect((await loadCatalog(storage, 'main', { believingWalAt: NOW })).backups).toEqual([
+      ...older,
+      last,
+      synth,
+    ])
   })
 
   test('it is valid JSON with a date, for people and their programs', async () => {

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { claimIdentity, markRepository } from '../../src/catalog/identity.ts'
 import { droppedKey, receivingKey } from '../../src/catalog/layout.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
@@ -10,7 +10,7 @@ import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
-import { range, record, SEGMENT, storeBackup, storeWal } from './stored.ts'
+import { increment, range, record, recordOf, SEGMENT, storeBackup, storeWal } from './stored.ts'
 
 const ID = '20261120T120000Z-full'
 const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
@@ -40,7 +40,8 @@ beforeAll(async () => {
 })
 afterAll(() => scratch[Symbol.asyncDispose]())
 
-const context = (...repositories: Repository[]) =>
+const context = (...repositories: Repository[]) => wideContext(80, ...repositories)
+const wideContext = (width: number, ...repositories: Repository[]) =>
   ({
     cluster: () => ({ name: 'main' }),
     clusters: () => ['main'],
@@ -48,7 +49,7 @@ const context = (...repositories: Repository[]) =>
     repositories: () => repositories,
     signal: new AbortController().signal,
     now: () => new Date(),
-    view: { color: false, width: 80 },
+    view: { color: false, width },
   }) as unknown as CommandContext
 const listed = (...repositories: Repository[]) => list({ args: [], options: {} }, context(...repositories))
 const shown = (id: string | undefined, ...repositories: Repository[]) =>
@@ -90,4 +91,89 @@ test('show does not take a folder that is not mounted for one without a backup',
   const { text } = await shown(undefined, away, there)
   expect(text).toMatch(/on, 1 page was wrong/)
   expect(text).toMatch(/in 1 object\n/)
+})
+
+describe('chains', () => {
+  const FULL = record('20261101T120000Z-full', { first: 10, dataBytes: 2048, storedBytes: 1024 })
+  const FIRST = recordOf(increment('20261102T120000Z-incr', FULL, { first: 11 }))
+  const SECOND = recordOf(
+    increment('20261103T120000Z-incr', FIRST, {
+      first: 12,
+      clusterBytes: 4096,
+      storedBytes: 512,
+      increment: {
+        ...{ source: 'page-lsns', reason: 'the server keeps no WAL summaries' },
+        ...{ changedBlocks: 77, readBytes: 4096 },
+      },
+    }),
+  )
+  const LOST = recordOf(increment('20261105T120000Z-incr', record('20261104T120000Z-full'), { first: 12 }))
+  let repository: Repository
+  beforeAll(async () => {
+    const storage = new LocalStorage(join(scratch.path, 'chains'))
+    repository = plainRepository('chains', storage)
+    await claimIdentity(storage, 'main', { systemIdentifier: '7', walSegmentBytes: SEGMENT })
+    for (const backup of [FULL, FIRST, SECOND, LOST]) await storeBackup(storage, backup)
+    await storeWal(storage, range(10, 12))
+  })
+  const rowsOf = async (width: number) => {
+    const { text } = await list({ args: [], options: {} }, wideContext(width, repository))
+    return text.split('\n').slice(2, 7)
+  }
+
+  test('in 80 columns what builds upon others is set off, and a broken chain is marked', async () => {
+    expect(await rowsOf(80)).toEqual([
+      'Backup                   Restorable from       Timeline  Cluster   Stored',
+      `${FULL.id}    2026-11-01T12:00:30Z         1  2.0 KiB  1.0 KiB`,
+      `  ${FIRST.id}  2026-11-02T12:00:30Z         1    300 B     10 B`,
+      `  ${SECOND.id}  2026-11-03T12:00:30Z         1  4.0 KiB    512 B`,
+      `  ${LOST.id}  chain is broken              1    300 B     10 B`,
+    ])
+    const { text, json } = await listed(repository)
+    expect(text).toContain(
+      `Backup ${LOST.id} cannot be restored: it builds upon 20261104T120000Z-full, which is missing, or not the backup that it was then`,
+    )
+    expect(json).toMatchObject([{ brokenChains: [{ id: LOST.id, missing: '20261104T120000Z-full' }] }])
+  })
+
+  test('in 120 columns a column says upon what', async () => {
+    const [title, full, first] = await rowsOf(120)
+    expect(title).toContain('Builds on')
+    expect(full).toMatch(/ 1 {2}- +2.0 KiB/)
+    expect(first).toContain(`  ${FULL.id}  `)
+    expect(Math.max(...(await rowsOf(120)).map((row) => row.length))).toBeLessThanOrEqual(120)
+  })
+
+  test('show tells the source of the changes, and what each link adds', async () => {
+    const { text, json } = await shown(SECOND.id, repository)
+    expect(text).toContain(`Builds on       ${FIRST.id}  LSN ${FIRST.start.lsn}`)
+    expect(text).toContain('Changed         77 blocks, known from the LSN of each page; 4.0 KiB were read')
+    expect(text).toContain('\n                the server keeps no WAL summaries\n')
+    expect(text).toContain(
+      [
+        'Link                   Ends at               Files  Changed     Adds   Stored',
+        `${FULL.id}  2026-11-01T12:00:30Z      3        -  2.0 KiB  1.0 KiB`,
+        `${FIRST.id}  2026-11-02T12:00:30Z      3       12     30 B     10 B`,
+        `${SECOND.id}  2026-11-03T12:00:30Z      3       77     30 B    512 B`,
+        'A restore reads up to 1.5 KiB of these 3 backups, and writes 4.0 KiB; what changed is counted in blocks.',
+      ].join('\n'),
+    )
+    expect(json).toMatchObject({
+      increment: SECOND.increment,
+      chain: {
+        storedBytes: 1546,
+        links: [
+          { id: FULL.id, type: 'full', changedBlocks: null, dataBytes: 2048, storedBytes: 1024 },
+          { id: FIRST.id, type: 'incr', changedBlocks: 12 },
+          { id: SECOND.id, method: 'files', files: 3, stopTime: SECOND.stop.time },
+        ],
+      },
+    })
+  })
+
+  test('show tells of a link that is missing', async () => {
+    const { text, json } = await shown(LOST.id, repository)
+    expect(text).toContain(`Its chain is broken: backup ${LOST.id} builds upon 20261104T120000Z-full`)
+    expect(json).toMatchObject({ chain: { error: expect.stringContaining('20261104T120000Z-full') } })
+  })
 })

@@ -54,10 +54,15 @@ export function summary(
 }
 
 export function record(id: string, facts: Parameters<typeof summary>[1] = {}): BackupRecord {
+  return recordOf(summary(id, facts))
+}
+
+/** The record of a backup with one shard. */
+export function recordOf(backup: BackupSummary): BackupRecord {
   const objects: BackupRecord['objects'] = [
     { name: 'base.0001.tar.zst', kind: 'shard', bytes: 100, sha256: 'a'.repeat(64), group: 'base' },
   ]
-  return { ...summary(id, facts), damaged: [], objects }
+  return { ...backup, damaged: [], objects }
 }
 
 /** Stores a backup with one shard. */
@@ -87,4 +92,25 @@ export async function keysOf(storage: Storage, prefix = ''): Promise<string[]> {
 
 export function range(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => first + index)
+}
+
+/**
+ * A backup that builds upon another one, of the type that its id ends with.
+ * @param facts as those of `summary`
+ */
+export function increment(
+  id: string,
+  { id: parent, start, timeline }: BackupSummary,
+  facts: Parameters<typeof summary>[1] = {},
+): BackupSummary {
+  return summary(id, {
+    type: id.endsWith('-diff') ? 'diff' : 'incr',
+    parent: { id: parent, startLsn: start.lsn, timeline },
+    timeline,
+    increment: { source: 'wal-summaries', changedBlocks: 12, readBytes: 98_304 },
+    dataBytes: 30,
+    clusterBytes: 300,
+    storedBytes: 10,
+    ...facts,
+  })
 }

@@ -8,7 +8,7 @@ import {
   type StoredWal,
 } from '../../src/copy/plan.ts'
 import { parseWalFile, segmentName } from '../../src/postgres/wal-file.ts'
-import { range, SEGMENT, summary } from '../catalog/stored.ts'
+import { increment, range, SEGMENT, summary } from '../catalog/stored.ts'
 
 const OLD = summary('20260101T000000Z-full', { first: 10, last: 11 })
 const NEW = summary('20260102T000000Z-full', { first: 20, last: 21 })
@@ -168,5 +168,85 @@ describe('a backup', () => {
     expect(() => plan({ destination: [other], missing: segments(8, 25) })).toThrow(
       `backup ${OLD.id} in repository "offsite" is not the one in "local"`,
     )
+  })
+})
+
+describe('a backup that builds upon others', () => {
+  const MIDDLE = increment('20260103T000000Z-incr', NEW, { first: 23 })
+  const LAST = increment('20260104T000000Z-incr', MIDDLE, { first: 24 })
+  const source = [OLD, NEW, MIDDLE, LAST]
+  const missing = segments(8, 25)
+  const ids = [LAST.id]
+
+  test('is copied after them, and asks for them', () => {
+    const result = plan({ source, missing }, { ids })
+    expect(told(result)).toEqual([
+      segments(20, 21),
+      NEW.id,
+      segments(22, 23),
+      MIDDLE.id,
+      segments(24, 24),
+      LAST.id,
+      segments(25, 25),
+    ])
+    expect(result.backups).toEqual([
+      { verdict: 'copy', backup: NEW, neededBy: LAST.id },
+      { verdict: 'copy', backup: MIDDLE, neededBy: LAST.id },
+      { verdict: 'copy', backup: LAST },
+    ])
+    expect(plan({ source, missing }).backups).toEqual(source.map((backup) => ({ verdict: 'copy', backup })))
+  })
+
+  test('comes after them though all of their WAL is in one segment, and the clock was set back', () => {
+    const first = summary('20260109T000000Z-full', { first: 20 })
+    const second = increment('20260108T000000Z-incr', first, { first: 20 })
+    const third = increment('20260107T000000Z-incr', second, { first: 20 })
+    const steps = told(plan({ source: [third, second, first], missing }))
+    expect(steps.filter((step) => typeof step === 'string')).toEqual([first.id, second.id, third.id])
+  })
+
+  test('may build upon what only the destination has left', () => {
+    const result = plan({ source: [MIDDLE, LAST], destination: [NEW], missing }, { ids })
+    expect(verdicts(result)).toEqual([
+      [MIDDLE.id, 'copy'],
+      [LAST.id, 'copy'],
+    ])
+    const there = plan({ source, destination: [NEW, MIDDLE], missing }, { ids })
+    expect(verdicts(there)).toEqual([
+      [NEW.id, 'there'],
+      [MIDDLE.id, 'there'],
+      [LAST.id, 'copy'],
+    ])
+  })
+
+  test('is left where a link is in neither repository, or is another backup', () => {
+    const reason = (id: string) =>
+      `it builds upon ${id}, which is missing, or not the backup that it was then`
+    const result = plan({ source: [OLD, MIDDLE, LAST], missing })
+    expect(result.backups.slice(1)).toEqual([
+      { verdict: 'left', backup: MIDDLE, reason: reason(NEW.id) },
+      { verdict: 'left', backup: LAST, reason: reason(NEW.id) },
+    ])
+    const other = { ...NEW, start: { ...NEW.start, lsn: '7/7' } }
+    expect(plan({ source: [MIDDLE], destination: [other], missing }).backups).toEqual([
+      { verdict: 'left', backup: MIDDLE, reason: reason(NEW.id) },
+    ])
+    expect(told(result)).toContain(OLD.id)
+    expect(told(result)).not.toContain(MIDDLE.id)
+  })
+
+  test('is refused where the destination has another backup in the place of a link', () => {
+    const other = { ...NEW, start: { ...NEW.start, lsn: '7/7' } }
+    expect(() => plan({ source, destination: [other], missing }, { ids })).toThrow(
+      `backup ${NEW.id} in repository "offsite" is not the one in "local"`,
+    )
+  })
+
+  test('is left with the link that cannot be copied', () => {
+    const result = plan({ source, missing: missing.filter((name) => name !== nameOf(23)) })
+    expect(result.backups.slice(2)).toEqual([
+      { verdict: 'left', backup: MIDDLE, reason: expect.stringContaining(nameOf(23)) },
+      { verdict: 'left', backup: LAST, reason: `it builds upon ${MIDDLE.id}, which cannot be copied` },
+    ])
   })
 })

@@ -4,13 +4,18 @@ import { join } from 'node:path'
 import { newIdentity } from '../../src/archive/age.ts'
 import { compressFrame, parseCodec } from '../../src/archive/codec.ts'
 import { BackupStore, type StoredIn } from '../../src/backup/backup-store.ts'
-import { indexName, type ShardHead, ShardIndex } from '../../src/catalog/shard-index.ts'
-import type { BackupObject, BackupRecord, StoredObject } from '../../src/catalog/backup-record.ts'
+import type {
+  BackupObject,
+  BackupRecord,
+  BackupSummary,
+  StoredObject,
+} from '../../src/catalog/backup-record.ts'
 import { loadCatalog } from '../../src/catalog/catalog.ts'
 import { storeRecord, storeRestoreText } from '../../src/catalog/commit-backup.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { backupPrefix } from '../../src/catalog/layout.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
+import { indexName, type ShardHead, ShardIndex } from '../../src/catalog/shard-index.ts'
 import { type CopyContext, type CopyJob, copyCluster } from '../../src/copy/copy-cluster.ts'
 import { Events } from '../../src/events.ts'
 import { segmentName, segmentNumber } from '../../src/postgres/wal-file.ts'
@@ -52,11 +57,16 @@ export async function archiveSample(
   return Array.from({ length: count }, (_, index) => Buffer.from(writer.segment(index)))
 }
 
+/** What the record of a backup says that builds upon another one. */
+export const buildingOn = ({ id, start, timeline }: BackupSummary) =>
+  ({ type: 'incr', parent: { id, startLsn: start.lsn, timeline } }) as const
+
 /** Stores a backup of two shards with their indexes, whose own WAL is one segment of the sample's. */
 export async function storeSample(
   repository: Repository,
   id: string,
   segment: number,
+  facts: Partial<BackupSummary> = {},
 ): Promise<BackupRecord> {
   const folder = backupPrefix('main', id)
   const codec = parseCodec(CODEC)
@@ -105,6 +115,7 @@ export async function storeSample(
   } = summary(id, {
     ...{ first: Number(FIRST) + segment, walSegmentBytes: SEGMENT, systemIdentifier: '42' },
     ...(recipients && { recipients: [...recipients] }),
+    ...facts,
   })
   const complete = await storeRestoreText(repository.storage, folder, { ...draft, damaged: [], objects })
   return storeRecord(repository.storage, folder, complete, new Date(finishedAt))

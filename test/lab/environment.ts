@@ -10,10 +10,13 @@ export function cleanEnvironment(home: string, more: Record<string, string> = {}
   return { PATH: path(), HOME: home, ...more }
 }
 
-/** Without the node_modules/.bin that npm puts first: a user has no such thing. */
+/**
+ * Without the node_modules/.bin that npm puts first: a user has no such thing. And with the server's folder first where
+ * one was named, since pgrecall cannot know it.
+ */
 function path(): string {
-  return (process.env.PATH ?? '/usr/bin:/bin')
-    .split(delimiter)
-    .filter((folder) => !folder.includes('node_modules'))
+  const folders = (process.env.PATH ?? '/usr/bin:/bin').split(delimiter)
+  return [process.env.PGRECALL_TEST_PG_BIN ?? '', ...folders]
+    .filter((folder) => folder !== '' && !folder.includes('node_modules'))
     .join(delimiter)
 }

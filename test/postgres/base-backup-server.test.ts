@@ -76,6 +76,7 @@ test('a command that the server refuses fails with its reason', async (context) 
     checkpoint: 'fast',
     wal: false,
     onWarning: () => {},
+    onWaiting: () => {},
     signal: new AbortController().signal,
   }
   await expect(Array.fromAsync(baseBackup(options))).rejects.toMatchObject({

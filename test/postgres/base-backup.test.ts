@@ -1,4 +1,5 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
+import { open } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import {
@@ -9,7 +10,7 @@ import {
 } from '../../src/postgres/base-backup.ts'
 import { poll } from '../lab/poll.ts'
 import { Scratch } from '../lab/scratch.ts'
-import { copyOut, error, message, ready, resultSet, ToldServer } from './told-server.ts'
+import { complete, copyIn, copyOut, error, message, ready, resultSet, ToldServer } from './told-server.ts'
 
 const ASKED = { label: `it's`, checkpoint: 'fast', wal: true } as const
 const START = resultSet(['recptr', 'tli'], [['0/2000028', '3']])
@@ -38,6 +39,12 @@ describe('the command', () => {
     expect(baseBackupCommand({ ...ASKED, serverVersion, maxRateKiB: 64 })).toBe(command)
   })
 
+  test('of an incremental backup', () => {
+    expect(baseBackupCommand({ ...ASKED, serverVersion: 170_000, parentManifest: 5 })).toBe(
+      `BASE_BACKUP (LABEL 'it''s', CHECKPOINT 'fast', WAL true, WAIT false, INCREMENTAL, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256')`,
+    )
+  })
+
   test('leaves out what was not asked for', () => {
     const asked = { label: '', checkpoint: 'spread', wal: false, serverVersion: 120_000 } as const
     expect(baseBackupCommand(asked)).toBe(`BASE_BACKUP LABEL '' NOWAIT`)
@@ -45,21 +52,34 @@ describe('the command', () => {
 })
 
 /** What comes of an answer of the server's: parts, in short, and warnings. */
-async function heard(serverVersion: number, answer: Buffer | ((socket: Socket) => void)) {
+async function heard(
+  serverVersion: number,
+  answer: Buffer | ((socket: Socket, command: string) => void),
+  more: Partial<BaseBackupOptions> = {},
+) {
   await using scratch = await Scratch.create('told')
   await using server = await ToldServer.listen(
     scratch,
     typeof answer === 'function' ? answer : (socket) => void socket.write(answer),
   )
   const warnings: string[] = []
-  const parts = await Array.fromAsync(baseBackup(optionsFor(server, serverVersion, warnings)), inShort)
-  return { parts, warnings, commands: server.commands }
+  const options = { ...optionsFor(server, serverVersion, warnings), ...more }
+  const parts = await Array.fromAsync(baseBackup(options), inShort)
+  const { commands, copied } = server
+  return { parts, warnings, commands, copied }
 }
 
 function optionsFor(server: ToldServer, serverVersion: number, warnings: string[] = []): BaseBackupOptions {
   const { connection } = server
   const signal = new AbortController().signal
-  return { ...ASKED, connection, serverVersion, onWarning: (text) => warnings.push(text), signal }
+  return {
+    ...ASKED,
+    connection,
+    serverVersion,
+    onWarning: (text) => warnings.push(text),
+    onWaiting: () => {},
+    signal,
+  }
 }
 
 function inShort(part: BackupPart): unknown {
@@ -157,6 +177,58 @@ describe('the conversation', () => {
 
   test('without an end is not whole', async () => {
     await expect(heard(150_000, Buffer.concat([START, SPACES, ready]))).rejects.toThrow()
+  })
+})
+
+describe('an incremental backup', () => {
+  const WHOLE = Buffer.concat([START, SPACES, copyOut('nbase.tar\0\0', 'dbase', 'm', 'd{}'), STOP, ready])
+
+  test('is asked for when the server has the manifest', async () => {
+    await using scratch = await Scratch.create('told')
+    const content = randomBytes(3_000_000)
+    await using manifest = await open(await scratch.file('manifest', content))
+    const waited: string[] = []
+    const notice = 'still waiting for WAL summarization through 0/28 after 10 seconds'
+    const { parts, commands, copied, warnings } = await heard(
+      170_000,
+      (socket, command) => {
+        if (command === 'UPLOAD_MANIFEST') socket.write(copyIn)
+        else if (command === 'copied') socket.write(Buffer.concat([complete('UPLOAD_MANIFEST'), ready]))
+        else socket.write(Buffer.concat([message('N', `SWARNING\0C55000\0M${notice}\0\0`), WHOLE]))
+      },
+      { parentManifest: manifest.fd, onWaiting: (text) => waited.push(text) },
+    )
+    expect(commands).toEqual(['UPLOAD_MANIFEST', 'copied', expect.stringContaining(', INCREMENTAL,')])
+    expect(Buffer.concat(copied).equals(content)).toBe(true)
+    expect(parts.at(-1)).toEqual(END)
+    expect(waited).toEqual([notice])
+    expect(warnings).toEqual([])
+  })
+
+  test('is not asked for when the server refuses the manifest before its end', async () => {
+    await using scratch = await Scratch.create('told')
+    await using manifest = await open(await scratch.file('manifest', randomBytes(3_000_000)))
+    const words = 'system identifier in backup manifest is 1, but database system identifier is 2'
+    const answer = Buffer.concat([copyIn, error('ERROR', 'XX000', words), ready])
+    const hearing = heard(170_000, (socket) => socket.write(answer), { parentManifest: manifest.fd })
+    await expect(hearing).rejects.toMatchObject({
+      kind: 'failed',
+      message: `the backup that this one builds upon is of another cluster: ${words}`,
+      hint: expect.stringContaining('--type full'),
+    })
+  })
+
+  test('whose manifest cannot be read, or whose server goes away, fails', async () => {
+    await using scratch = await Scratch.create('told')
+    await using folder = await open(scratch.path)
+    const hearing = heard(170_000, (socket) => socket.write(copyIn), { parentManifest: folder.fd })
+    await expect(hearing).rejects.toMatchObject({
+      kind: 'failed',
+      message: expect.stringContaining('EISDIR'),
+    })
+    await using manifest = await open(await scratch.file('manifest', '{}'))
+    const lost = heard(170_000, (socket) => socket.end(copyIn), { parentManifest: manifest.fd })
+    await expect(lost).rejects.toMatchObject({ kind: 'connection' })
   })
 })
 

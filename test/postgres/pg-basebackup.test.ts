@@ -1,4 +1,4 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { BaseBackupOptions } from '../../src/postgres/base-backup.ts'
@@ -17,6 +17,7 @@ const OPTIONS: BaseBackupOptions = {
   checkpoint: 'spread',
   wal: false,
   onWarning: () => {},
+  onWaiting: () => {},
   signal: new AbortController().signal,
 }
 
@@ -56,6 +57,11 @@ test('what is asked for arrives as options', () => {
   expect(backupArguments({ ...OPTIONS, wal: true, checkpoint: 'fast' })).toEqual(
     expect.arrayContaining(['--wal-method=fetch', '--checkpoint=fast', '--no-password']),
   )
+})
+
+test('the manifest of an incremental backup comes by the input', () => {
+  expect(backupArguments({ ...OPTIONS, parentManifest: 17 })).toContain('--incremental=/dev/stdin')
+  expect(backupArguments(OPTIONS).join(' ')).not.toContain('--incremental')
 })
 
 describe('the program', () => {
@@ -112,6 +118,27 @@ describe('the program', () => {
       message: expect.stringMatching(message),
       hint: expect.stringMatching(hint),
     })
+  })
+
+  test('reads the manifest of an incremental backup, and is heard while it waits', async () => {
+    await using scratch = await Scratch.create()
+    const path = await fakeProgram(
+      scratch,
+      'cat /dev/stdin; echo "WARNING:  still waiting for WAL summarization through 0/28 after 10 seconds" >&2',
+    )
+    await using manifest = await open(await scratch.file('manifest', 'the manifest'))
+    const [warnings, waited]: string[][] = [[], []]
+    const options: BaseBackupOptions = {
+      ...OPTIONS,
+      parentManifest: manifest.fd,
+      onWarning: (text) => warnings!.push(text),
+      onWaiting: (text) => waited!.push(text),
+    }
+    const parts = pgBasebackup({ path, majorVersion: 17 }, { PATH: '/usr/bin:/bin' }, options)
+    const bytes = (await Array.fromAsync(parts)).map((part) => ('bytes' in part ? part.bytes.toString() : ''))
+    expect(bytes.join('')).toBe('the manifest')
+    expect(waited).toEqual(['still waiting for WAL summarization through 0/28 after 10 seconds'])
+    expect(warnings).toEqual([])
   })
 
   test('hands warnings on and takes damaged pages for one', async () => {

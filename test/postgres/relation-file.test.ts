@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { relationSegment } from '../../src/postgres/relation-file.ts'
+import { relationFork, relationSegment } from '../../src/postgres/relation-file.ts'
 
 describe('a file of a relation is known with its segment', () => {
   test.each([
@@ -49,5 +49,21 @@ describe('another file is not taken for one', () => {
     '',
   ])('%s', (path) => {
     expect(relationSegment(path)).toBeUndefined()
+    expect(relationFork(path)).toBeUndefined()
+  })
+})
+
+describe('what of which relation a file holds', () => {
+  test.each([
+    ['base/5/1259', 1663, 5, 1259, 'main', 0],
+    ['base/5/1259.12', 1663, 5, 1259, 'main', 12],
+    ['base/4294967295/4294967295_fsm', 1663, 4_294_967_295, 4_294_967_295, 'fsm', 0],
+    ['base/16384/16400_init', 1663, 16_384, 16_400, 'init', 0],
+    ['global/1262', 1664, 0, 1262, 'main', 0],
+    ['global/1262_vm.1', 1664, 0, 1262, 'vm', 1],
+    ['pg_tblspc/16390/PG_17_202406281/5/16384.2', 16_390, 5, 16_384, 'main', 2],
+    ['PG_15_202209061/5/16384', undefined, 5, 16_384, 'main', 0],
+  ])('%s', (path, space, database, relation, fork, segment) => {
+    expect(relationFork(path)).toEqual({ space, database, relation, fork, segment })
   })
 })

@@ -27,35 +27,58 @@ export const copyOut = (...data: (Buffer | string)[]) =>
 export const error = (severity: string, code: string, text: string) =>
   message('E', `S${severity}\0V${severity}\0C${code}\0M${text}\0\0`)
 
+export const copyIn = message('G', '\0', int16(0))
+export const complete = (tag: string) => message('C', `${tag}\0`)
 export const ready = message('Z', 'I')
 
-/** A server that gives one answer to the first command, so that any version's conversation can be had. */
+type Answer = (socket: Socket, command: string) => void
+
+/** A server that gives one answer to each command, so that any version's conversation can be had. */
 export class ToldServer implements AsyncDisposable {
   readonly connection: ConnectionOptions
+  /** The commands; and `copied`, where the data of a COPY to the server has come to its end. */
   readonly commands: string[] = []
+  /** The data of a COPY to the server. */
+  readonly copied: Buffer[] = []
   readonly #server: Server
   readonly #sockets: Socket[] = []
 
-  private constructor(scratch: Scratch, answer: (socket: Socket) => void) {
+  private constructor(scratch: Scratch, answer: Answer) {
     this.connection = { host: scratch.path, port: 5432, user: 'told', database: 'told' }
     this.#server = createServer((socket) => this.#converse(socket, answer))
     // A client that breaks off is what some tests are about.
     this.#server.on('connection', (socket) => socket.on('error', () => {}))
   }
 
-  static async listen(scratch: Scratch, answer: (socket: Socket) => void): Promise<ToldServer> {
+  static async listen(scratch: Scratch, answer: Answer): Promise<ToldServer> {
     const told = new ToldServer(scratch, answer)
     await new Promise<void>((resolve) => told.#server.listen(join(scratch.path, '.s.PGSQL.5432'), resolve))
     return told
   }
 
-  #converse(socket: Socket, answer: (socket: Socket) => void): void {
+  #converse(socket: Socket, answer: Answer): void {
     this.#sockets.push(socket)
-    socket.once('data', () => socket.write(Buffer.concat([message('R', int32(0)), ready])))
-    socket.on('data', (bytes) => {
-      if (bytes[0] !== 0x51) return
-      this.commands.push(bytes.toString('utf8', 5, bytes.length - 1))
-      answer(socket)
+    const hear = (command: string) => {
+      this.commands.push(command)
+      answer(socket, command)
+    }
+    let rest: Buffer = Buffer.alloc(0)
+    const listen = (bytes: Buffer) => {
+      rest = Buffer.concat([rest, bytes])
+      while (rest.length >= 5 && rest.length > rest.readInt32BE(1)) {
+        const type = String.fromCharCode(rest[0]!)
+        const end = rest.readInt32BE(1) + 1
+        const content = rest.subarray(5, end)
+        rest = rest.subarray(end)
+        if (type === 'Q') hear(content.toString('utf8', 0, content.length - 1))
+        else if (type === 'd') this.copied.push(content)
+        else if (type === 'c') hear('copied')
+      }
+    }
+    // What comes first has no type.
+    socket.once('data', () => {
+      socket.on('data', listen)
+      socket.write(Buffer.concat([message('R', int32(0)), ready]))
     })
   }
 

@@ -8,7 +8,7 @@ import { type Codec, codecSuffix, compressFrame } from '../../src/archive/codec.
 import { ShardWriter } from '../../src/archive/shard-writer.ts'
 import { ObjectSum } from '../../src/catalog/object-sum.ts'
 import { type ExtractJob, extractShard } from '../../src/restore/extract-shard.ts'
-import { FileSet } from '../../src/restore/file-set.ts'
+import { FileSet } from '../../src/reconstruction/file-set.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { noKey, plainRepository } from '../lab/repositories.ts'
 

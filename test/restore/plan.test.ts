@@ -123,11 +123,13 @@ describe('the plan', () => {
     makePlan({
       question: ask(target, more.question),
       repository: 'local',
-      backup: record(WEDNESDAY, { first: 30, ...more.backup }),
+      chain: [record(WEDNESDAY, { first: 30, ...more.backup })],
       path: ONE,
       evidence: evidence(facts),
       dataDirectory: '/srv/restored',
       tablespaceMap: new Map(more.map),
+      delta: false,
+      partial: undefined,
       restoreCommand: 'pgrecall wal-fetch %f "%p"',
     })
 

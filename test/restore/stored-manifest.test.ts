@@ -7,8 +7,8 @@ import { compressFrame } from '../../src/archive/codec.ts'
 import { nameToBytes } from '../../src/archive/file-name.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
 import { writeManifest } from '../../src/postgres/manifest.ts'
+import { FileSet } from '../../src/reconstruction/file-set.ts'
 import { CONTROL_ASIDE, MARKER } from '../../src/restore/data-directory.ts'
-import { FileSet } from '../../src/restore/file-set.ts'
 import type { RestorePlan } from '../../src/restore/plan.ts'
 import { openManifest } from '../../src/restore/stored-manifest.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
@@ -82,14 +82,14 @@ function setOf(files: Record<string, string>): FileSet {
 }
 
 test('a set that is the same needs no look at the files', async () => {
-  const manifest = await openManifest(plan, repository)
+  const manifest = await openManifest(plan.backup, repository)
   await rm(join(folder, 'data'), { recursive: true })
   await manifest.requireFiles(setOf(FILES), plan)
   expect(manifest.files.count).toBe(4)
 })
 
 test('a set that differs without a reason is no damage', async () => {
-  const manifest = await openManifest(plan, repository)
+  const manifest = await openManifest(plan.backup, repository)
   await manifest.requireFiles(setOf({}), plan)
 })
 
@@ -111,7 +111,7 @@ const HURTS: [what: string, hurt: () => Promise<void>, sentence: string][] = [
   ],
 ]
 test.each(HURTS)('the file that differs is named: %s', async (_what, hurt, sentence) => {
-  const manifest = await openManifest(plan, repository)
+  const manifest = await openManifest(plan.backup, repository)
   await hurt()
   await expect(manifest.requireFiles(setOf({}), plan)).rejects.toMatchObject({
     kind: 'damaged',
@@ -120,23 +120,23 @@ test.each(HURTS)('the file that differs is named: %s', async (_what, hurt, sente
 })
 
 test('its plain bytes are written as they are', async () => {
-  const manifest = await openManifest(plan, repository)
+  const manifest = await openManifest(plan.backup, repository)
   const path = join(folder, 'data/backup_manifest')
   await manifest.write(path, undefined)
   expect((await readFile(path)).equals(plain)).toBe(true)
 })
 
 test('damage is found before anything is written, and when it is read again', async () => {
-  const manifest = await openManifest(plan, repository)
+  const manifest = await openManifest(plan.backup, repository)
   const bytes = await readFile(join(folder, 'repository', KEY))
   const damaged = { kind: 'damaged', message: expect.stringContaining(KEY) }
   for (const broken of [bytes.subarray(0, -1), Buffer.from(bytes).fill(0x55, 20, 21), Buffer.alloc(0)]) {
     await storage.put(KEY, broken)
-    await expect(openManifest(plan, repository)).rejects.toMatchObject(damaged)
+    await expect(openManifest(plan.backup, repository)).rejects.toMatchObject(damaged)
     await expect(manifest.write(join(folder, 'data/backup_manifest'), undefined)).rejects.toMatchObject(
       damaged,
     )
   }
   await storage.remove(KEY)
-  await expect(openManifest(plan, repository)).rejects.toMatchObject(damaged)
+  await expect(openManifest(plan.backup, repository)).rejects.toMatchObject(damaged)
 })

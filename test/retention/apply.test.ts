@@ -1,17 +1,29 @@
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
+import { chainOf } from '../../src/catalog/chain.ts'
 import { newHolder } from '../../src/catalog/holder.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { droppedKey, receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { acquireLock } from '../../src/catalog/lock.ts'
 import { pinBackup } from '../../src/catalog/pin.ts'
+import { PgrecallError } from '../../src/errors.ts'
 import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { applyRetention, previewRetention, type RetentionContext } from '../../src/retention/apply.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import { readObject, type Storage } from '../../src/storage/storage.ts'
-import { keysOf, MIB, range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import {
+  increment,
+  keysOf,
+  MIB,
+  range,
+  record,
+  recordOf,
+  SEGMENT,
+  storeBackup,
+  storeWal,
+} from '../catalog/stored.ts'
 import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 
@@ -175,6 +187,74 @@ test('killed at any removal it leaves whole backups and WAL without a hole; the 
     expect((await loadCatalog(victim, 'main')).wal[0]!.ranges[0]!.first).toBe(name(12))
     expect(await keysOf(victim, `main/backups/${IDS[0]}/`)).toEqual([])
   }
+})
+
+describe('a chain', () => {
+  const FULL = record('20261104T120000Z-full', { first: 40 })
+  const FIRST = recordOf(increment('20261105T120000Z-incr', FULL, { first: 42 }))
+  const SECOND = recordOf(increment('20261106T120000Z-incr', FIRST, { first: 44 }))
+  const NEXT = record('20261107T120000Z-full', { first: 46 })
+  const CHAIN = [FULL, FIRST, SECOND, NEXT]
+  const left = async (of: Storage) => (await loadCatalog(of, 'main', { fresh: true })).backups
+  const ids = async (of: Storage) => (await left(of)).map(({ id }) => id)
+  const refusing = (of: Storage, refuse: (key: string) => Promise<void>): Storage =>
+    Object.assign(Object.create(of) as Storage, viewOf(of), {
+      remove: async (key: string) => {
+        await refuse(key)
+        await of.remove(key)
+      },
+    })
+  let victim: LocalStorage
+  beforeEach(async () => {
+    victim = await chainStorage()
+  })
+
+  async function chainStorage(): Promise<LocalStorage> {
+    const made = new LocalStorage(join(scratch.path, `repository-${++count}`))
+    await claimIdentity(made, 'main', { systemIdentifier: '7400000000000000001', walSegmentBytes: SEGMENT })
+    for (const backup of CHAIN) await storeBackup(made, backup)
+    await storeWal(made, range(38, 48))
+    return made
+  }
+
+  test('is whole, as far as it is there, at whichever removal a run is killed', async () => {
+    for (let survived = 0; ; survived++) {
+      const storage = await chainStorage()
+      let removals = 0
+      const dying = refusing(storage, async (key) => {
+        if (!key.includes('/locks/') && removals++ >= survived) throw new Error('killed')
+      })
+      const done = await applyRetention('main', { full: 1 }, context(dying)).catch(() => undefined)
+      const stored = await left(storage)
+      for (const backup of stored)
+        expect(chainOf(stored, backup).missing, `after ${survived} removals`).toBeUndefined()
+      if (done) break
+    }
+    await applyRetention('main', { full: 1 }, context(victim))
+    expect(await ids(victim)).toEqual([NEXT.id])
+    expect(await keysOf(victim, 'main/wal/')).toHaveLength(3)
+  })
+
+  test('stays up to the backup that a restore begins to read while it is being removed', async () => {
+    await using stack = new AsyncDisposableStack()
+    const pinning = refusing(victim, async (key) => {
+      if (key === `main/backups/${SECOND.id}/backup.json`)
+        stack.use(await pinBackup(victim, 'main', FIRST.id, 'restore', now))
+    })
+    const { removedBackups } = await applyRetention('main', { full: 1 }, context(pinning))
+    expect(removedBackups).toBe(1)
+    expect(await ids(victim)).toEqual([FULL.id, FIRST.id, NEXT.id])
+    expect((await loadCatalog(victim, 'main')).wal[0]!.ranges[0]!.first).toBe(name(40))
+  })
+
+  test('stays up to the backup that the store does not let go', async () => {
+    const holding = refusing(victim, async (key) => {
+      if (key === `main/backups/${FIRST.id}/backup.json`) throw new PgrecallError('refused', 'a legal hold')
+    })
+    const { removedBackups, refusals } = await applyRetention('main', { full: 1 }, context(holding))
+    expect([removedBackups, refusals]).toEqual([1, ['a legal hold']])
+    expect(await ids(victim)).toEqual([FULL.id, FIRST.id, NEXT.id])
+  })
 })
 
 test('what lies beside WAL goes with it: received beginnings, and the notes of what was given up', async () => {

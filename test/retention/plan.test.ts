@@ -1,12 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import type { BackupSummary } from '../../src/catalog/backup-record.ts'
 import type { Catalog } from '../../src/catalog/catalog.ts'
+import { chainOf } from '../../src/catalog/chain.ts'
 import { segmentNumberOf, type TimelineWal } from '../../src/catalog/wal-ranges.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
-import { planRetention } from '../../src/retention/plan.ts'
-import { MIB, SEGMENT, summary } from '../catalog/stored.ts'
-import { randomFrom } from '../random.ts'
+import { inOrderOfRemoval, planRetention } from '../../src/retention/plan.ts'
+import { randomHistory } from '../catalog/random-history.ts'
+import { increment, MIB, SEGMENT, summary } from '../catalog/stored.ts'
 
 const idOf = (day: number) => `202611${String(day).padStart(2, '0')}T120000Z-full`
 const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
@@ -224,43 +225,141 @@ test.each([0, -1, Number.NaN])('a rule that keeps %d backups is refused', (full)
   expect(() => planRetention(catalogOf(FOUR, []), { full }, [])).toThrow(RangeError)
 })
 
+describe('chains', () => {
+  const [F1, F2] = [summary(idOf(1), { first: 10 }), summary(idOf(5), { first: 50 })]
+  const onDay = (day: number, type: string, below: BackupSummary) =>
+    increment(idOf(day).replace('full', type), below, { first: day * 10 })
+  const I2 = onDay(2, 'incr', F1)
+  const I3 = onDay(3, 'incr', I2)
+  const D4 = onDay(4, 'diff', F1)
+  const I6 = onDay(6, 'incr', F2)
+  const ALL = [F1, I2, I3, D4, F2, I6]
+  const runs = [{ first: 5, last: 70 }]
+  const told = (backups: BackupSummary[], pins: string[] = [], full = 1, damaged: Catalog['damaged'] = []) =>
+    planRetention(
+      { ...catalogOf(backups, runs), damaged },
+      { full },
+      pins.map((backup) => ({ backup, purpose: 'restore' })),
+    )
+  const reasons = (plan: ReturnType<typeof planRetention>) =>
+    Object.fromEntries(plan.backups.map(({ id, stays, reason }) => [id, stays ? reason : 'goes']))
+
+  test('live with the full backups that they follow', () => {
+    expect(stays(told(ALL))).toEqual([F2.id, I6.id])
+    expect(told(ALL).walBefore).toBe(50n)
+    expect(reasons(told(ALL, [], 2))).toEqual({
+      [F1.id]: 'one of the newest 2',
+      [I2.id]: 'follows one of the newest 2',
+      [I3.id]: 'follows one of the newest 2',
+      [D4.id]: 'follows one of the newest 2',
+      [F2.id]: 'one of the newest 2',
+      [I6.id]: 'follows one of the newest 2',
+    })
+  })
+
+  test('what a backup that is being read builds upon stays, and the WAL from there on', () => {
+    const plan = told(ALL, [I3.id])
+    expect(reasons(plan)).toEqual({
+      [F1.id]: `needed by ${I3.id}`,
+      [I2.id]: `needed by ${I3.id}`,
+      [I3.id]: 'in use: restore',
+      [D4.id]: 'goes',
+      [F2.id]: 'one of the newest 1',
+      [I6.id]: 'follows one of the newest 1',
+    })
+    expect(plan.walBefore).toBe(10n)
+    expect(inOrderOfRemoval(catalogOf(ALL, runs), plan).map(({ id }) => id)).toEqual([D4.id])
+  })
+
+  test('and what one builds upon that the store keeps', () => {
+    const locks = new Map([[D4.id, new Date('2099-01-01T00:00:00Z')]])
+    const plan = planRetention(catalogOf(ALL, runs), { full: 1 }, [], locks)
+    expect(stays(plan)).toEqual([F1.id, D4.id, F2.id, I6.id])
+    expect(plan.backups[0]!.reason).toBe(`needed by ${D4.id}`)
+  })
+
+  test('a full backup that others were put together to lets them go, once nothing builds on them', () => {
+    const I4 = onDay(4, 'incr', I3)
+    const synth = summary(I3.id.replace('incr', 'synth'), {
+      ...{ first: 30, consolidatedFrom: [F1.id, I2.id, I3.id] },
+    })
+    expect(stays(told([F1, I2, I3, synth]))).toEqual([synth.id])
+    expect(stays(told([F1, I2, I3, synth, I4]))).toEqual([F1.id, I2.id, I3.id, synth.id, I4.id])
+    expect(stays(told([F1, I2, I3, synth, onDay(4, 'incr', synth)]))).toEqual([synth.id, I4.id])
+    expect(stays(told([F1, I2, I3, synth], [], 2))).toHaveLength(4)
+  })
+
+  test('a broken one is told of, is kept no longer than others, and makes nothing else go', () => {
+    const plan = told([F1, I2, F2, onDay(6, 'incr', I3), onDay(7, 'incr', onDay(6, 'incr', I3))])
+    expect(reasons(plan)).toEqual({
+      [F1.id]: 'goes',
+      [I2.id]: 'goes',
+      [F2.id]: 'one of the newest 1',
+      [I6.id]: 'its chain is broken',
+      [idOf(7).replace('full', 'incr')]: 'its chain is broken',
+    })
+    expect(plan.warnings).toEqual(
+      [I6.id, idOf(7).replace('full', 'incr')].map(
+        (id) =>
+          `backup ${id} builds upon ${I3.id}, which is missing, or not the backup that it was then; it stays, and cannot be recovered`,
+      ),
+    )
+    expect(stays(told([F1, I3, F2]))).toEqual([F2.id])
+    expect(stays(told([F1, D4, I3]))).toHaveLength(3)
+  })
+
+  test('one without its own WAL cannot be recovered, and what builds upon it can', () => {
+    const plan = planRetention(
+      catalogOf(
+        [F1, I2, I3],
+        [
+          { first: 5, last: 15 },
+          { first: 25, last: 40 },
+        ],
+      ),
+      { full: 1 },
+      [],
+    )
+    expect(reasons(plan)[I2.id]).toBe('lacks its WAL')
+    expect(reasons(plan)[I3.id]).toBe('follows one of the newest 1')
+    expect(plan.warnings).toEqual([`backup ${I2.id} lacks its own WAL; it stays, and cannot be recovered`])
+  })
+
+  test('one that cannot be read may build upon anything older', () => {
+    const lost = onDay(3, 'incr', F2).id
+    const plan = told([F1, I2, D4, F2, I6], [], 1, [{ id: lost, reason: 'it is cut off' }])
+    expect(stays(plan)).toEqual([F1.id, I2.id, F2.id, I6.id])
+    expect(plan.backups[0]!.reason).toBe(`maybe needed by ${lost}`)
+    expect(plan.warnings).toEqual([
+      `backup ${lost} cannot be read (it is cut off); it stays, and so does all that it may build upon, and all WAL`,
+    ])
+  })
+
+  test('are removed from their ends on', () => {
+    const catalog = catalogOf(ALL, runs)
+    const order = inOrderOfRemoval(catalog, planRetention(catalog, { full: 1 }, []))
+    expect(order.map(({ id }) => id)).toEqual([I3.id, I2.id, D4.id, F1.id])
+  })
+})
+
 describe('of histories made up at random', () => {
-  test('enough backups stay, pinned ones too, with all their WAL; what goes is older', () => {
-    for (let seed = 1; seed <= 4000; seed++) checkHistory(seed)
+  test('enough full backups stay, and what is held, with all their WAL and all that they build upon; nothing else', () => {
+    for (let seed = 1; seed <= 2000; seed++) checkHistory(seed)
   })
 })
 
 function checkHistory(seed: number): void {
-  const random = randomFrom(seed)
-  const below = (limit: number) => Math.floor(random() * limit)
-  const backups: BackupSummary[] = []
-  const runs: { timeline: number; first: number; last: number }[] = []
-  let position = 1 + below(600)
-  let timeline = 1
-  for (let day = 1, days = 1 + below(12); day <= days; day++) {
-    const begin = position
-    for (let left = below(3); left > 0; left--) {
-      const last = position + below(4)
-      const id = `202611${String(day).padStart(2, '0')}T12000${left}Z-full`
-      backups.push(summary(id, { first: position, last, timeline }))
-      position = last + below(300)
-    }
-    if (position > begin) runs.push({ timeline, first: begin, last: position - 1 })
-    position += below(3)
-    if (below(4) === 0) {
-      timeline++
-      position = Math.max(1, position - below(100))
-    }
-  }
-  backups.sort((a, b) => (a.id < b.id ? -1 : 1))
+  const { backups, runs, below } = randomHistory(seed)
   const catalog = catalogOf(backups, runs)
   const isDamaged = below(10) === 0
   if (isDamaged) catalog.damaged.push({ id: '20261001T000000Z-full', reason: 'damaged' })
   const full = 1 + below(6)
   const pins = backups.filter(() => below(8) === 0).map(({ id }) => ({ backup: id, purpose: 'restore' }))
+  const locked = backups.filter(() => below(16) === 0).map(({ id }) => id)
   const before = JSON.stringify(catalog)
 
-  const plan = planRetention(catalog, { full }, pins)
+  const locks = new Map(locked.map((id) => [id, new Date()]))
+  const plan = planRetention(catalog, { full }, pins, locks)
 
   const label = `seed ${seed}`
   const staying = backups.filter((_, index) => plan.backups[index]!.stays)
@@ -270,28 +369,24 @@ function checkHistory(seed: number): void {
     label,
   ).toEqual(backups.map(({ id }) => id))
   const stored = new Set(runs.flatMap((run) => numbersIn(run).map((number) => `${run.timeline}/${number}`)))
-  const usable = backups.filter(({ timeline, start, stop }) =>
-    numbersOf({ first: start.walFile, last: stop.walFile }).every((number) =>
-      stored.has(`${timeline}/${number}`),
-    ),
+  const usable = backups.filter(
+    (backup) =>
+      backup.type === 'full' &&
+      numbersOf({ first: backup.start.walFile, last: backup.stop.walFile }).every((number) =>
+        stored.has(`${backup.timeline}/${number}`),
+      ),
   )
-  // The newest that can be recovered, and whatever is newer than the oldest of those.
+  // The newest that can be recovered, and whatever is newer than the oldest of those; what is held; what these build upon.
   const oldest = usable.at(-full)
-  const wanted = oldest ? backups.slice(backups.indexOf(oldest)) : backups
-  expect(
-    wanted.filter((backup) => !staying.includes(backup)),
-    label,
-  ).toEqual([])
-  for (const { backup } of pins)
-    expect(
-      staying.map(({ id }) => id),
-      label,
-    ).toContain(backup)
-  const unpinned = staying.filter(({ id }) => !pins.some(({ backup }) => backup === id))
-  expect(
-    unpinned.filter((backup) => !wanted.includes(backup)),
-    label,
-  ).toEqual([])
+  const recent = oldest ? backups.slice(backups.indexOf(oldest)) : backups
+  const held = new Set([...pins.map(({ backup }) => backup), ...locked])
+  const wanted = [...recent, ...backups.filter(({ id }) => held.has(id))]
+  const needed = new Set(wanted.flatMap((backup) => chainOf(backups, backup).links))
+  expect(staying, label).toEqual(backups.filter((backup) => needed.has(backup)))
+  expect(staying.filter((backup) => usable.includes(backup)).length, label).toBeGreaterThanOrEqual(
+    Math.min(full, usable.length),
+  )
+  expectWholeAtEachRemoval(catalog, plan, label)
 
   if (isDamaged || backups.length === 0) {
     expect(plan.walBefore, label).toBeUndefined()
@@ -308,6 +403,21 @@ function checkHistory(seed: number): void {
       .map((number) => `${run.timeline}/${number}`),
   )
   expect(going.toSorted(), label).toEqual(expected.toSorted())
+}
+
+/** Wherever a run ends that removes one backup after the other, no chain is broken that was whole. */
+function expectWholeAtEachRemoval(
+  catalog: Catalog,
+  plan: ReturnType<typeof planRetention>,
+  label: string,
+): void {
+  const missing = (of: readonly BackupSummary[], backup: BackupSummary) => chainOf(of, backup).missing
+  let left = catalog.backups
+  for (const removed of inOrderOfRemoval(catalog, plan)) {
+    left = left.filter((backup) => backup !== removed)
+    for (const backup of left) expect(missing(left, backup), label).toBe(missing(catalog.backups, backup))
+  }
+  expect(left, label).toEqual(catalog.backups.filter((_, index) => plan.backups[index]!.stays))
 }
 
 const numbersIn = (run: { first: number; last: number }) =>

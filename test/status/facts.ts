@@ -20,6 +20,7 @@ export function repositoryFacts(facts: Partial<RepositoryFacts> = {}): Repositor
       ageSeconds: 3600,
       storedBytes: 1000,
     },
+    newestFull: null,
     archived: {
       lastSegment: '000000010000000000000009',
       storedAt: '2026-11-20T12:59:00Z',

@@ -170,6 +170,19 @@ describe('a repository', () => {
     ])
   })
 
+  test('with a chain that is broken; beside the newest backup, the newest full one', () => {
+    const missing = '20261118T120000Z-full'
+    expect(told(judge({ unusable: [{ id: '20261119T120000Z-incr', missing }] }), 'fail')).toEqual([
+      `backup 20261119T120000Z-incr cannot be recovered: it builds upon ${missing}, which is missing, or not the backup that it was then`,
+    ])
+    const newestFull = repositoryFacts().newestBackup!
+    const newestBackup = { ...newestFull, id: '20261120T130000Z-incr', ageSeconds: 600 }
+    expect(told(judge({ newestBackup, newestFull }), 'ok')).toContain(
+      'the newest backup, 20261120T130000Z-incr, is 10 min old; the newest full one, 20261120T120000Z-full, is 1 h old',
+    )
+    expect(told(judge({ newestBackup: newestFull, newestFull }), 'ok')[0]).not.toContain('full one')
+  })
+
   test('with a backup on a timeline that no recovery leads to: another one there does not help', () => {
     expect(judge({ unusable: [{ id: 'b', missing: '00000002.history' }] })).toContainEqual({
       severity: 'fail',

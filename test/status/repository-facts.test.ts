@@ -5,7 +5,7 @@ import { receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { repositoryFacts } from '../../src/status/repository-facts.ts'
 import { CountingStorage } from '../catalog/counting-storage.ts'
-import { range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import { increment, range, record, recordOf, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
 import { plainRepository } from '../lab/repositories.ts'
 import { serverFacts } from './facts.ts'
 
@@ -68,4 +68,15 @@ test('a window that only the backup itself fills ends at its end', async () => {
   await storeBackup(storage, backup)
   await storeWal(storage, [10])
   expect((await facts()).windows[0]!.to).toMatchObject({ lsn: backup.stop.lsn, time: backup.stop.time })
+})
+
+test('the newest backup, and the newest full one', async () => {
+  const full = record(ID, { first: 10 })
+  await storeBackup(storage, full)
+  await storeBackup(storage, recordOf(increment('20261120T130000Z-incr', full, { first: 11 })))
+  await storeWal(storage, range(10, 12))
+  const { newestBackup, newestFull, windows } = await facts()
+  expect(newestBackup).toMatchObject({ id: '20261120T130000Z-incr', ageSeconds: 3570 })
+  expect(newestFull).toMatchObject({ id: ID, ageSeconds: 7170 })
+  expect(windows).toMatchObject([{ backups: [ID, '20261120T130000Z-incr'] }])
 })

@@ -4,7 +4,7 @@ import type { TimelineWal } from '../../src/catalog/wal-ranges.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
 import { currentTimeline, endOf, stretchesOf } from '../../src/status/windows.ts'
-import { SEGMENT, summary } from '../catalog/stored.ts'
+import { increment, SEGMENT, summary } from '../catalog/stored.ts'
 
 const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
 const at = (number: number, offset = 0) => formatLsn(segmentStart(BigInt(number), SEGMENT) + BigInt(offset))
@@ -157,4 +157,18 @@ test('the end of the WAL is read from its last segments, over a switch too', () 
     { timeline: 2, first: 20n, last: 22n },
   ])
   expect(endOf(stretch, 99)).toEqual(stretch.legs)
+})
+
+test('a backup whose chain is broken opens no window; one whose chain is whole does', () => {
+  const full = summary(idOf(1), { first: 10 })
+  const first = increment('20261102T120000Z-incr', full, { first: 20 })
+  const second = increment('20261103T120000Z-incr', first, { first: 30, standalone: true })
+  const all = [wal(1, [[5, 40]])]
+  const { stretches, unusable } = told(catalogOf(all, [full, first, second]))
+  expect(stretches).toMatchObject([{ backups: [full.id, first.id, second.id] }])
+  expect(unusable).toEqual([])
+  expect(told(catalogOf(all, [first, second]))).toEqual({
+    stretches: [],
+    unusable: [first, second].map(({ id }) => ({ id, missing: full.id })),
+  })
 })

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { FileSet } from '../../src/restore/file-set.ts'
+import { FileSet } from '../../src/reconstruction/file-set.ts'
 
 type File = [path: string, size: number, sha256: string]
 

@@ -1,0 +1,88 @@
+import type { BackupRecord } from '../catalog/backup-record.ts'
+import type { BlockChanges } from '../postgres/block-changes.ts'
+import { formatLsn, lsn } from '../postgres/lsn.ts'
+import { type RelationFork, relationFork } from '../postgres/relation-file.ts'
+import type { FileFacts, ParentFiles } from './parent-files.ts'
+
+/** What an incremental backup takes of a relation's file. Plain data, for threads. */
+export type FileChange =
+  /** These blocks, and all from `limit` on; ascending, counted from the start of the file. */
+  | { kind: 'blocks'; blocks: Uint32Array; limit?: number }
+  /** The pages whose LSN, as `formatLsn` writes it, is `since` or later. Nothing has to be read of a file that is still `unlessStill`. */
+  | { kind: 'pages'; since: string; unlessStill?: FileFacts }
+
+/** Says of each file what has changed since the parent. Asked with a file's group and its path in it. */
+export interface ChangeSource {
+  /** How the record calls it. */
+  name: 'wal-summaries' | 'page-lsns'
+  /** `block_size` */
+  blockBytes: number
+  /** Why it is not the other one. */
+  reason?: string
+  /** @returns undefined for a file that is taken whole */
+  of(group: string, path: string): FileChange | undefined
+}
+
+/** A file's time says nothing about changes in the same moment, which can be as coarse as a second; after this it does. */
+const SETTLED_MS = 2000
+
+/** What the server's summaries of its WAL say. */
+export function changesBySummaries(
+  parent: ParentFiles,
+  blockBytes: number,
+  changes: BlockChanges,
+): ChangeSource {
+  return {
+    name: 'wal-summaries',
+    blockBytes,
+    of(group, path) {
+      const file = candidate(group, path)
+      const known = file && parent.find(group, path)
+      if (!known) return undefined
+      const changed = changes.of(file)
+      if (changed === 'whole') return undefined
+      // Zeros that a file grew by are in no WAL, and below the parent there may be older blocks of these numbers.
+      const limit = Math.min(changed.limit ?? Number.POSITIVE_INFINITY, Math.floor(known.size / blockBytes))
+      return { kind: 'blocks', blocks: changed.blocks, limit }
+    },
+  }
+}
+
+/**
+ * What the pages themselves say: each has the LSN of its last change.
+ *
+ * A file that still has the size and the time that it had in the parent has not been written since, and is not read. That
+ * does not hold where the time is from a copy of another host, which knows whole seconds only, and where the file
+ * was written within two seconds before that backup began, as times can be as coarse.
+ */
+export function changesByPages(
+  parent: ParentFiles,
+  blockBytes: number,
+  record: BackupRecord,
+  reason: string | undefined,
+): ChangeSource {
+  const knowsTimes = record.method === 'files'
+  const settledBefore = Date.parse(record.startedAt) - SETTLED_MS
+  const since = formatLsn(lsn(record.start.lsn))
+  return {
+    name: 'page-lsns',
+    blockBytes,
+    ...(reason !== undefined && { reason }),
+    of(group, path) {
+      const known = candidate(group, path) && parent.find(group, path)
+      if (!known) return undefined
+      const isTelling = knowsTimes && known.modifiedMs < settledBefore
+      return { kind: 'pages', since, ...(isTelling && { unlessStill: known }) }
+    },
+  }
+}
+
+/**
+ * The main fork of a relation. The other forks are small, and nothing tells reliably what has changed in them: the free
+ * space map is not in the WAL, and no LSN tells that bits of a visibility map were cleared.
+ */
+function candidate(group: string, path: string): (RelationFork & { space: number }) | undefined {
+  const file = relationFork(path)
+  if (file?.fork !== 'main') return undefined
+  return { ...file, space: file.space ?? Number(group) }
+}

@@ -1,0 +1,120 @@
+import { decode, methodOf } from '../archive/codec.ts'
+import { type BackupRecord, type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
+import { backupPrefix } from '../catalog/layout.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { readContent } from '../catalog/sealed-object.ts'
+import { readStoredHistory } from '../catalog/stored-history.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import type { ClusterFacts } from '../postgres/server.ts'
+import { parseHistory, type TimelineHistory } from '../postgres/timeline-history.ts'
+import type { Destinations } from './destinations.ts'
+import type { BackupMethod, BackupRequest, ParentBackup } from './method.ts'
+import { chooseParent, type ParentChoice } from './parent.ts'
+import { ParentFiles } from './parent-files.ts'
+import type { ServerPlace } from './server-place.ts'
+
+/** The type of a new backup, and what it builds upon. */
+export interface BackupBasis {
+  type: BackupRecord['type']
+  parent: ParentBackup | undefined
+  /** Where another type was asked for than can be had. */
+  warnings: string[]
+}
+
+/**
+ * Finds the backup that a new one builds upon. Where there is none the new one is full, and it is said why.
+ * @throws the signal's reason, and PgrecallError `connection`
+ */
+export async function findParent(
+  request: BackupRequest,
+  method: BackupMethod,
+  facts: ClusterFacts,
+  destinations: Destinations,
+  { events, signal }: { events: Events; signal: AbortSignal },
+): Promise<BackupBasis> {
+  const full = (warnings: string[] = []): BackupBasis => ({ type: 'full', parent: undefined, warnings })
+  if (request.type === 'full') return full()
+  const found = await lookForParent(request, method, facts, destinations, signal)
+  if ('reason' in found) {
+    const text = `a full backup is taken: ${found.reason}`
+    if (request.type !== 'auto') return full([text])
+    events.emit('step', { text: `${text[0]!.toUpperCase()}${text.slice(1)}` })
+    return full()
+  }
+  events.emit('step', { text: `Building upon backup ${found.parent.record.id}` })
+  return { type: request.type === 'diff' ? 'diff' : 'incr', parent: found.parent, warnings: [] }
+}
+
+async function lookForParent(
+  request: BackupRequest,
+  method: BackupMethod,
+  facts: ClusterFacts,
+  destinations: Destinations,
+  signal: AbortSignal,
+): Promise<ParentChoice<ParentBackup>> {
+  const reason = method.fullOnly(facts)
+  if (reason !== undefined || !method.place)
+    return { reason: reason ?? `method "${method.name}" builds upon nothing` }
+  const repositories = destinations.live.map(({ repository }) => repository)
+  const place = await withStoredHistory(await method.place(), repositories, request.cluster)
+  const held = destinations.live.map(({ catalog }) => catalog.backups)
+  const chosen = chooseParent(held, request, facts, place)
+  if ('reason' in chosen) return chosen
+  const opened = await openParent(chosen.parent, repositories, place, signal)
+  const fault = 'parent' in opened ? await method.cannotBuildUpon?.(opened.parent) : undefined
+  return fault === undefined ? opened : { reason: fault }
+}
+
+/** A server on another host does not hand out its history; its archive has it. */
+async function withStoredHistory(
+  place: ServerPlace,
+  repositories: readonly Repository[],
+  cluster: string,
+): Promise<ServerPlace> {
+  for (const { storage } of place.history ? [] : repositories) {
+    const stored = await readStoredHistory(storage, cluster, place.timeline).catch(() => undefined)
+    if (!stored?.ancestors) continue
+    const lines = stored.ancestors.map(({ timeline, switchedAt }) => `${timeline}\t${switchedAt}\n`)
+    return { ...place, history: parseHistory(lines.join(''), place.timeline) }
+  }
+  return place
+}
+
+/** Reads what has to be known of the parent, from the first repository that gives it. */
+async function openParent(
+  { cluster, id, timeline }: BackupSummary,
+  repositories: readonly Repository[],
+  place: ServerPlace,
+  signal: AbortSignal,
+): Promise<ParentChoice<ParentBackup>> {
+  let failure: unknown
+  for (const repository of repositories) {
+    try {
+      const record = await readBackupRecord(repository.storage, cluster, id)
+      if (!record) throw new PgrecallError('absent', 'it is gone')
+      const files = await ParentFiles.read(repository, record, signal)
+      const manifest = () => manifestOf(repository, record)
+      const history = place.history ?? ownTimeline(timeline)
+      return { parent: { record, files, manifest, history } }
+    } catch (error) {
+      signal.throwIfAborted()
+      failure ??= error
+    }
+  }
+  const isKey = failure instanceof PgrecallError && failure.kind === 'key'
+  const why = isKey
+    ? 'its indexes are encrypted, and this host has no key that opens them'
+    : reasonOf(failure)
+  return { reason: `${id} is no parent: ${why}` }
+}
+
+const ownTimeline = (timeline: number): TimelineHistory => [{ timeline, begin: 0n, end: undefined }]
+
+async function* manifestOf(repository: Repository, record: BackupRecord): AsyncGenerator<Buffer> {
+  const object = record.objects.find(({ kind }) => kind === 'manifest')
+  const key = backupPrefix(record.cluster, record.id) + object?.name
+  const content = object && (await readContent(repository, key))
+  if (!content) throw new PgrecallError('damaged', `the manifest of backup ${record.id} is missing`)
+  yield* decode(methodOf(object.name), content)
+}

@@ -1,0 +1,82 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import { chainOf } from '../catalog/chain.ts'
+import { formatLsn, lsn } from '../postgres/lsn.ts'
+import type { ClusterFacts } from '../postgres/server.ts'
+import type { BackupRequest } from './method.ts'
+import type { ServerPlace } from './server-place.ts'
+
+/** Upon what a new backup builds, or why it builds upon nothing. */
+export type ParentChoice<Backup> = { parent: Backup } | { reason: string }
+
+/**
+ * Chooses the backup that a new one builds upon: the newest that is fit, for a differential one the newest fit full one.
+ * Pure.
+ * @param held what each repository that the backup goes to has, oldest first; the parent has to be in all of them
+ * @returns otherwise the reason, as a part of a sentence, why the newest one is not fit
+ */
+export function chooseParent<Backup extends BackupSummary>(
+  held: readonly (readonly Backup[])[],
+  { type, maxChain }: Pick<BackupRequest, 'type' | 'maxChain'>,
+  facts: ClusterFacts,
+  place: ServerPlace,
+): ParentChoice<Backup> {
+  const [first = [], ...others] = held
+  const eligible = first.filter((backup) => type !== 'diff' || backup.type === 'full').toReversed()
+  if (eligible.length === 0)
+    return { reason: type === 'diff' ? 'there is no full backup yet' : 'there is no backup yet' }
+  let firstReason: string | undefined
+  for (const backup of eligible) {
+    const fault =
+      faultOf(backup, facts, place) ??
+      faultOfChain(first, backup, maxChain) ??
+      (others.every((backups) => backups.some((other) => isSame(other, backup) && isWhole(backups, other)))
+        ? undefined
+        : 'it is not in every repository')
+    if (fault === undefined) return { parent: backup }
+    firstReason ??= `${backup.id} is no parent: ${fault}`
+  }
+  return { reason: firstReason! }
+}
+
+/** What keeps an incremental backup from building upon this one, of all that says something of its files. */
+function faultOf(backup: BackupSummary, facts: ClusterFacts, place: ServerPlace): string | undefined {
+  const major = Math.floor(backup.postgres.version / 10_000)
+  if (backup.systemIdentifier !== facts.systemIdentifier) return 'it is of another cluster'
+  if (major !== facts.majorVersion) return `it is of PostgreSQL ${major}`
+  // No LSN changes when pg_checksums writes them into every page.
+  if (backup.dataChecksums !== facts.dataChecksums) return 'page checksums were switched since'
+  if (backup.method === 'cold') return 'it was taken of a server that was shut down'
+  // What was wrong there may have been mended without a trace in the WAL.
+  if (backup.damagedPages) return 'it has damaged pages'
+  return faultOfPlace(backup, place)
+}
+
+/** All that is in the backup has to be in the server's own past. */
+function faultOfPlace({ timeline, stop }: BackupSummary, place: ServerPlace): string | undefined {
+  const end = lsn(stop.lsn)
+  if (timeline === place.timeline)
+    return end <= place.lsn
+      ? undefined
+      : `it ends at ${stop.lsn}, and the server is at ${formatLsn(place.lsn)}`
+  if (!place.history) return `it is on timeline ${timeline}, and the way from there is not known`
+  const stretch = place.history.find((candidate) => candidate.timeline === timeline)
+  if (stretch?.end === undefined || end > stretch.end || end < stretch.begin)
+    return `it is on timeline ${timeline}, which the server left before the end of that backup, or never was on`
+  return undefined
+}
+
+function faultOfChain(
+  backups: readonly BackupSummary[],
+  backup: BackupSummary,
+  maxChain: number,
+): string | undefined {
+  const { links, missing } = chainOf(backups, backup)
+  if (missing !== undefined) return `it builds upon ${missing}, which is missing`
+  return links.length < maxChain ? undefined : `its chain has ${links.length} links already (backup.maxChain)`
+}
+
+const isSame = (a: BackupSummary, b: BackupSummary) =>
+  a.id === b.id && a.start.lsn === b.start.lsn && a.startedAt === b.startedAt
+
+const isWhole = (backups: readonly BackupSummary[], backup: BackupSummary) =>
+  chainOf(backups, backup).missing === undefined

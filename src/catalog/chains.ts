@@ -1,0 +1,46 @@
+import { chainOf, type Link } from './chain.ts'
+
+/** How all backups of a repository build upon each other. Each question costs what its answer is long: there may be thousands. */
+export class Chains<Backup extends Link> {
+  readonly #byId: ReadonlyMap<string, Backup>
+  readonly #missing = new Map<Backup, string | undefined>()
+
+  /** @param backups in any order */
+  constructor(backups: readonly Backup[]) {
+    this.#byId = new Map(backups.map((backup) => [backup.id, backup]))
+  }
+
+  /** The very backup that another one was built upon; undefined of a full one, and where that one is not there. */
+  parentOf(backup: Backup): Backup | undefined {
+    const candidate = backup.parent && this.#byId.get(backup.parent.id)
+    return candidate && chainOf([candidate], backup).links.at(-2)
+  }
+
+  /** What a backup builds upon, as far as it is there; the nearest first. */
+  ancestorsOf(backup: Backup): Backup[] {
+    const found = new Set<Backup>()
+    for (let below = this.parentOf(backup); below && !found.has(below); below = this.parentOf(below))
+      found.add(below)
+    return [...found]
+  }
+
+  /** The id of the link without which a backup cannot be restored; undefined where its chain is whole. */
+  missingOf(backup: Backup): string | undefined {
+    const way: Backup[] = []
+    for (let at: Backup | undefined = backup; at && !this.#missing.has(at); at = this.parentOf(at)) {
+      way.push(at)
+      // So it stays where the chain ends here, and in a circle, which leads to no full backup.
+      this.#missing.set(at, at.parent?.id)
+    }
+    for (const at of way.toReversed()) {
+      const below = this.parentOf(at)
+      if (below) this.#missing.set(at, this.#missing.get(below))
+    }
+    return this.#missing.get(backup)
+  }
+}
+
+/** What a person is told of a backup whose chain is broken, behind its name. */
+export function brokenText(missing: string): string {
+  return `builds upon ${missing}, which is missing, or not the backup that it was then`
+}

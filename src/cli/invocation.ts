@@ -1,0 +1,32 @@
+import type { Command } from 'commander'
+
+/** What a command is run with: its arguments by position, and its own and the global options. */
+export interface Invocation {
+  command: CommandName
+  args: string[]
+  options: Record<string, unknown>
+}
+
+export type CommandName =
+  | 'init'
+  | 'check'
+  | 'status'
+  | 'backup'
+  | 'list'
+  | 'show'
+  | 'restore'
+  | 'retention'
+  | 'wal-push'
+  | 'wal-fetch'
+  | 'wal-prefetch'
+  | 'wal-receive'
+  | 'catalog rebuild'
+  | 'consolidate'
+  | 'copy'
+  | 'verify'
+  | 'key new'
+  | 'key rotate'
+  | 'completion'
+
+/** Adds a command. @param more examples of its use */
+export type Declare = (name: CommandName, text: string, more?: string[], hidden?: boolean) => Command
