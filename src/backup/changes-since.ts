@@ -1,5 +1,7 @@
+import type { BackupRecord } from '../catalog/backup-record.ts'
+import { PgrecallError } from '../errors.ts'
 import type { BackupStart } from '../postgres/low-level-backup.ts'
-import { lsn } from '../postgres/lsn.ts'
+import { formatLsn, lsn } from '../postgres/lsn.ts'
 import type { ClusterFacts, Server } from '../postgres/server.ts'
 import { faultOfSummaries } from '../postgres/summary-faults.ts'
 import { summariesFor } from '../postgres/wal-summaries.ts'
@@ -23,8 +25,9 @@ export async function changesSince(
   start: BackupStart,
 ): Promise<ChangeSource | undefined> {
   if (!parent) return undefined
-  const { record, files, history } = parent
-  if (facts.majorVersion < SUMMARISES) return changesByPages(files, facts.blockBytes, record, undefined)
+  const { record, history } = parent
+  requireBehind(record, start)
+  if (facts.majorVersion < SUMMARISES) return changesByPages(parent, facts, undefined)
   const fault = faultOfSummaries(facts.version, 'blocks')
   const found =
     fault !== undefined
@@ -36,7 +39,17 @@ export async function changesSince(
           waitMs: SUMMARISER_MS,
           signal,
         })
-  if ('changes' in found) return changesBySummaries(files, facts.blockBytes, found.changes)
+  if ('changes' in found) return changesBySummaries(parent, facts, found.changes)
   events.emit('step', { text: `Looking at the LSN of every page: ${found.missing}` })
-  return changesByPages(files, facts.blockBytes, record, found.missing)
+  return changesByPages(parent, facts, found.missing)
+}
+
+/** All that is in the parent has to be before this backup, as its recovery begins here. */
+function requireBehind({ id, stop }: BackupRecord, start: BackupStart): void {
+  if (lsn(stop.lsn) <= start.lsn) return
+  throw new PgrecallError(
+    'failed',
+    `this backup begins at ${formatLsn(start.lsn)}, and ${id}, upon which it builds, ends at ${stop.lsn}`,
+    { hint: 'take the backup again; a CHECKPOINT on the primary brings a standby its next restartpoint' },
+  )
 }

@@ -18,7 +18,7 @@ export function draftRecord(
   { id, type, parent, request, kept }: BackupRun,
   method: BackupRecord['method'],
   startedAt: Date,
-  { facts, owner, ends, shards, damaged, warnings, increment, databases }: Taken,
+  { facts, owner, ends, shards, damaged, warnings, increment, withoutVisibilityMaps, databases }: Taken,
   manifest: StoredManifestFacts,
 ): BackupDraft {
   const dataShards = shards.filter((shard) => shard.group !== 'wal')
@@ -30,6 +30,7 @@ export function draftRecord(
     type,
     ...(parent && { parent: linkTo(parent.record) }),
     ...(increment && { increment }),
+    ...(withoutVisibilityMaps && { withoutVisibilityMaps }),
     method,
     label: request.label,
     systemIdentifier: facts.systemIdentifier,

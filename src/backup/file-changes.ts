@@ -1,8 +1,9 @@
-import type { BackupRecord } from '../catalog/backup-record.ts'
 import type { BlockChanges } from '../postgres/block-changes.ts'
 import { formatLsn, lsn } from '../postgres/lsn.ts'
 import { type RelationFork, relationFork } from '../postgres/relation-file.ts'
-import type { FileFacts, ParentFiles } from './parent-files.ts'
+import type { ClusterFacts } from '../postgres/server.ts'
+import type { ParentBackup } from './method.ts'
+import type { FileFacts } from './parent-files.ts'
 
 /** What an incremental backup takes of a relation's file. Plain data, for threads. */
 export type FileChange =
@@ -19,6 +20,12 @@ export interface ChangeSource {
   blockBytes: number
   /** Why it is not the other one. */
   reason?: string
+  /**
+   * Whether visibility maps are left out of the backup, which the server makes anew with the next VACUUM. A heap page
+   * becomes all-visible without a new LSN where neither page checksums nor `wal_log_hints` are on (visibilitymap_set).
+   * Then the page that a chain has does not say so, and a map that does would be wrong after the next update.
+   */
+  leavesOutVisibilityMaps: boolean
   /** @returns undefined for a file that is taken whole */
   of(group: string, path: string): FileChange | undefined
 }
@@ -26,18 +33,19 @@ export interface ChangeSource {
 /** A file's time says nothing about changes in the same moment, which can be as coarse as a second; after this it does. */
 const SETTLED_MS = 2000
 
-/** What the server's summaries of its WAL say. */
+/** What the server's summaries of its WAL say, which have the pages that became all-visible. */
 export function changesBySummaries(
-  parent: ParentFiles,
-  blockBytes: number,
+  { files, record }: ParentBackup,
+  { blockBytes }: ClusterFacts,
   changes: BlockChanges,
 ): ChangeSource {
   return {
     name: 'wal-summaries',
     blockBytes,
+    leavesOutVisibilityMaps: record.withoutVisibilityMaps === true,
     of(group, path) {
       const file = candidate(group, path)
-      const known = file && parent.find(group, path)
+      const known = file && files.find(group, path)
       if (!known) return undefined
       const changed = changes.of(file)
       if (changed === 'whole') return undefined
@@ -56,9 +64,8 @@ export function changesBySummaries(
  * was written within two seconds before that backup began, as times can be as coarse.
  */
 export function changesByPages(
-  parent: ParentFiles,
-  blockBytes: number,
-  record: BackupRecord,
+  { files, record }: ParentBackup,
+  { blockBytes, dataChecksums }: ClusterFacts,
   reason: string | undefined,
 ): ChangeSource {
   const knowsTimes = record.method === 'files'
@@ -67,9 +74,11 @@ export function changesByPages(
   return {
     name: 'page-lsns',
     blockBytes,
+    // Whether wal_log_hints was on all the time since the parent is not known.
+    leavesOutVisibilityMaps: !dataChecksums,
     ...(reason !== undefined && { reason }),
     of(group, path) {
-      const known = candidate(group, path) && parent.find(group, path)
+      const known = candidate(group, path) && files.find(group, path)
       if (!known) return undefined
       const isTelling = knowsTimes && known.modifiedMs < settledBefore
       return { kind: 'pages', since, ...(isTelling && { unlessStill: known }) }

@@ -62,7 +62,11 @@ async function lookForParent(
   const chosen = chooseParent(held, request, facts, place)
   if ('reason' in chosen) return chosen
   const opened = await openParent(chosen.parent, repositories, place, signal)
-  const fault = 'parent' in opened ? await method.cannotBuildUpon?.(opened.parent) : undefined
+  if ('reason' in opened) return opened
+  const fault =
+    opened.parent.record.withoutVisibilityMaps && method.name === 'stream'
+      ? `${chosen.parent.id} is no parent: it has no visibility maps, and the server would send them`
+      : await method.cannotBuildUpon?.(opened.parent)
   return fault === undefined ? opened : { reason: fault }
 }
 

@@ -6,6 +6,7 @@ import { statWalFile } from '../catalog/wal-object.ts'
 import { withIncrementalLines } from '../postgres/backup-label.ts'
 import { type BackupStart, reserveWal, startBackup } from '../postgres/low-level-backup.ts'
 import { lsn } from '../postgres/lsn.ts'
+import { relationFork } from '../postgres/relation-file.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
 import { historyName } from '../postgres/wal-file.ts'
 import { pushWalFile } from '../wal/push.ts'
@@ -102,7 +103,9 @@ export async function copyCluster(
     ...places,
     majorVersion,
     catalogVersion,
-    isStored: kept.isStored,
+    isStored: changes?.leavesOutVisibilityMaps
+      ? (group, path) => kept.isStored(group, path) || relationFork(path)?.fork === 'vm'
+      : kept.isStored,
     signal,
   })
   for (const group of snapshot ? found.groups : []) {
@@ -181,6 +184,7 @@ export async function assemble(
         changedBlocks,
         readBytes,
       },
+      withoutVisibilityMaps: changes.leavesOutVisibilityMaps,
     }),
     ...(databases && { databases }),
   }

@@ -87,6 +87,8 @@ export interface Taken {
   warnings: string[]
   /** Of an incremental or differential backup. */
   increment?: BackupRecord['increment']
+  /** As the record has it. */
+  withoutVisibilityMaps?: boolean
   /** As they were called at the end; undefined where there is no server to ask. */
   databases?: BackupRecord['databases']
 }

@@ -5,6 +5,9 @@ import type { ClusterFacts } from '../postgres/server.ts'
 import type { BackupRequest } from './method.ts'
 import type { ServerPlace } from './server-place.ts'
 
+/** The size of a block unless the server was built with another one, which is all that a restore of changed blocks knows. */
+const BLOCK_BYTES = 8192
+
 /** Upon what a new backup builds, or why it builds upon nothing. */
 export type ParentChoice<Backup> = { parent: Backup } | { reason: string }
 
@@ -20,20 +23,27 @@ export function chooseParent<Backup extends BackupSummary>(
   facts: ClusterFacts,
   place: ServerPlace,
 ): ParentChoice<Backup> {
+  const { blockBytes } = facts
+  if (blockBytes !== BLOCK_BYTES)
+    return { reason: `the server's blocks have ${blockBytes} bytes instead of ${BLOCK_BYTES}` }
   const [first = [], ...others] = held
   const eligible = first.filter((backup) => type !== 'diff' || backup.type === 'full').toReversed()
   if (eligible.length === 0)
     return { reason: type === 'diff' ? 'there is no full backup yet' : 'there is no backup yet' }
   let firstReason: string | undefined
   for (const backup of eligible) {
+    const { links, missing } = chainOf(first, backup)
     const fault =
       faultOf(backup, facts, place) ??
-      faultOfChain(first, backup, maxChain) ??
-      (others.every((backups) => backups.some((other) => isSame(other, backup) && isWhole(backups, other)))
-        ? undefined
-        : 'it is not in every repository')
-    if (fault === undefined) return { parent: backup }
-    firstReason ??= `${backup.id} is no parent: ${fault}`
+      (missing === undefined ? undefined : `it builds upon ${missing}, which is missing`) ??
+      (others.every((backups) => holds(backups, backup)) ? undefined : 'it is not in every repository')
+    if (fault !== undefined) firstReason ??= `${backup.id} is no parent: ${fault}`
+    else if (links.length < maxChain) return { parent: backup }
+    // One further down would make the chain no shorter for long.
+    else
+      return {
+        reason: `the chain of ${backup.id} has ${links.length} links (backup.maxChain is ${maxChain})`,
+      }
   }
   return { reason: firstReason! }
 }
@@ -65,18 +75,11 @@ function faultOfPlace({ timeline, stop }: BackupSummary, place: ServerPlace): st
   return undefined
 }
 
-function faultOfChain(
-  backups: readonly BackupSummary[],
-  backup: BackupSummary,
-  maxChain: number,
-): string | undefined {
-  const { links, missing } = chainOf(backups, backup)
-  if (missing !== undefined) return `it builds upon ${missing}, which is missing`
-  return links.length < maxChain ? undefined : `its chain has ${links.length} links already (backup.maxChain)`
+/** Whether a repository has the very same backup, with all that it builds upon. */
+function holds(backups: readonly BackupSummary[], backup: BackupSummary): boolean {
+  const same = backups.find(
+    ({ id, start, startedAt }) =>
+      id === backup.id && start.lsn === backup.start.lsn && startedAt === backup.startedAt,
+  )
+  return same !== undefined && chainOf(backups, same).missing === undefined
 }
-
-const isSame = (a: BackupSummary, b: BackupSummary) =>
-  a.id === b.id && a.start.lsn === b.start.lsn && a.startedAt === b.startedAt
-
-const isWhole = (backups: readonly BackupSummary[], backup: BackupSummary) =>
-  chainOf(backups, backup).missing === undefined

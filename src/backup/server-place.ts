@@ -9,13 +9,14 @@ import { historyName } from '../postgres/wal-file.ts'
 /** Where the server is now, and how it came there. */
 export interface ServerPlace {
   timeline: number
+  /** A backup that begins from now on begins here or later. */
   lsn: Lsn
   /** Undefined where it is not known; then only backups of the same timeline count. */
   history: TimelineHistory | undefined
 }
 
 /**
- * Where the server is now.
+ * Where the server is now; of a standby, where a backup would begin at the earliest: its last restartpoint.
  * @param dataDirectory where its files are on this host; its own history of timelines is read from there
  */
 export async function placeOfServer(server: Server, dataDirectory?: string): Promise<ServerPlace> {
@@ -25,7 +26,9 @@ export async function placeOfServer(server: Server, dataDirectory?: string): Pro
                             (SELECT min_recovery_end_timeline FROM pg_control_recovery()))
               ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
             END AS timeline,
-            CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS position`,
+            CASE WHEN pg_is_in_recovery() THEN (SELECT redo_lsn FROM pg_control_checkpoint())
+              ELSE pg_current_wal_lsn()
+            END::text AS position`,
   )
   const history =
     timeline === 1 ? parseHistory('', 1) : dataDirectory && (await ownHistory(dataDirectory, timeline))

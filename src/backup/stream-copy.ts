@@ -1,6 +1,6 @@
 import type { Codec } from '../archive/codec.ts'
 import type { Events } from '../events.ts'
-import type { BaseBackupRequest } from '../postgres/base-backup.ts'
+import type { BackupEnd, BaseBackupRequest } from '../postgres/base-backup.ts'
 import { findPgBasebackup } from '../postgres/pg-basebackup.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
@@ -27,8 +27,8 @@ export interface StreamOptions {
   codec: Codec
   /** How the pages of relations are checked; undefined where they have no checksums. */
   pages: PageRules | undefined
-  /** Of an incremental backup: the manifest of the one that it builds upon, plain. */
-  increment: (RelationFacts & { manifest: () => AsyncIterable<Buffer> }) | undefined
+  /** Of an incremental backup; undefined for a full one. */
+  increment: StreamedIncrement | undefined
   shardBytes: number
   /** How long the server may wait for its archiver at the end; the program makes it wait when no WAL comes along. */
   archiveTimeoutMs: number
@@ -37,6 +37,13 @@ export interface StreamOptions {
   task: string
   events: Events
   signal: AbortSignal
+}
+
+export interface StreamedIncrement extends RelationFacts {
+  /** Of the backup that it builds upon, plain. */
+  manifest: () => AsyncIterable<Buffer>
+  /** Asked while the first files arrive. @throws when a backup that begins there cannot be trusted */
+  requireFit: (start: BackupEnd) => Promise<void>
 }
 
 export interface Streamed extends Intake {
@@ -77,6 +84,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
   const troubles: PageTrouble[] = []
   const store = await options.store.address()
   let intake: Intake | undefined
+  let isFit: Promise<void> | undefined
   const report = () =>
     events.emit('progress', {
       task,
@@ -102,7 +110,10 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
       }),
       onMessage: (message: StreamMessage, _worker, fail) => {
         if (message.kind === 'failed') fail(unwrap(message.error))
-        else if (message.kind === 'lost') options.store.tell(message.repository, unwrap(message.error))
+        else if (message.kind === 'begun') {
+          isFit = increment?.requireFit(message.start)
+          isFit?.catch(fail)
+        } else if (message.kind === 'lost') options.store.tell(message.repository, unwrap(message.error))
         else if (message.kind === 'stored') shards.push(message.shard)
         else if (message.kind === 'warning') warnings.push(message.text)
         else if (message.kind === 'waiting') events.emit('step', { text: `The server says: ${message.text}` })
@@ -115,6 +126,7 @@ export async function copyStream(options: StreamOptions): Promise<Streamed> {
       },
       signal: options.signal,
     })
+    await isFit
     report()
   } finally {
     clearInterval(timer)

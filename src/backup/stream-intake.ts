@@ -38,6 +38,8 @@ export interface IntakeOptions {
   observe: (group: string, path: string, start: Lsn) => FileObserver | undefined
   /** Called often, with what was read since the last call. */
   onProgress: (bytes: number, files: number) => void
+  /** It is known where the backup began; before the first file. */
+  onStart: (start: BackupEnd) => void
   onShard: (shard: StoredShard) => void
   /** `pg_control` begins to arrive, the last of the cluster's files. */
   onControl: () => void
@@ -68,7 +70,7 @@ const MANIFEST = 'backup_manifest'
  *   says, whatever its source or the storage throws, and the signal's reason
  */
 export async function takeIn(parts: AsyncIterable<BackupPart>, options: IntakeOptions): Promise<Intake> {
-  const sorter = new Sorter(options.onControl)
+  const sorter = new Sorter(options)
   const members = sorter.sort(arrivingMembers(parts, (part) => sorter.other(part)))
   const numbers = new Map<string, number>()
   const line = new ShardLine()
@@ -152,10 +154,10 @@ class Sorter {
   #manifest: Buffer[] = []
   #start: Lsn | undefined
   #stop: BackupEnd | undefined
-  readonly #onControl: () => void
+  readonly #options: Pick<IntakeOptions, 'onStart' | 'onControl'>
 
-  constructor(onControl: () => void) {
-    this.#onControl = onControl
+  constructor(options: Pick<IntakeOptions, 'onStart' | 'onControl'>) {
+    this.#options = options
   }
 
   async *sort(members: AsyncIterable<ArrivingMember>): AsyncGenerator<ArrivingMember, undefined> {
@@ -166,9 +168,9 @@ class Sorter {
       if (group !== 'base') yield arriving
       else if (path === LABEL) {
         this.#label = parsed(await this.#keep(member, content.whole()))
-        this.#start = this.#label.start.start
+        this.#begin({ lsn: this.#label.start.start, timeline: this.#label.start.timeline })
       } else if (path === CONTROL_FILE) {
-        this.#onControl()
+        this.#options.onControl()
         this.#control = { bytes: await this.#keep(member, content.whole()), member }
       } else if (path === MANIFEST) this.#manifest.push(await content.whole())
       else if (isForServerOnly(path)) continue
@@ -180,8 +182,13 @@ class Sorter {
 
   other(part: OtherPart): void {
     if (part.kind === 'manifest') this.#manifest.push(part.bytes)
-    else if (part.kind === 'start') this.#start = part.start.lsn
+    else if (part.kind === 'start') this.#begin(part.start)
     else this.#stop = part.stop
+  }
+
+  #begin(start: BackupEnd): void {
+    if (this.#start === undefined) this.#options.onStart(start)
+    this.#start = start.lsn
   }
 
   /** Known before the first file, by the source or by the label. */

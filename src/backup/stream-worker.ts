@@ -4,7 +4,7 @@ import type { Codec } from '../archive/codec.ts'
 import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import { pathInCluster } from '../catalog/layout.ts'
 import { PgrecallError } from '../errors.ts'
-import { type BaseBackupRequest, baseBackup } from '../postgres/base-backup.ts'
+import { type BackupEnd, type BaseBackupRequest, baseBackup } from '../postgres/base-backup.ts'
 import type { Lsn } from '../postgres/lsn.ts'
 import { type Program, pgBasebackup } from '../postgres/pg-basebackup.ts'
 import { type Carried, carry } from '../threads/carried-error.ts'
@@ -44,6 +44,7 @@ export const STREAM_COUNTER = { bytes: 0, files: 1 } as const
 export type StreamMessage =
   | { kind: 'warning'; text: string }
   | { kind: 'waiting'; text: string }
+  | { kind: 'begun'; start: BackupEnd }
   | { kind: 'stored'; shard: StoredShard }
   | { kind: 'trouble'; trouble: PageTrouble }
   | { kind: 'done'; intake: Intake }
@@ -89,6 +90,7 @@ async function receive(port: MessagePort, data: StreamWorkerData): Promise<void>
       Atomics.add(counters, STREAM_COUNTER.bytes, BigInt(bytes))
       Atomics.add(counters, STREAM_COUNTER.files, BigInt(files))
     },
+    onStart: (start) => post({ kind: 'begun', start }),
     onShard: (shard) => post({ kind: 'stored', shard }),
     onControl: () => {
       if (!data.asked.wal) waiting = abortLater(data.archiveTimeoutMs, stopped)

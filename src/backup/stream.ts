@@ -12,8 +12,9 @@ import { arrivalOfWal, lastBaseShard } from './low-level-story.ts'
 import type { BackupMethod, BackupRun, ParentBackup } from './method.ts'
 import { checkStreaming } from './preflight.ts'
 import { shardBytesFor } from './shard.ts'
-import { chooseSource, copyStream, type Streamed } from './stream-copy.ts'
+import { chooseSource, copyStream, type StreamedIncrement } from './stream-copy.ts'
 import { faultOfIncrement } from './stream-parent.ts'
+import { UnfitParent } from './unfit-parent.ts'
 
 const MOST_KILOBYTES = 1024 * 1024
 /** The first version that sends incremental base backups. */
@@ -88,7 +89,7 @@ export function streamMethod(
               startLsn: undefined,
             }
           : undefined,
-        increment: run.parent && { ...facts, manifest: run.parent.manifest },
+        increment: run.parent && incrementUpon(run.parent, facts, connect),
         shardBytes: request.shardBytes ?? shardBytesFor(total ?? 0),
         totalBytes: run.parent ? undefined : total,
         archiveTimeoutMs: request.archiveTimeoutMs,
@@ -96,8 +97,9 @@ export function streamMethod(
         events,
         signal: run.signal,
       })
+      if (run.parent) requireParent(streamed.start, run.parent)
       requireOneTimeline(streamed.start.timeline, streamed.stop.timeline)
-      const after = await askAfter(connect, facts.version, run.parent, streamed)
+      const after = await askAfter(connect, facts.version)
       const { label, start, stop, control, owner } = streamed
       const last = lastSegmentNumber(stop.lsn, facts.walSegmentBytes)
       const ends: BackupEnds = {
@@ -144,25 +146,29 @@ async function askBefore(connect: () => Promise<Server>) {
   return { facts, total: await server.dataBytes(), time }
 }
 
-/** What is asked when all has arrived; whether an incremental backup is one that can be trusted, too. */
-async function askAfter(
-  connect: () => Promise<Server>,
-  version: number,
-  parent: ParentBackup | undefined,
-  { start }: Streamed,
-) {
+async function askAfter(connect: () => Promise<Server>, version: number) {
   await using server = await connect()
-  if (parent) {
-    requireParent(start, parent)
-    const to = { lsn: start.start, timeline: start.timeline }
-    const fault = await faultOfIncrement(server, parent, to)
-    if (fault !== undefined) {
-      throw new PgrecallError('failed', `the incremental backup cannot be trusted: ${fault}`, {
-        hint: 'take the backup again, or a whole one with --type full',
-      })
-    }
-  }
   return { ...(await serversMoment(server, version)), databases: await server.databases() }
+}
+
+/** Of an incremental backup: how it is asked for, and what has to hold of it. */
+function incrementUpon(
+  parent: ParentBackup,
+  facts: ClusterFacts,
+  connect: () => Promise<Server>,
+): StreamedIncrement {
+  const { blockBytes, relationSegmentBlocks } = facts
+  return {
+    blockBytes,
+    relationSegmentBlocks,
+    manifest: parent.manifest,
+    // Summaries are written at checkpoints: those up to this one were not there when the parent was chosen.
+    async requireFit(start) {
+      await using server = await connect()
+      const fault = await faultOfIncrement(server, parent, start)
+      if (fault !== undefined) throw new UnfitParent(fault)
+    },
+  }
 }
 
 /** Of the chain's links only the labels say how they belong together. */

@@ -35,6 +35,11 @@ export const BackupSummarySchema = z.object({
       readBytes: count.exactOptional(),
     })
     .exactOptional(),
+  /**
+   * Nothing told of all heap pages that became all-visible, so this backup has no visibility maps, and none that builds
+   * upon it may have them.
+   */
+  withoutVisibilityMaps: z.literal(true).exactOptional(),
   /** Of a full backup that was put together from a chain: the chain's links, oldest first. */
   consolidatedFrom: z.array(z.string().refine(isBackupId, 'not a backup id')).exactOptional(),
   method: z.enum(['files', 'stream', 'snapshot', 'cold']),

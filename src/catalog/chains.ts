@@ -27,16 +27,15 @@ export class Chains<Backup extends Link> {
   /** The id of the link without which a backup cannot be restored; undefined where its chain is whole. */
   missingOf(backup: Backup): string | undefined {
     const way: Backup[] = []
-    for (let at: Backup | undefined = backup; at && !this.#missing.has(at); at = this.parentOf(at)) {
-      way.push(at)
-      // So it stays where the chain ends here, and in a circle, which leads to no full backup.
-      this.#missing.set(at, at.parent?.id)
+    let end: Backup | undefined = backup
+    for (; end && !this.#missing.has(end); end = this.parentOf(end)) {
+      way.push(end)
+      // So it is where the chain ends here, and in a circle, which leads to no full backup.
+      this.#missing.set(end, end.parent?.id)
     }
-    for (const at of way.toReversed()) {
-      const below = this.parentOf(at)
-      if (below) this.#missing.set(at, this.#missing.get(below))
-    }
-    return this.#missing.get(backup)
+    const missing = this.#missing.get(end ?? way.at(-1)!)
+    for (const at of way) this.#missing.set(at, missing)
+    return missing
   }
 }
 

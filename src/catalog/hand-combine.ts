@@ -63,13 +63,14 @@ export function combineLines(roots: readonly HandRoot[], manifest: string): stri
     `    dd if="$link" of="$file" bs=8192 count="$n" conv=notrunc status=none \\`,
     `      skip=$(((12 + 4 * blocks + 8191) / 8192 + from)) seek="$to"`,
     `  done`,
-    `  rm "$link"`,
     `done`,
     `EOF`,
     ...roots.flatMap((root) => {
+      const links = `find . -path ./${BELOW} -prune -o -type f -name 'INCREMENTAL.*'`
       const commands = [
         `cd "$${root.variable}"`,
-        `find . -path ./${BELOW} -prune -o -type f -name 'INCREMENTAL.*' -exec sh "$DATA/${BELOW}/combine" {} +`,
+        `${links} -exec sh "$DATA/${BELOW}/combine" {} +`,
+        `${links} -exec rm {} +`,
         ...(root.oid === undefined ? [] : [`rm -rf "$${root.variable}/${BELOW}"`]),
       ]
       return root.oid === undefined ? commands : forSpace(root.oid, commands)

@@ -1,6 +1,6 @@
 import { type BackupOutcome, takeBackup } from '../backup/take-backup.ts'
 import type { BackupRecord } from '../catalog/backup-record.ts'
-import { formatBytes, formatDuration } from '../cli/units.ts'
+import { formatBytes, formatCount, formatDuration } from '../cli/units.ts'
 import { EXIT_CODES, exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
 import { methodOf, requestOf } from './backup-method.ts'
 import type { Run } from './context.ts'
@@ -56,6 +56,7 @@ function resultText({ records, failures }: BackupOutcome, tookMs: number): strin
   const { record } = records[0]!
   const lines = [
     `Backup ${record.id} is complete: ${formatBytes(record.dataBytes)} in ${record.files} files, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
+    ...incrementText(record),
   ]
   if (record.resumedBytes > 0)
     lines.push(
@@ -73,6 +74,16 @@ function resultText({ records, failures }: BackupOutcome, tookMs: number): strin
     ...damageText(record),
   )
   return lines.join('\n')
+}
+
+function incrementText({ parent, increment, clusterBytes = 0 }: BackupRecord): string[] {
+  if (!parent || !increment) return []
+  const { changedBlocks, readBytes } = increment
+  const read =
+    readBytes === undefined ? '' : `; ${formatBytes(readBytes)} of ${formatBytes(clusterBytes)} were read`
+  return [
+    `It has what changed since ${parent.id}: ${formatCount(changedBlocks, 'block')}, and small files${read}.`,
+  ]
 }
 
 /** Damaged pages, file by file: the first ones, as `show` has them all. */

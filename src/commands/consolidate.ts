@@ -37,9 +37,9 @@ export const run: Run = async ({ args, options }, context) => {
 }
 
 function textOf({ id, links, record, wasThere }: Consolidation, tookMs: number): string {
+  if (wasThere) return `There is nothing to do: ${id} is a full backup already.`
   const stored = links.reduce((sum, { storedBytes }) => sum + storedBytes, 0)
   const chain = `${formatCount(links.length, 'link')}, ${links[0]!.id} to ${links.at(-1)!.id}, stored as ${formatBytes(stored)}`
-  if (wasThere) return `There is ${id} already.`
   if (!record) return `Would make the full backup ${id} of ${chain}.`
   return [
     `Backup ${id} is complete: ${formatBytes(record.dataBytes)} in ${record.files} files, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,

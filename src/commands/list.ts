@@ -27,7 +27,7 @@ export const run: Run = async ({ options }, context) => {
     text: looks
       .map((each) => {
         const { name: repository, storage } = each.repository
-        const text = 'error' in each ? errorText(each.error) : catalogText(each.catalog, context)
+        const text = 'error' in each ? errorText(each.error) : catalogText(each, context)
         return `Cluster "${each.cluster}" in repository "${repository}" (${storage.location})\n\n${text}`
       })
       .join('\n\n'),
@@ -41,13 +41,15 @@ interface Question {
   repository: Repository
 }
 
-type Look = Question & ({ catalog: Catalog } | { error: unknown })
+/** `broken`: backups that cannot be restored, with the link that is not there. */
+type Look = Question & ({ catalog: Catalog; broken: { id: string; missing: string }[] } | { error: unknown })
 
 /** One repository that is away does not hide the others. */
 async function look(question: Question, { now, signal }: CommandContext): Promise<Look> {
   const { storage } = question.repository
   try {
-    return { ...question, catalog: await loadCatalog(storage, question.cluster, { believingWalAt: now() }) }
+    const catalog = await loadCatalog(storage, question.cluster, { believingWalAt: now() })
+    return { ...question, catalog, broken: brokenChains(catalog) }
   } catch (error) {
     signal.throwIfAborted()
     return { ...question, error }
@@ -64,11 +66,10 @@ function jsonOf(each: Look) {
   if ('error' in each) return { cluster: each.cluster, repository, error: reasonOf(each.error) }
   const { walListedAt: _bookkeeping, ...catalog } = each.catalog
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
-  return { repository, ...catalog, brokenChains: brokenChains(catalog), wal: walWithBackups(catalog), gaps }
+  return { repository, ...catalog, brokenChains: each.broken, wal: walWithBackups(catalog), gaps }
 }
 
-/** Backups that cannot be restored, with the link that is not there. */
-function brokenChains({ backups }: Catalog): { id: string; missing: string }[] {
+function brokenChains({ backups }: Catalog) {
   const chains = new Chains(backups)
   return backups.flatMap((backup) => {
     const missing = chains.missingOf(backup)
@@ -76,8 +77,11 @@ function brokenChains({ backups }: Catalog): { id: string; missing: string }[] {
   })
 }
 
-function catalogText(catalog: Catalog, { view }: CommandContext): string {
-  const sections = [backupTable(catalog, view), walTable(catalog, view)]
+function catalogText(
+  { catalog, broken }: Extract<Look, { catalog: Catalog }>,
+  { view }: CommandContext,
+): string {
+  const sections = [backupTable(catalog, new Set(broken.map(({ id }) => id)), view), walTable(catalog, view)]
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
   if (gaps.length > 0) {
     const lines = gaps.map((gap) => `  timeline ${gap.timeline}: ${stretchText(gap)}${whyText(gap.dropped)}`)
@@ -85,7 +89,7 @@ function catalogText(catalog: Catalog, { view }: CommandContext): string {
   }
   for (const given of catalog.wal.flatMap(droppedAtEnd))
     sections.push(`The archive does not go on: ${stretchText(given)}${whyText([given])}`)
-  for (const { id, missing } of brokenChains(catalog))
+  for (const { id, missing } of broken)
     sections.push(`Backup ${id} cannot be restored: it ${brokenText(missing)}`)
   for (const { id, reason } of catalog.damaged) sections.push(`Backup ${id} cannot be read: ${reason}`)
   return sections.join('\n\n')
@@ -102,11 +106,10 @@ function whyText(dropped: readonly DroppedWal[] = []): string {
 /** In place of a moment: what is missing is said below the table. */
 const BROKEN = 'chain is broken'
 
-function backupTable(catalog: Catalog, view: CommandContext['view']): string {
+function backupTable(catalog: Catalog, broken: ReadonlySet<string>, view: CommandContext['view']): string {
   if (catalog.backups.length === 0) return 'No backups yet; "pgrecall backup" takes one.'
   const hasLabel = catalog.backups.some((backup) => backup.label !== '')
   const hasDamage = catalog.backups.some((backup) => backup.damagedPages)
-  const broken = new Set(brokenChains(catalog).map(({ id }) => id))
   const hasParents = catalog.backups.some((backup) => backup.parent)
   return renderTable(
     [

@@ -1,31 +1,17 @@
-import { parseCodec } from '../archive/codec.ts'
-import { BackupStore } from '../backup/backup-store.ts'
-import { storeManifest } from '../backup/closing-objects.ts'
-import { objectsOfShard } from '../backup/draft-record.ts'
-import type { StoredShard } from '../backup/shard.ts'
-import {
-  type BackupDraft,
-  type BackupObject,
-  type BackupRecord,
-  readBackupRecord,
-} from '../catalog/backup-record.ts'
+import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { newestBackup, updateCatalog } from '../catalog/catalog.ts'
 import { readChain } from '../catalog/chain.ts'
-import { storeRecord, storeRestoreText } from '../catalog/commit-backup.ts'
+import { storeRecord } from '../catalog/commit-backup.ts'
+import { requireRepository } from '../catalog/identity.ts'
 import { lockNeeded } from '../catalog/immutability.ts'
 import { backupPrefix, synthId } from '../catalog/layout.ts'
-import { acquireLock } from '../catalog/lock.ts'
-import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
+import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { removeDebris } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { isSealed } from '../catalog/sealed-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
-import { lsn } from '../postgres/lsn.ts'
-import { reconstructionOf } from '../reconstruction/reconstruction.ts'
-import { sideBySide } from '../side-by-side.ts'
-import type { Storage } from '../storage/storage.ts'
-import { rewriteShards } from './rewrite-shards.ts'
+import { verifyWritten } from './verify-written.ts'
+import { writeBackup } from './write-backup.ts'
 
 export interface ConsolidationRequest {
   cluster: string
@@ -45,12 +31,13 @@ export interface ConsolidationContext {
 
 /** What came of it, or would come. */
 export interface Consolidation {
+  /** Of the full backup. */
   id: string
-  /** Oldest first. */
+  /** What it is made of, oldest first; empty where there is nothing to do. */
   links: { id: string; storedBytes: number }[]
   /** Undefined when it was only asked what would be done. */
   record: BackupRecord | undefined
-  /** Whether it had been done before. */
+  /** Whether there was nothing to do: it had been done before, or the newest backup is a full one by itself. */
   wasThere: boolean
 }
 
@@ -59,9 +46,10 @@ export interface Consolidation {
  * of the chain's newest link would give. It counts once every object was read again and is as it was written. The
  * chain stays as it is, for retention.
  *
- * Killed at any moment, it leaves debris at most, and can be run again.
- * @throws PgrecallError `absent`, `refused` for a backup that is full already, `damaged` where a link is not what it must be,
- *   `key` where it is encrypted and no key fits, `busy` while a backup runs
+ * It holds the cluster's lock, so neither a backup nor retention runs meanwhile. Killed at any moment, it leaves debris
+ * at most, and can be run again.
+ * @throws PgrecallError `absent`, `refused` for a full backup and where there is no room, `damaged` where a link is not what it
+ *   must be, `key` where it is encrypted and no key fits, `busy` while a backup runs
  */
 export async function consolidate(
   request: ConsolidationRequest,
@@ -69,170 +57,103 @@ export async function consolidate(
 ): Promise<Consolidation> {
   const { repository, events, now } = context
   const { storage } = repository
-  const { cluster } = request
-  const newest = await recordOf(storage, cluster, request.id)
-  const id = synthId(newest.id)
-  const chain = await readChain(storage, newest)
-  const outcome = { id, links: chain.map((link) => ({ id: link.id, storedBytes: link.storedBytes })) }
-  const earlier = await readBackupRecord(storage, cluster, id)
-  if (earlier) return { ...outcome, record: earlier, wasThere: true }
-  if (request.dryRun) return { ...outcome, record: undefined, wasThere: false }
-  const onWarning = (text: string) => events.emit('warning', { text })
-  await using lock = await acquireLock(storage, cluster, {
-    purpose: 'consolidation',
-    now,
-    signal: context.signal,
-    onWarning,
-  })
+  const { cluster, dryRun } = request
+  const seen = await look(request, storage)
+  if (seen.there) return { id: seen.there.id, links: [], record: seen.there, wasThere: true }
+  if (dryRun) return { ...outcomeOf(seen.chain), record: undefined, wasThere: false }
+  await using lock = await lockAlone(cluster, context)
   const signal = AbortSignal.any([context.signal, lock.lost])
+  // Until now retention may have removed some of it.
+  const chain = await readChain(storage, await requireRecord(storage, cluster, seen.chain.at(-1)!.id))
+  const outcome = outcomeOf(chain)
   const onLeft = (text: string) => events.emit('detail', { text })
-  await removeDebris(storage, cluster, id, onLeft)
+  await removeDebris(storage, cluster, outcome.id, onLeft)
   try {
-    const draft = await putTogether(id, chain, request, { ...context, signal })
-    const whole = await storeRestoreText(storage, backupPrefix(cluster, id), draft)
-    await requireAsWritten(whole, request.jobs, { ...context, signal })
-    await lockNeeded(repository, whole, now(), signal)
+    const draft = await writeBackup(outcome.id, chain, { ...request, ...context, signal })
+    await verifyWritten(draft, { ...request, ...context, signal })
+    await lockNeeded(repository, draft, now(), signal)
     signal.throwIfAborted()
     await lock.confirm()
-    const record = await storeRecord(storage, backupPrefix(cluster, id), whole, now())
-    await updateCatalog(storage, cluster, now()).catch((error) =>
-      onWarning(`the catalog could not be written: ${reasonOf(error)}`),
-    )
+    const record = await storeRecord(storage, backupPrefix(cluster, outcome.id), draft, now())
+    await refreshCatalog(cluster, context)
     return { ...outcome, record, wasThere: false }
   } catch (error) {
     const reason = signal.aborted ? signal.reason : error
     // Whoever took the lock from us may have begun the same.
-    if (!lock.lost.aborted) await removeDebris(storage, cluster, id, onLeft).catch(() => {})
+    if (!lock.lost.aborted) await removeDebris(storage, cluster, outcome.id, onLeft)
     throw reason
   }
 }
 
-async function recordOf(storage: Storage, cluster: string, asked: string | undefined): Promise<BackupRecord> {
-  const id = asked ?? (await newestBackup(storage, cluster))
-  const record = id === undefined ? undefined : await readBackupRecord(storage, cluster, id)
-  if (!record) {
-    throw new PgrecallError(
-      'absent',
-      id === undefined ? `cluster "${cluster}" has no backup yet` : `there is no backup ${id}`,
-      { hint: '"pgrecall list" shows the backups that there are' },
-    )
+const outcomeOf = (chain: readonly BackupRecord[]) => ({
+  id: synthId(chain.at(-1)!.id),
+  links: chain.map(({ id, storedBytes }) => ({ id, storedBytes })),
+})
+
+/** Finds the chain, or the full backup that makes the work needless. */
+async function look(
+  { cluster, id: asked }: ConsolidationRequest,
+  storage: Repository['storage'],
+): Promise<{ there: BackupRecord } | { there: undefined; chain: BackupRecord[] }> {
+  const newest = asked ?? (await newestBackup(storage, cluster))
+  if (newest === undefined) {
+    // A folder that is not mounted must not look like an empty repository.
+    await requireRepository(storage)
+    throw new PgrecallError('absent', `cluster "${cluster}" has no backup in ${storage.location}`)
   }
-  if (record.parent) return record
-  throw new PgrecallError('refused', `backup ${record.id} is a full one already`, {
-    hint: 'name the newest incremental backup of a chain: "pgrecall list" shows them',
+  const record = await requireRecord(storage, cluster, newest)
+  if (!record.parent && asked === undefined) return { there: record }
+  if (!record.parent) {
+    throw new PgrecallError('refused', `backup ${record.id} is a full one already`, {
+      hint: 'name the newest link of a chain: "pgrecall list" shows them',
+    })
+  }
+  const there = await readBackupRecord(storage, cluster, synthId(record.id))
+  return there ? { there } : { there, chain: await readChain(storage, record) }
+}
+
+async function requireRecord(
+  storage: Repository['storage'],
+  cluster: string,
+  id: string,
+): Promise<BackupRecord> {
+  const record = await readBackupRecord(storage, cluster, id)
+  if (record) return record
+  throw new PgrecallError('absent', `there is no backup ${id} in ${storage.location}`, {
+    hint: '"pgrecall list" shows the backups that there are',
   })
 }
 
-/** Writes all objects of the new backup but RESTORE.txt. @returns what is to be recorded */
-async function putTogether(
-  id: string,
-  chain: readonly BackupRecord[],
-  { cluster, jobs, tool }: ConsolidationRequest,
-  { repository, events, signal, now }: ConsolidationContext,
-): Promise<BackupDraft> {
-  const startedAt = now().toISOString()
-  const newest = chain.at(-1)!
-  events.emit('step', { text: `Reading what the ${chain.length} links of ${newest.id} hold` })
-  const reconstruction = await reconstructionOf(chain, repository, signal)
-  const codec = parseCodec(newest.codec)
-  if (typeof codec === 'string')
-    throw new PgrecallError('damaged', `the record of ${newest.id} has the codec ${newest.codec}`)
-  let failure: unknown
-  const store = new BackupStore([repository], backupPrefix(cluster, id), {
-    indexRecipient: undefined,
-    onLost: (_, error) => {
-      failure = error
-    },
-  })
-  const request = { codec }
-  const shards = await rewriteShards(reconstruction, newest, {
-    store,
-    codec,
-    jobs,
-    repository,
-    events,
-    signal,
-  })
-  const wal = await copyWal(newest, id, repository.storage)
-  const {
-    parent: _parent,
-    increment: _increment,
-    clusterBytes: _bytes,
-    recipients: _recipients,
-    ...kept
-  } = newest
-  const manifest = await storeManifest(
-    { store, request, indexIdentities: [] },
+/**
+ * Takes the cluster's lock. A holder that only fell silent may wake up and write on for a moment, maybe under the very names
+ * that this run would use; there is no hurry, and the next run finds the lock free.
+ * @throws PgrecallError `busy`
+ */
+async function lockAlone(
+  cluster: string,
+  { repository: { storage }, events, now, signal }: ConsolidationContext,
+): Promise<Lock> {
+  const onWarning = (text: string) => events.emit('warning', { text })
+  const lock = await acquireLock(storage, cluster, { purpose: 'consolidation', now, signal, onWarning })
+  if (!lock.mayHaveRival) return lock
+  await lock[Symbol.asyncDispose]()
+  throw new PgrecallError(
+    'busy',
+    `the lock of cluster "${cluster}" was held by a host that fell silent, and may wake up`,
     {
-      shards,
-      facts: {
-        systemIdentifier: newest.systemIdentifier,
-        majorVersion: Math.floor(newest.postgres.version / 10_000),
-      },
-      ends: {
-        timeline: newest.timeline,
-        start: { lsn: lsn(newest.start.lsn) },
-        stop: { lsn: lsn(newest.stop.lsn) },
-        label: '',
-      },
+      hint: 'make sure that nothing of pgrecall runs there any more, and run this again',
     },
   )
-  if (failure !== undefined) throw failure
-  const bytesIn = (group?: string) =>
-    shards
-      .filter((shard) => group === undefined || shard.group === group)
-      .reduce((sum, { fileBytes }) => sum + fileBytes, 0)
-  const { sealer } = repository.keys
-  return {
-    ...kept,
-    id,
-    type: 'full',
-    consolidatedFrom: chain.map((link) => link.id),
-    tablespaces: newest.tablespaces.map((space) => ({ ...space, bytes: bytesIn(space.oid) })),
-    ...(sealer && { recipients: [...sealer.recipients] }),
-    files: shards.reduce((sum, shard) => sum + shard.files, 0),
-    dataBytes: bytesIn(),
-    resumedBytes: 0,
-    startedAt,
-    tool,
-    objects: [
-      ...shards.flatMap((shard: StoredShard) => objectsOfShard(shard, repository.name)),
-      ...wal,
-      { ...manifest.stored[repository.name]!, kind: 'manifest' },
-    ],
-  }
 }
 
-/** The WAL of a standalone backup goes along as it is stored. */
-async function copyWal(
-  { cluster, id, objects }: BackupRecord,
-  to: string,
-  storage: Storage,
-): Promise<BackupObject[]> {
-  const wal = objects.filter(({ group }) => group === 'wal')
-  for (const { name } of wal) {
-    const content = await storage.get(backupPrefix(cluster, id) + name)
-    if (!content) throw new PgrecallError('damaged', `${backupPrefix(cluster, id)}${name} is missing`)
-    await storage.put(backupPrefix(cluster, to) + name, content, { immutable: true, lockedLater: true })
-  }
-  return wal
-}
-
-/** Reads every object again. @throws PgrecallError `damaged` where one is not what was written */
-async function requireAsWritten(
-  { cluster, id, objects }: BackupDraft,
-  jobs: number,
-  { repository: { storage }, events, signal }: ConsolidationContext,
+/** The backup counts already; a catalog that cannot be written only makes the next reader slower. */
+async function refreshCatalog(
+  cluster: string,
+  { repository: { storage }, events, now }: ConsolidationContext,
 ): Promise<void> {
-  events.emit('step', { text: `Reading ${id} once more` })
-  await sideBySide(objects, jobs, async (object) => {
-    signal.throwIfAborted()
-    const key = backupPrefix(cluster, id) + object.name
-    const sum = new ObjectSum(isSealed(object.name))
-    for await (const chunk of (await storage.get(key, { signal })) ?? []) sum.push(chunk)
-    if (isAsRecorded(object, sum.end())) return
-    throw new PgrecallError('damaged', `${storage.location}/${key} is not what was written`, {
-      hint: 'look for a failing disk or store, and run this again; the chain is as it was',
-    })
-  })
+  await updateCatalog(storage, cluster, now()).catch((error) =>
+    events.emit('warning', {
+      text: `the backup is complete, but the catalog could not be written: ${reasonOf(error)}`,
+    }),
+  )
 }

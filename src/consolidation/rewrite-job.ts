@@ -23,7 +23,8 @@ export const COUNTER = { bytes: 0, files: 1, stop: 2 } as const
 
 /** One new shard. */
 export interface RewriteJob {
-  base: BaseShard
+  /** What it is made of: shards of the links, and those of their files that go into it. */
+  parts: readonly BaseShard[]
   group: string
   name: string
 }

@@ -29,11 +29,13 @@ async function rewrite(
     Atomics.add(counters, COUNTER.bytes, BigInt(count))
   }
   for (let job = await next(); job; job = await next()) {
-    const { base, group, name } = job
+    const { parts, group, name } = job
     const fill = async function* (shard: OpenShard) {
-      for await (const file of finalFiles(base, shards, links)) {
-        yield* addFile(shard, file, onBytes)
-        Atomics.add(counters, COUNTER.files, 1n)
+      for (const part of parts) {
+        for await (const file of finalFiles(part, shards, links)) {
+          yield* addFile(shard, file, onBytes)
+          Atomics.add(counters, COUNTER.files, 1n)
+        }
       }
     }
     post({ kind: 'stored', shard: await storeShard(target, { name, group, codec }, fill, { buffer }) })

@@ -1,4 +1,5 @@
-import { createReadStream } from 'node:fs'
+import { read } from 'node:fs'
+import { promisify } from 'node:util'
 import type pg from 'pg'
 import { PgrecallError, reasonOf } from '../errors.ts'
 
@@ -62,18 +63,23 @@ class ManifestUpload {
   /** As fast as the server takes it, and until it has had enough. */
   async #send(connection: CopyingConnection): Promise<void> {
     const { stream } = connection
-    const pieces = createReadStream('', {
-      fd: this.#manifest,
-      autoClose: false,
-      start: 0,
-      highWaterMark: PIECE_BYTES,
-    })
-    for await (const piece of pieces) {
+    for await (const piece of piecesOf(this.#manifest)) {
       if (this.#isOver) return
       connection.sendCopyFromChunk(piece)
       if (stream.writableNeedDrain) await Promise.race([drained(stream), this.done])
     }
     connection.endCopyFrom()
+  }
+}
+
+/** Unlike a stream, it leaves the descriptor open, and where it is. */
+async function* piecesOf(file: number): AsyncGenerator<Buffer> {
+  for (let position = 0; ; ) {
+    const room = Buffer.allocUnsafe(PIECE_BYTES)
+    const { bytesRead } = await promisify(read)(file, room, 0, PIECE_BYTES, position)
+    if (bytesRead === 0) return
+    yield room.subarray(0, bytesRead)
+    position += bytesRead
   }
 }
 

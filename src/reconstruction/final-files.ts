@@ -28,9 +28,17 @@ export interface FinalFile extends Pick<TarMember, 'mode' | 'uid' | 'gid'> {
   content(): AsyncGenerator<Buffer, string>
 }
 
+/** What the files of a shard are read with. */
+interface Sources {
+  content: ShardContent
+  reader: ShardReader
+  increments: Increments
+  gathered: Buffer
+}
+
 const LABEL = 'backup_label'
 const ZERO_PIECE = Buffer.alloc(1024 * 1024)
-/** Smaller pieces are gathered up to this: each costs a call of the hash and of whoever writes it. */
+/** Small pieces are gathered up to this: each costs a call of the hash, and of whoever writes it. */
 const GATHERED_BYTES = 256 * 1024
 
 /**
@@ -49,11 +57,12 @@ export async function* finalFiles(
   const reader = content.reader(ranges)
   const increments = new Increments(repository, shards)
   const header = Buffer.alloc(TAR_BLOCK)
+  const gathered = Buffer.allocUnsafeSlow(GATHERED_BYTES)
   try {
     for await (const batch of increments.batches(members)) {
       for (const member of batch) {
         await reader.copy(member.offset - TAR_BLOCK, header)
-        yield* finalFile(member, memberAt(header, member, content), content, reader, increments)
+        yield* finalFile(member, memberAt(header, member, content), { content, reader, increments, gathered })
       }
     }
     await reader.finish()
@@ -82,9 +91,7 @@ function memberAt(header: Buffer, { path, size }: FinalMember, content: ShardCon
 async function* finalFile(
   member: FinalMember,
   { mode, uid, gid }: TarMember,
-  content: ShardContent,
-  reader: ShardReader,
-  increments: Increments,
+  { content, reader, increments, gathered }: Sources,
 ): AsyncGenerator<FinalFile> {
   const { path, modifiedMs, isWhole } = member
   const { group } = content.shard
@@ -102,7 +109,7 @@ async function* finalFile(
       const length = member.length === NO_BLOCK ? undefined : member.length
       const sources = sourcesOfBlocks(opened, { length, cutAt: member.cutAt })
       const size = sources.length * BLOCK_BYTES
-      yield { ...facts, size, asRecorded: false, content: () => merged(sources, whole, opened) }
+      yield { ...facts, size, asRecorded: false, content: () => merged(sources, whole, opened, gathered) }
     } finally {
       await close()
     }
@@ -137,36 +144,29 @@ async function* unchanged(whole: MemberBytes, sha256: string): AsyncGenerator<Bu
   return sha256
 }
 
-/** @param increments newest first; `sources` tells which blocks come from which */
+/** @param increments newest first; `sources` tells which blocks come from which @param room small pieces are gathered in it */
 async function* merged(
   sources: Uint16Array,
   whole: MemberBytes,
   increments: readonly OpenedIncrement[],
+  room: Buffer,
 ): AsyncGenerator<Buffer, string> {
   const sum = createHash('sha256')
-  const gathered = Buffer.allocUnsafeSlow(GATHERED_BYTES)
-  let held = 0
+  const summed = (bytes: Buffer) => {
+    sum.update(bytes)
+    return bytes
+  }
+  let gathered = 0
   for await (const bytes of mergedPieces(sources, whole, increments)) {
-    if (held + bytes.length > GATHERED_BYTES) {
-      sum.update(gathered.subarray(0, held))
-      yield gathered.subarray(0, held)
-      held = 0
+    const isLarge = bytes.length >= room.length / 4
+    if (gathered > 0 && (isLarge || gathered + bytes.length > room.length)) {
+      yield summed(room.subarray(0, gathered))
+      gathered = 0
     }
-    if (bytes.length < GATHERED_BYTES / 4) held += bytes.copy(gathered, held)
-    else {
-      if (held > 0) {
-        sum.update(gathered.subarray(0, held))
-        yield gathered.subarray(0, held)
-        held = 0
-      }
-      sum.update(bytes)
-      yield bytes
-    }
+    if (isLarge) yield summed(bytes)
+    else gathered += bytes.copy(room, gathered)
   }
-  if (held > 0) {
-    sum.update(gathered.subarray(0, held))
-    yield gathered.subarray(0, held)
-  }
+  if (gathered > 0) yield summed(room.subarray(0, gathered))
   await whole.end()
   for (const { content } of increments) await content.end()
   return sum.digest('hex')

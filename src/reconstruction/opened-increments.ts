@@ -26,6 +26,8 @@ export class Increments {
   readonly #repository: ReadableRepository
   readonly #shards: readonly StoredShard[]
   #held = new Map<Increment, MemberBytes>()
+  /** What those lie in that are held; used again for each batch. */
+  #memory = Buffer.alloc(0)
 
   constructor(repository: ReadableRepository, shards: readonly StoredShard[]) {
     this.#repository = repository
@@ -78,13 +80,18 @@ export class Increments {
     const small = batch.flatMap((member) =>
       member.increments.filter(({ size }) => size <= HELD_BYTES).map((increment) => ({ member, increment })),
     )
+    const total = small.reduce((bytes, { increment }) => bytes + increment.size, 0)
+    if (total > this.#memory.length) this.#memory = Buffer.allocUnsafeSlow(total)
+    let used = 0
     const byShard = Map.groupBy(small, ({ increment }) => increment.shard)
     for (const [shard, wanted] of byShard) {
       wanted.sort((a, b) => a.increment.offset - b.increment.offset)
       const reader = this.#contentOf(shard).reader(wanted.map(({ increment }) => increment))
       try {
         for (const { member, increment } of wanted) {
-          const bytes = await reader.copy(increment.offset, Buffer.allocUnsafeSlow(increment.size))
+          const room = this.#memory.subarray(used, used + increment.size)
+          used += increment.size
+          const bytes = await reader.copy(increment.offset, room)
           const damaged = () => this.#damaged(member, increment, WRONG_SUM)
           this.#held.set(increment, new HeldMember(bytes, increment, damaged))
         }

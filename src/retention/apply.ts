@@ -175,7 +175,7 @@ async function removeBackups(
         ? undefined
         : await removeUnlessKept(backupRecordKey(cluster, id), remove, refusals)
     if (bytes === undefined) {
-      if (!parent) needed.add(id)
+      if (parent) needed.add(parent.id)
     } else {
       removedBytes += bytes
       removedBackups++

@@ -43,13 +43,13 @@ export function planRetention(
   const { backups, damaged } = catalog
   const chains = new Chains(backups)
   const faults = new Map(backups.map((backup) => [backup, faultOf(backup, catalog, chains)]))
-  const counts = backups.map((backup) => backup.type === 'full' && !faults.get(backup))
   const reasons = new Map<BackupSummary, string>()
-  for (const [index, backup] of backups.entries()) {
-    const newer = counts.slice(index + 1).filter(Boolean).length
-    const reason =
-      newer < full ? recentText(backup, faults.get(backup), full) : heldText(backup, pins, locks, damaged)
+  let newer = 0
+  for (const backup of backups.toReversed()) {
+    const fault = faults.get(backup)
+    const reason = newer < full ? recentText(backup, fault, full) : heldText(backup, pins, locks, damaged)
     if (reason !== undefined) reasons.set(backup, reason)
+    if (backup.type === 'full' && !fault) newer++
   }
   for (const [backup, needing] of neededBy([...reasons.keys()], chains))
     reasons.set(backup, `needed by ${needing.id}`)

@@ -116,6 +116,7 @@ describe.skipIf((findPrograms()?.major ?? 0) < 17)('an incremental backup of the
           increment: {
             blockBytes: 8192,
             relationSegmentBlocks: 131_072,
+            requireFit: async () => {},
             manifest: () =>
               writeManifest(
                 { systemIdentifier, majorVersion: cluster.programs.major },
@@ -201,8 +202,9 @@ describe.skipIf((findPrograms()?.major ?? 0) < 17)('an incremental backup of the
     await cluster.sql('VACUUM shrinks')
     await expect(chain.add(method)).rejects.toMatchObject({
       kind: 'failed',
-      message: expect.stringMatching(/cannot be trusted: .*cut and grew again/),
+      message: expect.stringMatching(/could not be trusted, and was given up: .*cut and grew again/),
     })
+    await cluster.waitUntil(`NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walsender')`)
     expect(await fault()).toMatch(/cut and grew again/)
 
     const summaries = join(cluster.dataDirectory, 'pg_wal', 'summaries')

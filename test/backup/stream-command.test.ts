@@ -85,3 +85,35 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup over the replicati
     await expectClean(server)
   }
 })
+
+describe.skipIf((findPrograms()?.major ?? 0) < 17)(
+  'incremental backups over the replication protocol',
+  () => {
+    test('are taken upon others, restore, and are full ones where the server cannot tell', async () => {
+      await using lab = await Lab.create({ settings: { summarize_wal: true } })
+      await lab.cluster.pgbench(['--initialize', '--scale=2', '--quiet'])
+      const first = await backUp(lab)
+      for (const parent of [first.id, undefined]) {
+        await lab.cluster.pgbench(['--transactions=200', '--no-vacuum'])
+        const record = await backUp(lab, [...STREAM, '--type', 'auto'])
+        expect(record).toMatchObject({
+          type: 'incr',
+          increment: { source: 'server' },
+          damagedPages: 0,
+          warnings: [],
+        })
+        if (parent) expect(record.parent).toMatchObject({ id: parent })
+      }
+      await lab.cluster.archiveWal()
+      const server = await recover(lab, 'chain')
+      await server.waitForPromotion()
+      await expectBalanced(server)
+      await expectClean(server)
+      await lab.cluster.sql('ALTER SYSTEM SET summarize_wal = off')
+      await lab.cluster.sql('SELECT pg_reload_conf()')
+      await lab.cluster.waitUntil(`current_setting('summarize_wal') = 'off'`)
+      const { stderr } = await lab.pgrecall(['backup', ...STREAM, '--type', 'auto'])
+      expect(stderr).toContain('A full backup is taken: summarize_wal is off')
+    })
+  },
+)

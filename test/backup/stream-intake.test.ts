@@ -137,6 +137,7 @@ function receive(parts: AsyncIterable<BackupPart>, options: Partial<IntakeOption
     observe: () => undefined,
     onProgress: () => {},
     onShard: (shard) => shards.push(shard),
+    onStart: () => {},
     onControl: () => {},
     signal: new AbortController().signal,
     ...options,

@@ -5,11 +5,14 @@ import { type ChaosPlan, drawPlan, planText } from './chaos-plan.ts'
 
 const SECONDS_PER_LINK = 90
 
-describe.skipIf(!findPrograms() && !process.env.CI)('a chain of backups has what the server had, after each link', () => {
-  test.each(seeds())('seed %i', { timeout: 8 * SECONDS_PER_LINK * 1000 }, async (seed) => {
-    await carryOut(drawPlan(seed, findPrograms()!.major))
-  })
-})
+describe.skipIf(!findPrograms() && !process.env.CI)(
+  'a chain of backups has what the server had, after each link',
+  () => {
+    test.each(seeds())('seed %i', { timeout: 8 * SECONDS_PER_LINK * 1000 }, async (seed) => {
+      await carryOut(drawPlan(seed, findPrograms()!.major))
+    })
+  },
+)
 
 /** `PGRECALL_CHAIN_SEEDS=1,2,3`, or `PGRECALL_CHAIN_ROUNDS` of them from `PGRECALL_CHAIN_SEED` on. */
 function seeds(): number[] {

@@ -57,7 +57,8 @@ export class ChainRun implements AsyncDisposable {
         encrypted: ground.encrypted,
         ...(ground.walSegmentMegabytes === 1 ? { initdb: ['--wal-segsize=1'] } : {}),
         settings: {
-          autovacuum: false, log_min_duration_statement: 300,
+          autovacuum: false,
+
           max_prepared_transactions: 2,
           shared_buffers: ground.sharedBuffers,
           wal_log_hints: ground.walLogHints,
@@ -115,7 +116,7 @@ export class ChainRun implements AsyncDisposable {
 
   async #backUp(link: Link): Promise<BackupRecord> {
     const { codec } = this.plan.ground
-    const options = ['--type', process.env.PGRECALL_CHAIN_FULLS ? 'full' : link.type, '--method', link.method, '--checkpoint', link.checkpoint]
+    const options = ['--type', link.type, '--method', link.method, '--checkpoint', link.checkpoint]
     const more = ['--compression', codec, ...(link.method === 'files' ? ['--jobs', String(link.jobs)] : [])]
     const { cluster } = this.#source
     const load = link.pgbench
@@ -152,7 +153,7 @@ export class ChainRun implements AsyncDisposable {
 
   /** Where nothing was written meanwhile, the end of the backup is what the source still is. */
   async #restore(link: Link, record: BackupRecord, quiet: boolean): Promise<Place> {
-    const delta = !process.env.PGRECALL_CHAIN_FULLS && link.delta && this.#restored !== undefined
+    const delta = link.delta && this.#restored !== undefined
     if (!delta) await this.#removeRestored()
     this.#restored ??= this.#place('restored')
     const target = quiet ? ['--immediate', '--target-action', 'promote'] : []

@@ -109,16 +109,20 @@ export async function wrongIndexes(cluster: Cluster, database: string): Promise<
   if (questions.length === 0) return []
   const ask = async (ways: string) => {
     await client.query(ways)
-    return (await client.query<{ what: string; answer: string }>(questions.join(' UNION ALL '))).rows
+    const answers = await client.query<{ what: string; answer: string }>(questions.join(' UNION ALL '))
+    return new Map(answers.rows.map(({ what, answer }) => [what, answer]))
   }
-  const byIndex = await ask(
-    'SET enable_seqscan = off; SET enable_bitmapscan = on; SET enable_indexscan = on; SET enable_indexonlyscan = on',
-  )
-  const byTable = await ask(
-    'SET enable_seqscan = on; SET enable_bitmapscan = off; SET enable_indexscan = off; SET enable_indexonlyscan = off',
-  )
-  return byTable.flatMap(({ what, answer }, at) => {
-    const found = byIndex[at]!.answer
+  const byIndex = await ask(waysOf({ table: 'off', index: 'on' }))
+  const byTable = await ask(waysOf({ table: 'on', index: 'off' }))
+  return [...byTable].flatMap(([what, answer]) => {
+    const found = byIndex.get(what)
     return found === answer ? [] : [`${database}: ${what} finds ${found}, and the table has ${answer}`]
   })
+}
+
+function waysOf({ table, index }: { table: string; index: string }): string {
+  const ways = { seqscan: table, bitmapscan: index, indexscan: index, indexonlyscan: index }
+  return Object.entries(ways)
+    .map(([way, use]) => `SET enable_${way} = ${use}`)
+    .join('; ')
 }

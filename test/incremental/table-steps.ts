@@ -22,7 +22,7 @@ export function drawNewTable(chance: Chance, database: Database, world: World): 
   const partitioned = happens(chance, 15)
   const table: Table = { name, nextId: 1, logged: partitioned || happens(chance, 85) }
   if (partitioned) table.partitions = []
-  const elsewhere = database.spread && happens(chance, 40)
+  const elsewhere = database.spread && !partitioned && happens(chance, 40)
   const options = {
     fillfactor: pick(chance, [30, 70, 100]),
     ...(elsewhere ? { tablespace: pick(chance, world.tablespaces) } : {}),

@@ -23,9 +23,9 @@ function changes(truncationBlocks: number, blocks: Record<number, number>): Buff
   return Buffer.concat([header, pages(...Object.values(blocks))])
 }
 
-/** More numbers than there is room for in one page, in runs of two. */
-const MANY = 3600
-const SCATTERED = Array.from({ length: MANY }, (_, block) => block).filter((block) => block % 3 !== 0)
+/** More numbers than there is room for in one page, in runs. */
+const MANY = 2400
+const SCATTERED = Array.from({ length: MANY }, (_, block) => block).filter((block) => block % 30 !== 0)
 
 interface Made {
   base: Record<string, Buffer | string>
@@ -100,7 +100,7 @@ const RESULT: Record<string, Buffer | string> = {
   "base/5/it's here": 'odder',
   'base/5/5': pages(5),
   'base/5/8': pages(8),
-  'base/5/10': pages(7, ...Array.from({ length: MANY - 1 }, (_, at) => ((at + 1) % 3 === 0 ? 0 : 44))),
+  'base/5/10': pages(7, ...Array.from({ length: MANY - 1 }, (_, at) => ((at + 1) % 30 === 0 ? 0 : 44))),
   'global/pg_control': 'three',
 }
 const RESULT_IN_SPACE = { [`${SPACE}/6`]: pages(61, 2), [`${SPACE}/9`]: pages(9) }

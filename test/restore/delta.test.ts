@@ -27,7 +27,7 @@ async function livedIn(name: string): Promise<string> {
   const server = await lab.adopt(directory, { settings: { archive_mode: 'off' } })
   await server.start()
   await server.waitForPromotion()
-  await server.sql(`UPDATE numbers SET n = -n WHERE n % 1000 = 0`)
+  await server.sql(`UPDATE numbers SET n = -n WHERE n <= 1000`)
   await server.sql(`CREATE TABLE later AS SELECT generate_series(1, 10000) AS n`)
   await server.sql(`INSERT INTO elsewhere VALUES (0)`)
   await server.sql(`CREATE TABLE stray TABLESPACE space AS SELECT 1 AS n`)
@@ -70,7 +70,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('restore --delta', () => {
 
   test('writes what differs, and removes what is not in the backup', async () => {
     const directory = await livedIn('lived')
-    await mkdir(join(directory, 'base/99999'))
+    await labFolder(join(directory, 'base/99999'))
     await writeFile(join(directory, 'base/99999/1'), 'stray')
     await writeFile(join(directory, 'standby.signal'), '')
     const [version] = await readdir(place('lived-space'))
@@ -90,9 +90,9 @@ describe.skipIf(!findPrograms() && !process.env.CI)('restore --delta', () => {
     const answer = await delta('lived')
     expect(answer.replaces).toEqual([directory, place('lived-space')])
     expect(answer.bytes).toBe(backup.dataBytes)
-    expect(answer.delta.keptBytes).toBeGreaterThan(answer.bytes * 0.8)
+    expect(answer.delta.keptBytes).toBeGreaterThan(answer.bytes * 0.6)
     expect(answer.delta.writtenBytes).toBeGreaterThan(0)
-    expect(answer.delta.writtenBytes).toBeLessThan(answer.bytes * 0.2)
+    expect(answer.delta.writtenBytes).toBeLessThan(answer.bytes * 0.4)
     for (const path of ['base/99999', 'standby.signal', 'backup_label.old']) {
       expect([path, existsSync(join(directory, path))]).toEqual([path, false])
     }
@@ -140,16 +140,19 @@ describe.skipIf(!findPrograms() && !process.env.CI)('restore --delta', () => {
     await requireRestored('linked')
   })
 
-  test.each([['--delta'], []])('that was killed is gone on from, with %s', async (...args) => {
-    const name = `killed${args.length}`
+  test.each([
+    ['with', ['--delta']],
+    ['without', []],
+  ] as const)('that was killed is gone on from, %s --delta', async (word, args) => {
+    const name = `killed-${word}`
     const directory = await livedIn(name)
     const command = ['restore', '-D', directory, ...spaceFor(name)]
     const { process } = await lab.startPgrecall([...command, '--delta'])
-    await poll(() => existsSync(join(directory, MARKER)), { what: 'the marker', everyMs: 1 })
+    const control = join(directory, 'global/pg_control')
+    await poll(() => !existsSync(control), { what: 'pg_control to be gone', everyMs: 1 })
     process.kill('SIGKILL')
     await process
-    if (existsSync(join(directory, MARKER)))
-      expect(existsSync(join(directory, 'global/pg_control'))).toBe(false)
+    expect(existsSync(control)).toBe(!existsSync(join(directory, MARKER)))
     await answerOf(lab, [...command, ...args])
     await requireRestored(name)
   })
