@@ -1,5 +1,4 @@
 import type { BackupRecord } from '../catalog/backup-record.ts'
-import { PgrecallError } from '../errors.ts'
 import type { BackupStart } from '../postgres/low-level-backup.ts'
 import { formatLsn, lsn } from '../postgres/lsn.ts'
 import type { ClusterFacts, Server } from '../postgres/server.ts'
@@ -7,6 +6,7 @@ import { faultOfSummaries } from '../postgres/summary-faults.ts'
 import { summariesFor } from '../postgres/wal-summaries.ts'
 import { type ChangeSource, changesByPages, changesBySummaries } from './file-changes.ts'
 import type { BackupRun } from './method.ts'
+import { UnfitParent } from './unfit-parent.ts'
 
 /** As long as the server itself waits for its summariser. */
 const SUMMARISER_MS = 60_000
@@ -47,9 +47,5 @@ export async function changesSince(
 /** All that is in the parent has to be before this backup, as its recovery begins here. */
 function requireBehind({ id, stop }: BackupRecord, start: BackupStart): void {
   if (lsn(stop.lsn) <= start.lsn) return
-  throw new PgrecallError(
-    'failed',
-    `this backup begins at ${formatLsn(start.lsn)}, and ${id}, upon which it builds, ends at ${stop.lsn}`,
-    { hint: 'take the backup again; a CHECKPOINT on the primary brings a standby its next restartpoint' },
-  )
+  throw new UnfitParent(`${id} ends at ${stop.lsn}, and this backup would begin at ${formatLsn(start.lsn)}`)
 }

@@ -33,17 +33,18 @@ export async function findParent(
   destinations: Destinations,
   { events, signal }: { events: Events; signal: AbortSignal },
 ): Promise<BackupBasis> {
-  const full = (warnings: string[] = []): BackupBasis => ({ type: 'full', parent: undefined, warnings })
-  if (request.type === 'full') return full()
+  if (request.type === 'full') return { type: 'full', parent: undefined, warnings: [] }
   const found = await lookForParent(request, method, facts, destinations, signal)
-  if ('reason' in found) {
-    const text = `a full backup is taken: ${found.reason}`
-    if (request.type !== 'auto') return full([text])
-    events.emit('step', { text: `${text[0]!.toUpperCase()}${text.slice(1)}` })
-    return full()
-  }
+  if ('reason' in found) return fullInstead(request, found.reason, events)
   events.emit('step', { text: `Building upon backup ${found.parent.record.id}` })
   return { type: request.type === 'diff' ? 'diff' : 'incr', parent: found.parent, warnings: [] }
+}
+
+/** What is done where nothing can be built upon. @param reason as a part of a sentence */
+export function fullInstead({ type }: BackupRequest, reason: string, events: Events): BackupBasis {
+  const text = `a full backup is taken: ${reason}`
+  if (type === 'auto') events.emit('step', { text: `${text[0]!.toUpperCase()}${text.slice(1)}` })
+  return { type: 'full', parent: undefined, warnings: type === 'auto' ? [] : [text] }
 }
 
 async function lookForParent(

@@ -5,12 +5,13 @@ import type { Events } from '../events.ts'
 import { storeManifest } from './closing-objects.ts'
 import { commitRun, type StoredRecord } from './commit-run.ts'
 import { Destinations } from './destinations.ts'
-import { findParent } from './find-parent.ts'
+import { type BackupBasis, findParent, fullInstead } from './find-parent.ts'
 import { isWorthless, leaveRun } from './leave-run.ts'
 import type { BackupMethod, BackupRequest, BackupRun, Preflight, Taken } from './method.ts'
 import { openRun } from './open-run.ts'
 import { requireOwnWal } from './own-bytes.ts'
 import { requireSpace } from './preflight.ts'
+import { UnfitParent } from './unfit-parent.ts'
 
 export interface BackupContext {
   repositories: readonly Repository[]
@@ -47,14 +48,22 @@ export async function takeBackup(
   const signals = [context.signal, destinations.lost, ...(method.lost ? [method.lost] : [])]
   const signal = AbortSignal.any(signals)
   const basis = await findParent(request, method, known.facts, destinations, { events, signal })
-  const run = await openRun(request, method, basis, destinations, { ...context, signal })
-  known.warnings.push(...basis.warnings)
-  const records = await takeAndCommit(run, method, known, destinations, context.now).catch(async (error) => {
+  const attempt = async (upon: BackupBasis) => {
+    const run = await openRun(request, method, upon, destinations, { ...context, signal })
+    const warnings = [...known.warnings, ...upon.warnings]
+    const work = takeAndCommit(run, method, { ...known, warnings }, destinations, context.now)
+    return { run, records: await work.catch((error) => giveUp(run, error)) }
+  }
+  const giveUp = async (run: BackupRun, error: unknown): Promise<never> => {
     // What fails in consequence of a signal, or of a lost session or lock, is told as that.
     const reason = signal.aborted ? signal.reason : error
     const mayKeep = method.resumes && request.resume && run.type === 'full' && !isWorthless(reason)
     for (const destination of destinations.opened) await leaveRun(run, destination, { mayKeep })
     throw reason
+  }
+  const { run, records } = await attempt(basis).catch((error) => {
+    if (!(error instanceof UnfitParent)) throw error
+    return attempt(fullInstead(request, error.reason, events))
   })
   const failures = failuresOf(context, destinations, records)
   for (const destination of destinations.opened) {
