@@ -86,6 +86,7 @@ Dir::Cache "$work/apt/cache";
 APT::Sandbox::User "";
 Acquire::Check-Valid-Until "false";
 Acquire::Languages "none";
+APT::Update::Error-Mode "any";
 END
   mirror=$(mirror_that_apt_uses)
   export APT_CONFIG="$work/apt.conf"
@@ -124,7 +125,7 @@ make_from_debian() {
     command -v "$program" >/dev/null || fail "PostgreSQL $version comes from Debian's packages, and there is no $program here"
   done
   prepare_apt
-  packages=$(needed_packages)
+  packages=$(needed_packages || true)
   [ -n "$packages" ] || fail "Debian $release has no PostgreSQL $version"
   # shellcheck disable=SC2086 # a list of package names
   (cd "$work/load" && quietly apt-get download $packages)

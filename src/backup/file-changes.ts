@@ -4,6 +4,7 @@ import { type RelationFork, relationFork } from '../postgres/relation-file.ts'
 import type { ClusterFacts } from '../postgres/server.ts'
 import type { ParentBackup } from './method.ts'
 import type { FileFacts } from './parent-files.ts'
+import { renewedDatabases } from './renewed-databases.ts'
 
 /** What an incremental backup takes of a relation's file. Plain data, for threads. */
 export type FileChange =
@@ -57,19 +58,22 @@ export function changesBySummaries(
 }
 
 /**
- * What the pages themselves say: each has the LSN of its last change.
+ * What the pages themselves say: each has the LSN of its last change. A database that was made since is taken whole.
  *
  * A file that still has the size and the time that it had in the parent has not been written since, and is not read. That
  * does not hold where the time is from a copy of another host, which knows whole seconds only, and where the file
  * was written within two seconds before that backup began, as times can be as coarse.
  */
-export function changesByPages(
+export async function changesByPages(
   { files, record }: ParentBackup,
-  { blockBytes, dataChecksums }: ClusterFacts,
+  facts: ClusterFacts,
   reason: string | undefined,
-): ChangeSource {
+): Promise<ChangeSource> {
+  const { blockBytes, dataChecksums } = facts
   const knowsTimes = record.method === 'files'
-  const settledBefore = Date.parse(record.startedAt) - SETTLED_MS
+  // By the clock of the server's host, as the times of its files are.
+  const settledBefore = Date.parse(record.start.time) - SETTLED_MS
+  const renewed = await renewedDatabases(facts, settledBefore)
   const since = formatLsn(lsn(record.start.lsn))
   return {
     name: 'page-lsns',
@@ -78,8 +82,9 @@ export function changesByPages(
     leavesOutVisibilityMaps: !dataChecksums,
     ...(reason !== undefined && { reason }),
     of(group, path) {
-      const known = candidate(group, path) && files.find(group, path)
-      if (!known) return undefined
+      const file = candidate(group, path)
+      const known = file && files.find(group, path)
+      if (!known || renewed.has(file.database)) return undefined
       const isTelling = knowsTimes && known.modifiedMs < settledBefore
       return { kind: 'pages', since, ...(isTelling && { unlessStill: known }) }
     },

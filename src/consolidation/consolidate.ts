@@ -63,6 +63,7 @@ export async function consolidate(
   if (dryRun) return { ...outcomeOf(seen.chain), record: undefined, wasThere: false }
   await using lock = await lockAlone(cluster, context)
   const signal = AbortSignal.any([context.signal, lock.lost])
+  await storage.sweep()
   // Until now retention may have removed some of it.
   const chain = await readChain(storage, await requireRecord(storage, cluster, seen.chain.at(-1)!.id))
   const outcome = outcomeOf(chain)

@@ -5,6 +5,8 @@ import type { RewriteJob } from './rewrite-job.ts'
 /** A new shard that has no name yet. */
 export type NewShard = Pick<RewriteJob, 'parts' | 'group'>
 
+type Content = Pick<Reconstruction, 'bytes' | 'shards' | 'baseShards'>
+
 interface GrowingShard {
   group: string
   parts: BaseShard[]
@@ -19,7 +21,7 @@ interface GrowingShard {
  * @param isWanted by the path of a file in its group
  */
 export function* newShards(
-  reconstruction: Reconstruction,
+  reconstruction: Content,
   isWanted: (path: string) => boolean,
 ): Generator<NewShard> {
   const limit = shardBytesFor(reconstruction.bytes)
@@ -43,7 +45,7 @@ export function* newShards(
 
 /** The shards to read, with only those of their members that are wanted. */
 export function* basesOf(
-  reconstruction: Reconstruction,
+  reconstruction: Pick<Reconstruction, 'baseShards'>,
   isWanted: (path: string) => boolean,
 ): Generator<BaseShard> {
   for (const { shard, members } of reconstruction.baseShards()) {

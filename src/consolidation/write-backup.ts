@@ -12,7 +12,6 @@ import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { lsn } from '../postgres/lsn.ts'
 import { type Reconstruction, reconstructionOf } from '../reconstruction/reconstruction.ts'
-import { keptDamage } from './kept-damage.ts'
 import { rewriteShards } from './rewrite-shards.ts'
 
 export interface WriteOptions {
@@ -53,7 +52,6 @@ export async function writeBackup(
   )
   const draft: BackupDraft = {
     ...recordOf(id, chain, shards, repository),
-    ...keptDamage(chain, reconstruction),
     startedAt: startedAt.toISOString(),
     tool: options.tool,
     objects: [
@@ -114,11 +112,13 @@ function recordOf(
     increment: _increment,
     clusterBytes: _clusterBytes,
     recipients: _recipients,
-    damagedPages: _damagedPages,
+    damagedPages = 0,
     storedBytes: _storedBytes,
     finishedAt: _finishedAt,
     ...common
   } = chain.at(-1)!
+  // Nothing is built upon a backup with damaged pages, so the newest link tells of all; that there are none, only all links do.
+  const areChecked = damagedPages > 0 || chain.every((link) => link.damagedPages !== undefined)
   const dataShards = shards.filter(({ group }) => group !== 'wal')
   const bytesOf = (some: readonly StoredShard[]) => some.reduce((sum, { fileBytes }) => sum + fileBytes, 0)
   return {
@@ -130,6 +130,7 @@ function recordOf(
       ...space,
       bytes: bytesOf(dataShards.filter(({ group }) => group === space.oid)),
     })),
+    ...(areChecked && { damagedPages }),
     ...(sealer && { recipients: [...sealer.recipients] }),
     files: dataShards.reduce((sum, shard) => sum + shard.files, 0),
     dataBytes: bytesOf(dataShards),

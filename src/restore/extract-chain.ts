@@ -3,7 +3,7 @@ import { addressOf } from '../catalog/open-repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
 import { systemCode } from '../errors.ts'
 import { FileSet } from '../reconstruction/file-set.ts'
-import { type BaseShard, type Reconstruction, reconstructionOf } from '../reconstruction/reconstruction.ts'
+import type { BaseShard, Reconstruction } from '../reconstruction/reconstruction.ts'
 import { unwrap } from '../threads/carried-error.ts'
 import { runCrew, workerScript } from '../threads/crew.ts'
 import { FolderMaker, GroupPlaces } from './chain-folders.ts'
@@ -18,6 +18,8 @@ import { FilesystemSync } from './sync-filesystem.ts'
 export type { RestoredFile } from './chain-shard.ts'
 
 export interface ExtractChainOptions extends ExtractOptions {
+  /** Of the plan's chain. */
+  reconstruction: Reconstruction
   /** Whether there may be files in the target, of which what is right is left alone. No link may be among them. */
   delta: boolean
   /** Databases, by their oids, whose relations become files of zeros. */
@@ -30,14 +32,13 @@ export interface ExtractChainOptions extends ExtractOptions {
  * Writes the files of a chain of backups as its newest link has them, straight from the repository and each of them once,
  * `jobs` shards side by side. What is read whole is checked against its stored sum, every member against its own.
  * @returns bytes that were written, and bytes that were there already; holes are neither
- * @throws PgrecallError `damaged`, `failed`, and `refused` as `reconstructionOf` does
+ * @throws PgrecallError `damaged`, `failed`
  */
 export async function extractChain(
   plan: RestorePlan,
   options: ExtractChainOptions,
 ): Promise<Extracted & { writtenBytes: number; keptBytes: number }> {
-  const { repository, events, signal, owner, delta, placeholders } = options
-  const reconstruction = await reconstructionOf(plan.chain, repository, signal)
+  const { repository, reconstruction, events, signal, owner, delta, placeholders } = options
   const roots = rootsOf(plan)
   const folders = makeFolders(plan, reconstruction, owner)
   const filesystems = await FilesystemSync.of(roots)

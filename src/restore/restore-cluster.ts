@@ -4,8 +4,8 @@ import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
-import type { Events } from '../events.ts'
 import { withoutRecoverySettings } from '../postgres/recovery-settings.ts'
+import { reconstructionOf } from '../reconstruction/reconstruction.ts'
 import { verifyLinks } from './chain-links.ts'
 import { clearTargets } from './clear-target.ts'
 import {
@@ -22,17 +22,9 @@ import {
 import { extractShards, syncExtracted } from './extract-pool.ts'
 import { inspectTargets } from './inspect-targets.ts'
 import type { RestorePlan } from './plan.ts'
+import type { RestoreContext } from './restore-context.ts'
 import { openManifest, type StoredManifest } from './stored-manifest.ts'
 import { type WrittenChain, writeChain } from './write-chain.ts'
-
-export interface RestoreContext {
-  repository: Repository
-  events: Events
-  signal: AbortSignal
-  now: () => Date
-  isRoot: boolean
-  jobs: number
-}
 
 export interface RestoreResult {
   files: number
@@ -66,8 +58,15 @@ export async function restoreCluster(
   await requireObjects(plan, context)
   await verifyLinks(plan.chain.slice(1), context)
   const manifest = await openManifest(plan.backup, context.repository)
-  const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, context.isRoot)
-  return await sayWhere(plan, () => fill(plan, targets, manifest, owner, context))
+  const isPlain = plan.chain.length === 1 && !plan.delta && !plan.partial
+  const reconstruction = isPlain
+    ? undefined
+    : await reconstructionOf(plan.chain, context.repository, context.signal)
+  const write = (owner: Owner) =>
+    reconstruction
+      ? writeChain(plan, manifest, reconstruction, owner, context)
+      : writeBackup(plan, manifest, owner, context)
+  return await sayWhere(plan, () => fill(plan, targets, manifest, write, context))
 }
 
 /** Retention takes nothing away of what is read. */
@@ -87,20 +86,19 @@ async function fill(
   plan: RestorePlan,
   targets: readonly TargetFolder[],
   manifest: StoredManifest,
-  owner: Owner,
-  context: RestoreContext,
+  write: (owner: Owner) => Promise<WrittenChain>,
+  { isRoot, signal }: RestoreContext,
 ): Promise<RestoreResult> {
+  const owner = await ownerFor(plan.dataDirectory, plan.backup.owner, isRoot)
   await prepareTargets(plan, targets, owner)
   const goingOn = targets.filter(({ goesOn }) => goesOn)
   if (goingOn.length > 0) await clearTargets(plan, goingOn, manifest)
   await linkTablespaces(plan, owner)
-  const isPlain = plan.chain.length === 1 && !plan.delta && !plan.partial
-  const write = isPlain ? writeBackup : writeChain
-  const { extracted, ...bytes } = await write(plan, manifest, owner, context)
+  const { extracted, ...bytes } = await write(owner)
   await writeRecoverySettings(plan, owner)
   await syncExtracted(extracted)
   await syncFolder(dirname(plan.dataDirectory))
-  context.signal.throwIfAborted()
+  signal.throwIfAborted()
   await finishTarget(plan.dataDirectory)
   return { files: manifest.files.count, bytes: plan.clusterBytes, ...(plan.delta && { delta: bytes }) }
 }

@@ -1,12 +1,13 @@
 import { join } from 'node:path'
 import { originalName } from '../postgres/incremental-file.ts'
 import { FileSet } from '../reconstruction/file-set.ts'
+import type { Reconstruction } from '../reconstruction/reconstruction.ts'
 import type { Owner } from './data-directory.ts'
 import { isEmptied } from './databases.ts'
 import { extractChain } from './extract-chain.ts'
 import type { Extracted } from './extract-pool.ts'
 import type { RestorePlan } from './plan.ts'
-import type { RestoreContext } from './restore-cluster.ts'
+import type { RestoreContext } from './restore-context.ts'
 import { RestoredManifest } from './restored-manifest.ts'
 import { addMade, type StoredManifest } from './stored-manifest.ts'
 
@@ -26,6 +27,7 @@ export interface WrittenChain {
 export async function writeChain(
   plan: RestorePlan,
   manifest: StoredManifest,
+  reconstruction: Reconstruction,
   owner: Owner,
   context: RestoreContext,
 ): Promise<WrittenChain> {
@@ -33,6 +35,7 @@ export async function writeChain(
   using restored = plan.partial ? undefined : await manifestOf(plan, owner)
   const { writtenBytes, keptBytes, ...extracted } = await extractChain(plan, {
     ...context,
+    reconstruction,
     owner,
     delta: plan.delta,
     placeholders: (plan.partial?.emptied ?? []).map(({ oid }) => oid),

@@ -83,7 +83,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('an encrypted backup', () =>
     const expected = await tableChecksums(lab.cluster)
     const directory = await restoreTo(lab, 'with the key')
     const settings = ['--ignore=postgresql.auto.conf', '--ignore=recovery.signal']
-    await lab.cluster.run('pg_verifybackup', [...settings, directory])
+    await lab.cluster.verifyBackup(directory, settings)
     await lab.cluster.archiveWal()
     const server = await lab.adopt(directory, { settings: { archive_mode: 'off' } })
     await server.start()

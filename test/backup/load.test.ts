@@ -69,7 +69,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a standalone backup', () =>
     expect(await cluster.sql('SELECT slot_name FROM pg_replication_slots')).toEqual([])
 
     const directory = await restoreTo(lab, 'restored')
-    await cluster.run('pg_verifybackup', [directory])
+    await cluster.verifyBackup(directory)
     const walFiles = (await readdir(join(directory, 'pg_wal'))).filter((name) => name.length === 24)
     expect(walFiles).toContain(record.start.walFile)
     expect(walFiles).toContain(record.stop.walFile)

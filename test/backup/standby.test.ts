@@ -52,7 +52,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup from a standby', (
       '--target-action',
       'promote',
     ])
-    await lab.cluster.run('pg_verifybackup', [directory])
+    await lab.cluster.verifyBackup(directory)
     const server = await lab.adopt(directory)
     await server.start()
     await server.waitForPromotion()

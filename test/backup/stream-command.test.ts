@@ -44,7 +44,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a backup over the replicati
       ...['--immediate', '--target-action', 'promote', '--archive-mode', 'off'],
       ...['--tablespace', `space=${join(lab.scratch.path, 'space-3')}`],
     ])
-    await lab.cluster.run('pg_verifybackup', [directory])
+    await lab.cluster.verifyBackup(directory)
     const server = await lab.adopt(directory)
     await server.start()
     await server.waitForPromotion()

@@ -76,3 +76,11 @@ export async function filesInManifest(
 export function filesOf(manifest: Buffer): Map<string, { size: number; checksum: string | undefined }> {
   return new Map(readManifest(manifest).map(({ path, size, checksum }) => [path, { size, checksum }]))
 }
+
+/** What tells a restore where to put the tablespaces. @param name of the place, in the scratch */
+export function spacesOf(lab: Lab, name: string): string[] {
+  return ['one', 'two'].flatMap((space) => [
+    '--tablespace',
+    `${space}=${join(lab.scratch.path, `${name}-${space}`)}`,
+  ])
+}

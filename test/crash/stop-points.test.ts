@@ -39,6 +39,36 @@ test('a backup that is stopped at any of its steps is listed or swept', {
   expect(failures).toEqual([])
 })
 
+test('an incremental backup that is stopped at any of its steps is listed or swept, and its chain stays whole', {
+  timeout: 600_000,
+}, async (context) => {
+  requireServer(context)
+  await using lab = await createSmallLab()
+  await succeed(lab, BACKUP)
+  const [full] = await idsOf(lab)
+  const incremental = [...BACKUP, '--type', 'diff']
+  const stopper = await Stopper.create(lab, { [lab.repository]: 'REPOSITORY' })
+  const steps = await stopper.record((env) => lab.pgrecall(incremental, { env }))
+  const commit = steps.findIndex(({ name }) => /^rename .*backup\.json$/.test(name))
+  expect(commit).toBeGreaterThan(0)
+
+  const failures = await failuresOf(distinct(steps), async (step) => {
+    const before = await idsOf(lab)
+    await stopper.stop(step, (env) => lab.pgrecall(incremental, { env }))
+    const killed = steps.indexOf(step) > commit ? [expect.stringMatching(/-diff$/)] : []
+    expect(await inspect(lab)).toEqual({ ids: [...before, ...killed], problems: [] })
+  })
+  expect(failures).toEqual([])
+  await succeed(lab, incremental)
+  const { ids, problems } = await inspect(lab)
+  expect(problems).toEqual([])
+  expect(await lastingDebrisIn(lab.repository)).toEqual([])
+  expect(ids[0]).toBe(full)
+  const { stdout } = await succeed(lab, ['show', '--json', ids.at(-1)!])
+  expect(JSON.parse(stdout).parent.id).toBe(full)
+  await succeed(lab, ['verify'])
+})
+
 test('a retention that is stopped at any of its steps keeps what stays', {
   timeout: 600_000,
 }, async (context) => {

@@ -69,6 +69,20 @@ describe.skipIf(major === 0 && !process.env.CI)('a chain of backups has what the
     ])
   })
 
+  test('when a table has two segments, is cut to a part of the first one, and grows again', async () => {
+    const fill = (first: number) =>
+      `INSERT INTO big SELECT i, repeat(md5(i::text), 20) FROM generate_series(${first}, ${first + 2000}) i`
+    const extended: Step = { kind: 'extend', database: 'postgres', table: 'big' }
+    const some = sql(POSTGRES, 'UPDATE big SET word = md5(word) WHERE id % 100 = 1')
+    const rows = 'CREATE TABLE big (id bigint PRIMARY KEY, word text)'
+    await requireRight([
+      [sql(POSTGRES, rows, fill(1)), extended, sql(POSTGRES, fill(10_000))],
+      [some],
+      [sql(POSTGRES, 'DELETE FROM big WHERE id > 1000', 'VACUUM (TRUNCATE ON) big'), some],
+      [extended, sql(POSTGRES, fill(20_000)), some],
+    ])
+  })
+
   test('when a standby took over that did not have all of the last backup', async () => {
     const table: Table = { name: 't1', nextId: 1, logged: true }
     const begin = [sql(POSTGRES, ...createTable(table, { fillfactor: 70 }), insert(table, 2000))]

@@ -1,8 +1,10 @@
-import { readdir, rm } from 'node:fs/promises'
+import { readdir, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Client } from 'pg'
 import type { Cluster } from '../lab/cluster.ts'
 import type { Step } from './world.ts'
+
+const SEGMENT_BYTES = 1024 * 1024 * 1024
 
 type Session = Client & AsyncDisposable
 
@@ -22,6 +24,8 @@ export class Source implements AsyncDisposable {
         return this.#restart(step.what)
       case 'summaries':
         return this.#loseSummaries(step.what)
+      case 'extend':
+        return this.#extend(step.database, step.table)
       default: {
         for (const database of step.closes ?? []) await this.#leave(database)
         for (const statement of step.statements) await this.#run(step.database, statement)
@@ -60,6 +64,20 @@ export class Source implements AsyncDisposable {
     await this.leaveAll()
     if (what === 'kill -9') await this.cluster.kill9()
     else await this.cluster.stop(what === 'fast restart' ? 'fast' : 'immediate')
+    await this.cluster.start()
+  }
+
+  /**
+   * Zero pages at a heap's end are those of an extension whose use was never logged, as a crash leaves them. So the
+   * first segment can be filled with a hole while the server is stopped, and the next row that is inserted goes to the
+   * end of it, or to the second segment.
+   */
+  async #extend(database: string, table: string): Promise<void> {
+    const session = await this.session(database)
+    const { rows } = await session.query<{ path: string }>(`SELECT pg_relation_filepath('${table}') AS path`)
+    await this.leaveAll()
+    await this.cluster.stop()
+    await truncate(join(this.cluster.dataDirectory, rows[0]!.path), SEGMENT_BYTES)
     await this.cluster.start()
   }
 

@@ -47,6 +47,8 @@ export type Step =
     }
   | { kind: 'server'; what: 'kill -9' | 'immediate restart' | 'fast restart' }
   | { kind: 'summaries'; what: 'lose all' | 'lose one' }
+  /** Extends a table to the 1 GiB of a whole segment, see `Source`. */
+  | { kind: 'extend'; database: string; table: string }
 
 export function sql(database: { name: string }, ...statements: string[]): Step {
   return { kind: 'sql', database: database.name, statements }
@@ -55,6 +57,7 @@ export function sql(database: { name: string }, ...statements: string[]): Step {
 export function textOf(step: Step): string {
   if (step.kind === 'server') return `the server: ${step.what}`
   if (step.kind === 'summaries') return `WAL summaries: ${step.what}`
+  if (step.kind === 'extend') return `${step.database}: ${step.table} is extended to 1 GiB`
   return `${step.database}: ${step.statements.join('; ')}`
 }
 

@@ -247,6 +247,17 @@ export class Cluster implements AsyncDisposable {
     return stdout
   }
 
+  /**
+   * Has a directory compared with its backup_manifest, and its WAL read where the server came with a `pg_waldump`: that
+   * of another version cannot.
+   *
+   * @throws when `pg_verifybackup` finds something wrong
+   */
+  async verifyBackup(directory: string, options: string[] = []): Promise<void> {
+    const unread = this.programs.own('pg_waldump') ? [] : ['--no-parse-wal']
+    await this.run('pg_verifybackup', [...unread, ...options, directory])
+  }
+
   /** Runs pgbench to its end, e.g. `['--initialize', '--scale=2']`. @returns stdout @throws when it fails */
   async pgbench(args: string[]): Promise<string> {
     return this.run('pgbench', args)

@@ -27,14 +27,19 @@ export class Programs {
    * @throws when no installation has it
    */
   path(name: string): string {
-    const own = join(this.bin, name)
-    const path = isProgram(own)
-      ? own
-      : candidates()
-          .map((bin) => join(bin, name))
-          .find(isProgram)
+    const path =
+      this.own(name) ??
+      candidates()
+        .map((bin) => join(bin, name))
+        .find(isProgram)
     if (path) return path
     throw new Error(`PostgreSQL's program ${name} is not installed`)
+  }
+
+  /** The path of a program that fits its own version only, as `pg_waldump`; undefined if the server came without it. */
+  own(name: string): string | undefined {
+    const path = join(this.bin, name)
+    return isProgram(path) ? path : undefined
   }
 }
 

@@ -1,10 +1,11 @@
-import { appendFile, readFile, writeFile } from 'node:fs/promises'
+import { appendFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { type BaseBackupOptions, baseBackup } from '../../src/postgres/base-backup.ts'
-import { connectReplication, identifySystem } from '../../src/postgres/replication.ts'
+import { connectReplication, identifySystem, readPlace } from '../../src/postgres/replication.ts'
 import { Cluster } from '../lab/cluster.ts'
 import { requireServer } from '../lab/programs.ts'
+import { giveToLabUser } from '../lab/user.ts'
 
 const place = ({ host, port }: Cluster, user = 'postgres') => ({ host, port, user, database: 'postgres' })
 
@@ -20,6 +21,30 @@ test('identifies the system', async (context) => {
     'SELECT system_identifier::text AS id FROM pg_control_system()',
   )
   expect(await identifySystem(place(cluster))).toMatchObject({ systemIdentifier: row!.id, timeline: 1 })
+})
+
+test('says where the server is, and how it came to its timeline', async (context) => {
+  requireServer(context)
+  await using cluster = await Cluster.create()
+  expect(await readPlace(place(cluster))).toMatchObject({
+    timeline: 1,
+    position: expect.any(BigInt),
+    history: [{ timeline: 1, begin: 0n, end: undefined }],
+  })
+  await cluster.stop()
+  const signal = join(cluster.dataDirectory, 'standby.signal')
+  await writeFile(signal, '')
+  await giveToLabUser(signal)
+  await cluster.start()
+  await cluster.sql('SELECT pg_promote()')
+  await cluster.waitForPromotion()
+  const { timeline, position, history } = await readPlace(place(cluster))
+  expect(timeline).toBe(2)
+  const [first, second] = history!
+  expect([first!.timeline, second!.timeline, second!.begin]).toEqual([1, 2, first!.end])
+  expect(second!.begin).toBeLessThanOrEqual(position)
+  await rm(join(cluster.dataDirectory, 'pg_wal', '00000002.history'))
+  expect((await readPlace(place(cluster))).history).toBeUndefined()
 })
 
 test('what keeps a role from replication is told with the way out of it', async (context) => {

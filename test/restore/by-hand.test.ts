@@ -170,7 +170,7 @@ async function restoreByHand(
   expect(exitCode).toBe(0)
   // The script writes the settings of the recovery into a file that the manifest knows.
   const known = ['--ignore=postgresql.auto.conf', '--ignore=recovery.signal']
-  await lab.cluster.run('pg_verifybackup', [...verifyOptions, ...known, DATA])
+  await lab.cluster.verifyBackup(DATA, [...verifyOptions, ...known])
   const server = await lab.adopt(DATA, { settings: { archive_mode: 'off' } })
   await server.start()
   await server.waitForPromotion()

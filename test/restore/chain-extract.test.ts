@@ -17,6 +17,7 @@ import { newIdentity } from '../../src/archive/age.ts'
 import type { BackupRecord } from '../../src/catalog/backup-record.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
 import { Events } from '../../src/events.ts'
+import { reconstructionOf } from '../../src/reconstruction/reconstruction.ts'
 import { verifyLinks } from '../../src/restore/chain-links.ts'
 import { type ExtractChainOptions, extractChain, type RestoredFile } from '../../src/restore/extract-chain.ts'
 import type { RestorePlan } from '../../src/restore/plan.ts'
@@ -110,6 +111,7 @@ async function extract(
     tablespaces: [{ oid: SPACE, name: 'fast', from: '/elsewhere', to: space }],
   } as unknown as RestorePlan
   const extracted = await extractChain(plan, {
+    reconstruction: await reconstructionOf(chain, options.repository ?? repository),
     ...{ repository, jobs: 2, owner: undefined, events: new Events(), delta: false, placeholders: [] },
     signal: new AbortController().signal,
     onFiles: (batch) => files.push(...batch),

@@ -177,6 +177,21 @@ describe.skipIf(!findPrograms() && !process.env.CI)('restore --delta', () => {
     }
   })
 
+  test('leaves the cluster as it is where the backup is not whole', async () => {
+    const directory = await restoreTo(lab, 'unharmed', spaceFor('unharmed'))
+    const index = backup.objects.find(({ kind }) => kind === 'index')!.name
+    const path = join(lab.repository, 'main/backups', backup.id, index)
+    const bytes = await readFile(path)
+    for (const broken of [undefined, bytes.subarray(0, -1)]) {
+      await (broken ? writeFile(path, broken) : rm(path))
+      const args = ['restore', '--delta', '-D', directory, ...spaceFor('unharmed')]
+      expect(await failureOf(lab, args)).toMatchObject({ kind: 'damaged' })
+      expect(existsSync(join(directory, 'global/pg_control'))).toBe(true)
+      await lab.cluster.run('pg_verifybackup', ['-n', directory])
+    }
+    await writeFile(path, bytes)
+  })
+
   test('goes on from what there is when --force is given too', async () => {
     await restoreTo(lab, 'both', spaceFor('both'))
     const answer = await delta('both', ['--force'])

@@ -84,7 +84,9 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a recovery to a target', ()
     await server.waitForExit()
     expect(server.logText()).toContain('recovery stopping after WAL location')
     expect(server.logText()).toContain('shutdown at recovery target')
-    expect(await stepsIn(await recover(lab, 'name-paused', ['--name', 'after three']))).toEqual([1, 2, 3])
+    const paused = await recover(lab, 'name-paused', ['--name', 'after three'])
+    await paused.waitForPaused()
+    expect(await stepsIn(paused)).toEqual([1, 2, 3])
   })
 
   test('goes to a target right before a hole, and promotes there', async () => {
