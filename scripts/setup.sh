@@ -83,7 +83,6 @@ fi
 
 # Beside the server that is looked for below; vitest.config.ts says which tests run on both.
 if [ "$purpose" = test ] && [ -z "${PGRECALL_TEST_PG_BIN:-}" ] && ! sh scripts/postgres.sh 17 >/dev/null; then
-  if [ -n "${CI:-}" ]; then fail 'PostgreSQL 17, which tests need too, cannot be made; the reason is above'; fi
   say 'without PostgreSQL 17, all tests run on one version of the server only'
 fi
 
