@@ -14,6 +14,8 @@ const GROWTH_SIZES = [1 / 4, 1, 2]
 /** What one part found. */
 interface Part {
   name: IncrementalPart
+  /** Where all was measured on the same one. */
+  cluster?: string
   runs: (IncrementRun | RestoreRun)[]
   table: string[]
 }
@@ -44,13 +46,15 @@ async function backups(chains: Chains, { changes, rounds }: IncrementalBenchOpti
   for (let round = 1; round <= rounds; round++) {
     for (const share of changes) runs.push(...(await chains.grow(share, round)))
   }
-  return { name: 'backup', runs, table: backupTable(runs) }
+  return { name: 'backup', cluster: textOf(chains), runs, table: backupTable(runs) }
 }
 
 async function restores(chains: Chains, { rounds }: IncrementalBenchOptions): Promise<Part> {
   const runs = await measureRestores(chains, rounds)
-  return { name: 'restore', runs, table: restoreTable(runs) }
+  return { name: 'restore', cluster: textOf(chains), runs, table: restoreTable(runs) }
 }
+
+const textOf = ({ ground }: Chains) => `${(ground.bytes / 1e9).toFixed(2)} GB in ${ground.files} files`
 
 async function growth(machine: Map<string, string>, options: IncrementalBenchOptions): Promise<Part> {
   const runs: IncrementRun[] = []
@@ -67,11 +71,12 @@ async function growth(machine: Map<string, string>, options: IncrementalBenchOpt
 }
 
 async function publish(
-  { name, runs, table }: Part,
+  { name, cluster, runs, table }: Part,
   machine: Map<string, string>,
   { json, write }: IncrementalBenchOptions,
 ): Promise<void> {
   const facts = new Map([...machine, ['load average after', loadAverage()]])
+  if (cluster) facts.set('cluster', cluster)
   const text = [...[...facts].map(([fact, value]) => `- ${fact}: ${value}`), '', ...table].join('\n')
   if (write)
     await writeBetweenMarks(`<!-- table: npm run bench -- incremental --only ${name} --write -->`, text)

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { BackupRecord } from '../../src/catalog/backup-record.ts'
 import { findPrograms } from '../lab/programs.ts'
 import { ChainRun } from './chain-run.ts'
 import { type ChaosPlan, drawPlan, planText } from './chaos-plan.ts'
@@ -29,10 +30,16 @@ async function carryOut(plan: ChaosPlan): Promise<void> {
     const problems = await run.link(at).catch((error: Error) => [error.message])
     if (problems.length === 0) continue
     const kept = process.env.PGRECALL_KEEP ? `\nkept: ${(await run.keep()).join(', ')}` : ''
-    const made = run.records.map(
-      ({ id, type, increment }) => `${id} ${type} ${JSON.stringify(increment ?? {})}`,
-    )
-    const story = [...problems, '', planText(plan, at + 1), '', ...made].join('\n')
+    const story = [...problems, '', planText(plan, at + 1), '', ...run.records.map(wordsOf)].join('\n')
     expect.fail(`link ${at} of seed ${plan.seed} is wrong:\n${story}${kept}`)
   }
+  console.info(run.records.map(wordsOf).join('\n'))
+}
+
+/** What a link turned out to be, which is not always what was asked for. */
+function wordsOf({ id, method, parent, increment }: BackupRecord): string {
+  if (!parent || !increment) return `${id} by ${method}`
+  const { source, changedBlocks, reason } = increment
+  const why = reason === undefined ? '' : ` (${reason})`
+  return `${id} by ${method} upon ${parent.id}: ${changedBlocks} blocks by ${source}${why}`
 }

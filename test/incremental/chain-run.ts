@@ -58,7 +58,6 @@ export class ChainRun implements AsyncDisposable {
         ...(ground.walSegmentMegabytes === 1 ? { initdb: ['--wal-segsize=1'] } : {}),
         settings: {
           autovacuum: false,
-
           max_prepared_transactions: 2,
           shared_buffers: ground.sharedBuffers,
           wal_log_hints: ground.walLogHints,

@@ -59,10 +59,10 @@ export function drawPlan(seed: number, major: number): ChaosPlan {
 }
 
 function drawGround(chance: Chance, major: number): Ground {
-  const checksums = happens(chance, 80)
+  const checksums = happens(chance, 75)
   return {
     checksums,
-    walLogHints: checksums || happens(chance, 70),
+    walLogHints: checksums || happens(chance, 50),
     walSegmentMegabytes: happens(chance, 50) ? 1 : 16,
     sharedBuffers: pick(chance, ['1MB', '8MB', '32MB']),
     summarize: major >= 17 && happens(chance, 80),

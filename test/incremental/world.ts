@@ -54,11 +54,14 @@ export function sql(database: { name: string }, ...statements: string[]): Step {
   return { kind: 'sql', database: database.name, statements }
 }
 
+/** The statements that make a table are always the same. */
+const WHOLE_TABLE = /CREATE (UNLOGGED )?TABLE (\w+) \(id .*?CREATE SEQUENCE \w+/g
+
 export function textOf(step: Step): string {
   if (step.kind === 'server') return `the server: ${step.what}`
   if (step.kind === 'summaries') return `WAL summaries: ${step.what}`
   if (step.kind === 'extend') return `${step.database}: ${step.table} is extended to 1 GiB`
-  return `${step.database}: ${step.statements.join('; ')}`
+  return `${step.database}: ${step.statements.join('; ').replace(WHOLE_TABLE, 'CREATE $1TABLE $2 (...) with all indexes')}`
 }
 
 export function pick<T>(chance: Chance, values: readonly T[]): T {
