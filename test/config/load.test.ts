@@ -63,6 +63,8 @@ test('what is left out has defaults', () => {
         repositories: [{ name: 'local', required: true }],
         backup: {
           method: 'files',
+          type: 'auto',
+          maxChain: 15,
           jobs: 2,
           compression: 'zstd:1',
           checkpoint: 'fast',
