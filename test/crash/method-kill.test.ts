@@ -220,7 +220,9 @@ async function requireRestores({ lab, isCold, restore = [] }: Ground, round: num
 
 /** The names in the folders where something could be left, the data directory's among them. */
 async function contentOf({ lab, places }: Ground): Promise<Record<string, string[]>> {
-  const isOurs = (name: string) => !/^(?:postmaster\.|adopted-|restored-|elsewhere)/.test(name)
+  // A trial of reflinks that was killed is swept by one that comes a minute later.
+  const isOurs = (name: string) =>
+    !/^(?:postmaster\.|adopted-|restored-|elsewhere|\.pgrecall-trial-)/.test(name)
   const content: Record<string, string[]> = {}
   for (const place of [lab.cluster.dataDirectory, lab.scratch.path, ...places])
     content[place] = (await readdir(place)).filter(isOurs).sort()

@@ -35,5 +35,7 @@ let count = 0
 /** A path for a restore, which is removed at the end. */
 export function target(lab: Lab): { path: string } & AsyncDisposable {
   const path = join(lab.scratch.path, `restored-${++count}`)
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
+  // A prefetcher may still be writing there.
+  const remove = () => rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
+  return { path, [Symbol.asyncDispose]: remove }
 }
