@@ -15,11 +15,14 @@ describe.skipIf(!findPrograms() && !process.env.CI)(
   },
 )
 
-/** `PGRECALL_CHAIN_SEEDS=1,2,3`, or `PGRECALL_CHAIN_ROUNDS` of them from `PGRECALL_CHAIN_SEED` on. */
+/**
+ * `PGRECALL_CHAIN_SEEDS=1,2,3`, or `PGRECALL_CHAIN_ROUNDS` of them from `PGRECALL_CHAIN_SEED` on. Without these, the same
+ * few in every run: a chain that nobody has seen before is looked for by hand, not by whoever changes something else.
+ */
 function seeds(): number[] {
   const { PGRECALL_CHAIN_SEEDS, PGRECALL_CHAIN_SEED, PGRECALL_CHAIN_ROUNDS } = process.env
   if (PGRECALL_CHAIN_SEEDS) return PGRECALL_CHAIN_SEEDS.split(',').map(Number)
-  const first = Number(PGRECALL_CHAIN_SEED ?? Math.floor(Math.random() * 1_000_000))
+  const first = Number(PGRECALL_CHAIN_SEED ?? 1)
   return Array.from({ length: Number(PGRECALL_CHAIN_ROUNDS ?? 3) }, (_, at) => first + at)
 }
 
