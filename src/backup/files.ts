@@ -3,6 +3,7 @@ import type { Server } from '../postgres/server.ts'
 import { changesSince } from './changes-since.ts'
 import { arrivalOfWal, assemble, beginOnServer, copyCluster } from './low-level-story.ts'
 import type { BackupMethod } from './method.ts'
+import { requireUnmoved } from './moved-databases.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
 import { scanCluster } from './scan.ts'
@@ -32,7 +33,7 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
     },
 
     async take(run) {
-      const { start, facts } = await beginOnServer(run, server)
+      const { start, facts, databases: atStart } = await beginOnServer(run, server)
       const changes = await changesSince(run, server, facts, start)
       const copied = await copyCluster(run, facts, facts, start, { changes })
       // Last of all files, and before the end: from a standby it says up to where the recovery has to go.
@@ -40,7 +41,8 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
       run.events.emit('step', { text: 'Ending the backup on the server' })
       const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
       const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
-      return assemble(run, facts, copied, { ends, control, wal, databases: await server.databases() })
+      const databases = requireUnmoved(atStart, await server.databases())
+      return assemble(run, facts, copied, { ends, control, wal, databases })
     },
 
     awaitWal: (run, taken) => arrivalOfWal(run, taken, server),

@@ -7,7 +7,7 @@ import { withIncrementalLines } from '../postgres/backup-label.ts'
 import { type BackupStart, reserveWal, startBackup } from '../postgres/low-level-backup.ts'
 import { lsn } from '../postgres/lsn.ts'
 import { relationFork } from '../postgres/relation-file.ts'
-import type { Server, ServerFacts } from '../postgres/server.ts'
+import type { Database, Server, ServerFacts } from '../postgres/server.ts'
 import { historyName } from '../postgres/wal-file.ts'
 import { pushWalFile } from '../wal/push.ts'
 import { storeControlShard } from './closing-objects.ts'
@@ -29,11 +29,11 @@ import { waitForWal } from './wait-for-wal.ts'
 export async function beginOnServer(
   run: BackupRun,
   server: Server,
-): Promise<{ start: BackupStart; facts: ServerFacts }> {
+): Promise<{ start: BackupStart; facts: ServerFacts; databases: Database[] }> {
   const start = await startOnServer(run, server, await server.facts())
   const facts = await server.facts()
   await keepHistory(run, facts, start.timeline)
-  return { start, facts }
+  return { start, facts, databases: await server.databases() }
 }
 
 function startOnServer(run: BackupRun, server: Server, facts: ServerFacts): Promise<BackupStart> {

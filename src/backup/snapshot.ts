@@ -8,6 +8,7 @@ import { changesSince } from './changes-since.ts'
 import { whileReplayStands } from './frozen-replay.ts'
 import { arrivalOfWal, assemble, beginOnServer, copyCluster } from './low-level-story.ts'
 import type { BackupMethod, BackupRun } from './method.ts'
+import { requireUnmoved } from './moved-databases.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
 import { scanCluster } from './scan.ts'
@@ -47,7 +48,7 @@ export function snapshotMethod(
       const before = await server.facts()
       const prefix = await prefixOf(run, before)
       await sweep(run, before, prefix)
-      const { start, facts } = await beginOnServer(run, server)
+      const { start, facts, databases: atStart } = await beginOnServer(run, server)
       const frozenAtMs = Date.now()
       let set: SnapshotSet | undefined
       try {
@@ -64,6 +65,7 @@ export function snapshotMethod(
         }
         run.events.emit('step', { text: 'Ending the backup on the server; copying from the snapshot' })
         const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
+        const databases = requireUnmoved(atStart, await server.databases())
         const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
         const changes = await changesSince(run, server, facts, start)
         const snapshot = { live: facts, frozenAtMs }
@@ -73,7 +75,7 @@ export function snapshotMethod(
           await run.store.each(({ storage }) => removeBackup(storage, run.request.cluster, run.id))
           throw error
         })
-        return await assemble(run, facts, copied, { ends, control, wal, databases: await server.databases() })
+        return await assemble(run, facts, copied, { ends, control, wal, databases })
       } finally {
         await set?.remove().catch((error: unknown) => run.events.emit('warning', { text: reasonOf(error) }))
       }

@@ -10,6 +10,7 @@ import { storeControlShard } from './closing-objects.ts'
 import { judgePages } from './damage.ts'
 import { arrivalOfWal, lastBaseShard } from './low-level-story.ts'
 import type { BackupMethod, BackupRun, ParentBackup } from './method.ts'
+import { requireUnmoved } from './moved-databases.ts'
 import { checkStreaming } from './preflight.ts'
 import { shardBytesFor } from './shard.ts'
 import { chooseSource, copyStream, type StreamedIncrement } from './stream-copy.ts'
@@ -65,7 +66,7 @@ export function streamMethod(
 
     async take(run) {
       const { request, events, id } = run
-      const { facts, total, time } = await askBefore(connect)
+      const { facts, total, time, databases } = await askBefore(connect)
       const source = await chooseSource(facts, env)
       events.emit('step', {
         text: `Starting backup ${id} of PostgreSQL ${facts.versionText.split(' ')[0]}, by ${source.kind === 'program' ? 'pg_basebackup' : 'the replication protocol'}`,
@@ -124,7 +125,7 @@ export function streamMethod(
         ends,
         shards: [...data, controlShard, ...streamed.shards.filter((shard) => !isData(shard))],
         damaged: facts.dataChecksums ? judged.damaged : undefined,
-        databases: after.databases,
+        databases: requireUnmoved(databases, after.databases),
         ...(run.parent && {
           increment: { source: 'server' as const, changedBlocks: streamed.changedBlocks },
         }),
@@ -143,7 +144,7 @@ async function askBefore(connect: () => Promise<Server>) {
   await using server = await connect()
   const facts = await server.facts()
   const { time } = await serversMoment(server, facts.version)
-  return { facts, total: await server.dataBytes(), time }
+  return { facts, total: await server.dataBytes(), time, databases: await server.databases() }
 }
 
 async function askAfter(connect: () => Promise<Server>, version: number) {

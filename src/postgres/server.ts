@@ -31,6 +31,13 @@ export interface ClusterFacts {
   tablespaces: { oid: string; name: string; location: string }[]
 }
 
+export interface Database {
+  oid: string
+  name: string
+  /** The oid of its default tablespace, where its own folder lies. */
+  tablespace: string
+}
+
 export interface ServerFacts extends ClusterFacts {
   inRecovery: boolean
   walLevel: string
@@ -177,8 +184,10 @@ export class Server implements AsyncDisposable {
   }
 
   /** All of them, by oid; also those that nobody may connect to. */
-  databases(): Promise<{ oid: string; name: string }[]> {
-    return this.query('SELECT oid::text AS oid, datname AS name FROM pg_database ORDER BY pg_database.oid')
+  databases(): Promise<Database[]> {
+    return this.query(
+      'SELECT oid::text AS oid, datname AS name, dattablespace::text AS tablespace FROM pg_database ORDER BY pg_database.oid',
+    )
   }
 
   /** What the databases and their tablespaces take up, in bytes; undefined where the role may not ask. */
