@@ -6,6 +6,7 @@ import type { BackupMethod } from './method.ts'
 import { requireUnmoved } from './moved-databases.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
+import { renewedDatabases } from './renewed-databases.ts'
 import { scanCluster } from './scan.ts'
 import { placeOfServer } from './server-place.ts'
 
@@ -41,7 +42,8 @@ export function filesMethod(server: Server, expectedDataDirectory: string | unde
       run.events.emit('step', { text: 'Ending the backup on the server' })
       const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
       const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
-      const databases = requireUnmoved(atStart, await server.databases())
+      const renewed = await renewedDatabases(facts, Date.parse(start.time))
+      const databases = requireUnmoved(atStart, await server.databases(), renewed)
       return assemble(run, facts, copied, { ends, control, wal, databases })
     },
 

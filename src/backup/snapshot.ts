@@ -11,6 +11,7 @@ import type { BackupMethod, BackupRun } from './method.ts'
 import { requireUnmoved } from './moved-databases.ts'
 import { copyOwnWal } from './own-wal.ts'
 import { checkServer, readStableControlFile } from './preflight.ts'
+import { renewedDatabases } from './renewed-databases.ts'
 import { scanCluster } from './scan.ts'
 import { placeOfServer } from './server-place.ts'
 
@@ -65,7 +66,8 @@ export function snapshotMethod(
         }
         run.events.emit('step', { text: 'Ending the backup on the server; copying from the snapshot' })
         const ends = await stopBackup(server, facts.version, facts.walSegmentBytes, start)
-        const databases = requireUnmoved(atStart, await server.databases())
+        const renewed = await renewedDatabases(facts, Date.parse(start.time))
+        const databases = requireUnmoved(atStart, await server.databases(), renewed)
         const wal = run.request.standalone ? await copyOwnWal(run, facts, ends) : []
         const changes = await changesSince(run, server, facts, start)
         const snapshot = { live: facts, frozenAtMs }

@@ -7,7 +7,10 @@ import { listedBackups } from './commands.ts'
 
 beforeEach((context) => void requireServer(context))
 
-test('a database that is moved while a backup is taken voids it', async () => {
+test.each([
+  ['moved', ['space']],
+  ['moved there and back', ['space', 'pg_default']],
+])('a database that is %s while a backup is taken voids it', async (_how, places) => {
   await using lab = await Lab.create()
   const { cluster } = lab
   await cluster.sql(`CREATE TABLESPACE space LOCATION '${await lab.scratch.folder('space')}'`)
@@ -26,7 +29,7 @@ test('a database that is moved while a backup is taken voids it', async () => {
       ).length > 0,
     { what: 'the copy to begin' },
   )
-  await cluster.sql('ALTER DATABASE moving SET TABLESPACE space')
+  for (const place of places) await cluster.sql(`ALTER DATABASE moving SET TABLESPACE ${place}`)
   const { exitCode } = await running
   expect(exitCode).toBe(11)
   expect(words).toContain('the database "moving" was moved to another tablespace during the backup')

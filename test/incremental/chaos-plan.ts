@@ -154,7 +154,7 @@ function drawSteps(chance: Chance, world: World, count: number, ground: Ground |
   return Array.from({ length: count }, () => {
     const dice = chance.below(100)
     if (dice < 10) return { kind: 'sql', database: 'postgres', statements: ['CHECKPOINT'] }
-    if (dice < 28) return drawDatabaseStep(chance, world)
+    if (dice < 28) return drawDatabaseStep(chance, world, ground === undefined)
     if (dice < 33 && ground)
       return { kind: 'server', what: pick(chance, ['kill -9', 'immediate restart', 'fast restart']) }
     if (dice < 35 && ground?.summarize)

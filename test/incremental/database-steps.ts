@@ -16,14 +16,19 @@ const EMPTY = {
   hasView: false,
 } satisfies Omit<Database, 'name'>
 
-/** A step that concerns a database as a whole, or all of them. */
-export function drawDatabaseStep(chance: Chance, world: World): Step {
+/**
+ * A step that concerns a database as a whole, or all of them.
+ * @param isBackedUp whether it is done while a backup runs: no base backup survives that a database is moved then
+ */
+export function drawDatabaseStep(chance: Chance, world: World, isBackedUp: boolean): Step {
   const made = world.databases.filter((database) => database.name.startsWith('made'))
   const kinds = ['large objects', 'large objects', 'system table', 'view', 'role']
   if (world.databases.length < MOST_DATABASES) kinds.push('create', 'create', 'create')
-  if (made.length > 0) kinds.push('drop', 'again', 'again')
+  if (made.length > 0) kinds.push('drop')
+  if (made.length > 0 && !isBackedUp) kinds.push('again', 'again')
   const movable = world.databases.filter((database) => !database.spread)
-  if (movable.length > 0 && world.tablespaces.length > 1) kinds.push('move', 'move', 'there and back')
+  if (movable.length > 0 && world.tablespaces.length > 1 && !isBackedUp)
+    kinds.push('move', 'move', 'there and back')
   switch (pick(chance, kinds)) {
     case 'create':
       return create(chance, world)
