@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { cleanEnvironment } from './environment.ts'
 import { poll } from './poll.ts'
-import { descendantsOf, untilGone } from './processes.ts'
+import { descendantsOf, isStopped, untilGone } from './processes.ts'
 import type { Programs } from './programs.ts'
 import { errorWithLog } from './server-log.ts'
 import { asCommandLine, type Settings } from './settings.ts'
@@ -79,8 +79,16 @@ export class Postmaster {
     await this.untilEnded(timeoutMs)
   }
 
-  /** SIGKILL to the postmaster. Its children notice by themselves; this waits until the last of them is gone. */
+  /**
+   * SIGKILL to the postmaster. Its children notice by themselves; this waits until the last of them is gone. It is stopped
+   * first: a child that it started between the count and its end would hold the shared memory that a next start asks for.
+   */
   async kill(): Promise<void> {
+    this.#child.kill('SIGSTOP')
+    await poll(() => !this.isRunning || isStopped(this.#child.pid!), {
+      what: 'the server to stand still',
+      everyMs: 1,
+    })
     const children = descendantsOf(this.#child.pid!)
     const [sharedMemory] = this.#pidFile(6)
     this.#child.kill('SIGKILL')

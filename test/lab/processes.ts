@@ -6,6 +6,11 @@ export function isAlive(pid: number): boolean {
   return readStat(pid) !== undefined
 }
 
+/** Whether it stands still, as after SIGSTOP, which takes effect a moment later than it is sent. */
+export function isStopped(pid: number): boolean {
+  return readState(pid)?.[0] === 'T'
+}
+
 /** The processes below `pid`, and below those. */
 export function descendantsOf(pid: number): number[] {
   const parents = new Map<number, number>()
@@ -48,11 +53,16 @@ function tryKill(pid: number): void {
 
 /** @returns the parent of a living process */
 function readStat(pid: number): number | undefined {
+  const [state, parent] = readState(pid) ?? []
+  return state === undefined || state === 'Z' || state === 'X' ? undefined : Number(parent)
+}
+
+/** @returns the fields of `/proc/<pid>/stat` from the third on: state, parent, ... */
+function readState(pid: number): string[] | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     // The second field is the name in parentheses, which may hold spaces and parentheses itself.
-    const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return state === 'Z' || state === 'X' ? undefined : Number(parent)
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   } catch {
     return undefined
   }
