@@ -4,6 +4,17 @@ import type { RestoreRun } from './restores.ts'
 
 const BASE = 'pgrecall'
 
+/** Of what incrementCells gives. */
+const INCREMENT_HEAD = [
+  'tool',
+  'seconds (min to max)',
+  'to pgrecall',
+  'CPU s',
+  'server CPU s',
+  'other CPU s',
+  'read MB',
+]
+
 /** Rounds of one tool at one thing, and of pgrecall at the same. */
 interface Row<Run> {
   runs: Run[]
@@ -12,16 +23,7 @@ interface Row<Run> {
 
 /** By share of changed pages, then by tool. */
 export function backupTable(runs: IncrementRun[]): string[] {
-  const head = [
-    'changed',
-    'tool',
-    'seconds (min to max)',
-    'to pgrecall',
-    'CPU s',
-    'server CPU s',
-    'other CPU s',
-  ]
-  head.push('read MB', '% of cluster', 'stored MB', 'to pgrecall')
+  const head = ['changed', ...INCREMENT_HEAD, '% of cluster', 'stored MB', 'to pgrecall']
   const rows = rowsBy(runs, ({ share }) => share).map(({ runs, base }) => [
     `${Number((runs[0]!.share * 100).toFixed(3))} %, ${runs[0]!.changedPages} pages`,
     ...incrementCells(runs, base),
@@ -33,16 +35,8 @@ export function backupTable(runs: IncrementRun[]): string[] {
 
 /** By the cluster's size, then by tool. */
 export function growthTable(runs: IncrementRun[]): string[] {
-  const head = [
-    'cluster',
-    'tool',
-    'seconds (min to max)',
-    'to pgrecall',
-    'CPU s',
-    'server CPU s',
-    'other CPU s',
-  ]
-  head.push('read MB', 'stored MB', 'to pgrecall', 'seconds to smallest', 'read to smallest')
+  const head = ['cluster', ...INCREMENT_HEAD, 'stored MB', 'to pgrecall']
+  head.push('seconds to smallest', 'read to smallest')
   const smallest = Math.min(...runs.map(({ clusterBytes }) => clusterBytes))
   const rows = rowsBy(runs, ({ clusterBytes }) => clusterBytes).map(({ runs: its, base }) => {
     const atSmallest = runs.filter(

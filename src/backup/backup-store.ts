@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { SEAL_SUFFIX, Sealer } from '../archive/age.ts'
+import { Sealer } from '../archive/age.ts'
 import { Tee } from '../archive/tee.ts'
 import type { StoredObject } from '../catalog/backup-record.ts'
-import { ObjectSum } from '../catalog/object-sum.ts'
 import { addressOf, openRepository } from '../catalog/open-repository.ts'
+import { putObject } from '../catalog/put-object.ts'
 import type { Repository, RepositoryAddress } from '../catalog/repository.ts'
 
 /** By the repository's name. */
@@ -166,38 +166,12 @@ export class BackupStore {
     pieces: AsyncIterable<Buffer> | Iterable<Buffer>,
     { signal, isIndex = false }: PutOptions,
   ): Promise<StoredObject> {
-    return putObject(repository, this.folder, name, pieces, this.#sealerOf(repository, isIndex), signal)
+    const sealer = this.#sealerOf(repository, isIndex)
+    return putObject(repository.storage, this.folder, name, pieces, { sealer, signal })
   }
 
   #sealerOf({ keys: { sealer } }: Repository, isIndex: boolean): Sealer | undefined {
     if (!sealer || !isIndex || this.#indexRecipient === undefined) return sealer
     return new Sealer([...sealer.recipients, this.#indexRecipient])
   }
-}
-
-async function putObject(
-  { storage }: Repository,
-  folder: string,
-  plainName: string,
-  pieces: AsyncIterable<Buffer> | Iterable<Buffer>,
-  sealer: Sealer | undefined,
-  signal: AbortSignal | undefined,
-): Promise<StoredObject> {
-  const seal = await sealer?.seal()
-  const name = seal ? plainName + SEAL_SUFFIX : plainName
-  const sum = new ObjectSum(seal !== undefined)
-  const stored = async function* () {
-    if (seal) {
-      sum.push(seal.header)
-      yield seal.header
-    }
-    for await (const piece of seal ? seal.encrypt(pieces) : pieces) {
-      sum.push(piece)
-      yield piece
-    }
-  }
-  // Locked when the backup is complete: what a killed run leaves must be removable.
-  const options = { immutable: true, lockedLater: true, ...(signal && { signal }) }
-  await storage.put(folder + name, stored(), options)
-  return { name, ...sum.end() }
 }

@@ -29,7 +29,7 @@ export function chainOf<Backup extends Link>(backups: readonly Backup[], backup:
 }
 
 /** Whether a backup is the very one that another was built upon. */
-function isParent(below: Link, { parent, systemIdentifier }: Link): boolean {
+export function isParent(below: Link, { parent, systemIdentifier }: Link): boolean {
   return (
     below.id === parent!.id &&
     below.start.lsn === parent!.startLsn &&

@@ -1,4 +1,4 @@
-import { chainOf, type Link } from './chain.ts'
+import { isParent, type Link } from './chain.ts'
 
 /** How all backups of a repository build upon each other. Each question costs what its answer is long: there may be thousands. */
 export class Chains<Backup extends Link> {
@@ -13,7 +13,7 @@ export class Chains<Backup extends Link> {
   /** The very backup that another one was built upon; undefined of a full one, and where that one is not there. */
   parentOf(backup: Backup): Backup | undefined {
     const candidate = backup.parent && this.#byId.get(backup.parent.id)
-    return candidate && chainOf([candidate], backup).links.at(-2)
+    return candidate && isParent(candidate, backup) ? candidate : undefined
   }
 
   /** What a backup builds upon, as far as it is there; the nearest first. */

@@ -1,7 +1,8 @@
-import { SEAL_SUFFIX, type Sealer } from '../archive/age.ts'
+import type { Sealer } from '../archive/age.ts'
 import type { Codec } from '../archive/codec.ts'
 import type { BackupObject, StoredObject } from '../catalog/backup-record.ts'
 import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
+import { putObject } from '../catalog/put-object.ts'
 import { isSealed, readContent } from '../catalog/sealed-object.ts'
 import { reasonOf } from '../errors.ts'
 import { damagedObject, goneMeanwhile, namingTheObject, type Passage } from './passage.ts'
@@ -76,23 +77,15 @@ class SummedSource {
     if (!content) throw goneMeanwhile(this.#passage, this.#key)
     const plain =
       this.#recorded.kind === 'index' ? withOtherShard(content, form.codec, form.shardNamed) : content
-    const seal = await form.sealer?.seal()
     const { header: _header, ...facts } = this.#recorded
-    const name = facts.name.replace(/\.age$/, '') + (seal ? SEAL_SUFFIX : '')
-    const sum = new ObjectSum(seal !== undefined)
-    const produced = async function* (this: SummedSource) {
-      if (seal) {
-        sum.push(seal.header)
-        yield seal.header
-      }
-      for await (const piece of seal ? seal.encrypt(plain) : plain) {
-        sum.push(piece)
-        yield piece
-      }
+    const compared = async function* (this: SummedSource) {
+      yield* plain
       this.#end()
     }
-    await to.storage.put(folder + name, produced.call(this), { immutable: true, lockedLater: true, signal })
-    return { ...facts, name, ...sum.end() }
+    const plainName = facts.name.replace(/\.age$/, '')
+    const { sealer } = form
+    const stored = await putObject(to.storage, folder, plainName, compared.call(this), { sealer, signal })
+    return { ...facts, ...stored }
   }
 
   #observe(chunk: Buffer): void {

@@ -5,8 +5,13 @@ export type Columns = Record<string, Float64Array | Int32Array | Uint32Array | U
 export const FIRST_ROOM = 1024
 const SUM_BYTES = 32
 
-/** The same columns with twice the room. */
-export function grown<Kinds extends Columns>(columns: Kinds): Kinds {
+/** The columns, or a copy of them with twice the room where there is none for one more. */
+export function withRoom<Kinds extends Columns>(columns: Kinds, count: number): Kinds {
+  const [any] = Object.values(columns)
+  return any && count === any.length ? grown(columns) : columns
+}
+
+function grown<Kinds extends Columns>(columns: Kinds): Kinds {
   const larger = Object.entries(columns).map(([name, column]) => {
     const Kind = column.constructor as new (length: number) => typeof column
     const copy = new Kind(column.length * 2)

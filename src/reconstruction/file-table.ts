@@ -1,4 +1,4 @@
-import { FIRST_ROOM, grown, SumColumn } from './columns.ts'
+import { FIRST_ROOM, SumColumn, withRoom } from './columns.ts'
 
 /** A member of a shard that holds the changed blocks of a file. */
 export interface Increment {
@@ -74,7 +74,7 @@ export class FileTable {
   /** @param path in the cluster @param fileBytes of the whole file */
   add(path: string, { modifiedMs, fileBytes }: Pick<FinalMember, 'modifiedMs' | 'fileBytes'>): number {
     const number = this.#numbers.size
-    if (number === this.#columns.shard.length) this.#columns = grown(this.#columns)
+    this.#columns = withRoom(this.#columns, number)
     this.#numbers.set(path, number)
     const columns = this.#columns
     columns.modifiedMs[number] = modifiedMs
@@ -168,7 +168,7 @@ class IncrementTable {
 
   add({ shard, offset, size, fileSize, sha256 }: Omit<Increment, 'cutAt'>, above: number): number {
     const number = this.#count++
-    if (number === this.#columns.below.length) this.#columns = grown(this.#columns)
+    this.#columns = withRoom(this.#columns, number)
     const columns = this.#columns
     columns.below[number] = NONE
     columns.shard[number] = shard

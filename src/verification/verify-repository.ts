@@ -1,11 +1,10 @@
-import { type BackupObject, type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
+import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { loadCatalog } from '../catalog/catalog.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
-import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
-import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
+import { backupRecordKey } from '../catalog/layout.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
+import { objectsOf, readObjects } from '../catalog/read-objects.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { isSealed } from '../catalog/sealed-object.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { sideBySide } from '../side-by-side.ts'
@@ -104,35 +103,24 @@ async function verifyBackup(
   if (!record) return result
   const onUnpinned = (text: string) => context.events.emit('detail', { text })
   await using _pin = await pinIfAllowed(repository.storage, cluster, id, 'verify', context.now, onUnpinned)
-  const task = `Reading ${id}`
-  const total = record.objects.reduce((sum, { bytes }) => sum + bytes, 0)
-  const report = () =>
-    context.events.emit('progress', { task, bytes: result.bytes, total, items: result.objects })
-  try {
-    await sideBySide(record.objects, jobs, async (object) => {
-      const key = backupPrefix(cluster, id) + object.name
-      const reason = await faultOf(repository, key, object, context.signal, (bytes) => {
-        result.bytes += bytes
-        report()
-      })
-      result.objects++
-      if (reason !== undefined) result.faults.push({ key, reason })
-    })
-    await sideBySide(walNamesOf(record), jobs, async (name) => {
-      const { key, bytes, reason, isSizeOnly } = await verifyWalFile(
-        repository,
-        cluster,
-        name,
-        context.signal,
-      )
-      result.objects++
-      result.bytes += bytes
-      if (isSizeOnly) result.sizeOnly++
-      if (reason !== undefined) result.faults.push({ key, reason })
-    })
-  } finally {
-    context.events.emit('progressEnd', { task })
-  }
+  const onFault = (key: string, reason: string) => void result.faults.push({ key, reason })
+  const { events, signal } = context
+  result.bytes = await readObjects(objectsOf(record), {
+    repository,
+    jobs,
+    task: `Reading ${id}`,
+    events,
+    signal,
+    onFault,
+  })
+  result.objects = record.objects.length
+  await sideBySide(walNamesOf(record), jobs, async (name) => {
+    const { key, bytes, reason, isSizeOnly } = await verifyWalFile(repository, cluster, name, signal)
+    result.objects++
+    result.bytes += bytes
+    if (isSizeOnly) result.sizeOnly++
+    if (reason !== undefined) onFault(key, reason)
+  })
   result.faults.sort((a, b) => (a.key < b.key ? -1 : 1))
   return result
 }
@@ -153,30 +141,5 @@ async function recordOf(
     if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
     result.faults.push({ key, reason: reasonOf(error) })
     return undefined
-  }
-}
-
-/** @returns what is wrong with an object; undefined when every byte is as it was recorded */
-async function faultOf(
-  { storage }: Repository,
-  key: string,
-  object: BackupObject,
-  signal: AbortSignal,
-  onBytes: (bytes: number) => void,
-): Promise<string | undefined> {
-  const stored = await storage.get(key, { signal })
-  if (!stored) return 'it is missing'
-  const sum = new ObjectSum(isSealed(object.name))
-  try {
-    for await (const chunk of stored) {
-      sum.push(chunk)
-      onBytes(chunk.length)
-    }
-    if (isAsRecorded(object, sum.end())) return undefined
-    return 'its bytes are not those that were stored'
-  } catch (error) {
-    if (error instanceof PgrecallError) throw error
-    signal.throwIfAborted()
-    return reasonOf(error)
   }
 }

@@ -128,10 +128,15 @@ function cutInOneTransaction(chance: Chance, table: Table): string[] {
   return [`BEGIN; TRUNCATE ${table.name}; ${growth.join('; ')}; ${'COMMIT'}`]
 }
 
-/** What a transaction did that was rolled back stays in the files. */
+/**
+ * What a transaction did that was rolled back stays in the files. No unlogged table is truncated so: after a crash that lost
+ * the record of the rollback, PostgreSQL (15 to 17 at least) ends its recovery with "could not create file: File exists",
+ * where it finds the new main fork, and makes the new init fork by its record.
+ */
 function undone(chance: Chance, table: Table): string[] {
   const imagined = structuredClone(table)
-  const work = [...grow(chance, imagined, 2000), ...(happens(chance, 30) ? [`TRUNCATE ${table.name}`] : [])]
+  const work = grow(chance, imagined, 2000)
+  if (happens(chance, 30) && table.logged) work.push(`TRUNCATE ${table.name}`)
   return [`BEGIN; ${work.join('; ')}; ROLLBACK`]
 }
 
