@@ -7,7 +7,7 @@ const SECOND_MAJOR = 17
 
 /** Tests whose outcome hangs on what the server does and writes. They run on the second version too. */
 const ABOUT_THE_SERVER = [
-  'test/backup/{incremental,load,standby,stream-*,visibility-map}.test.ts',
+  'test/backup/{check,incremental,load,standby,stream-*,visibility-map}.test.ts',
   'test/consolidation/consolidate.test.ts',
   'test/copy/chain-server.test.ts',
   'test/incremental/chain-*.test.ts',

@@ -8,6 +8,7 @@ import type { ClusterConfig } from '../config/schema.ts'
 import { EXIT_CODES, PgrecallError, reasonOf } from '../errors.ts'
 import { switchWal } from '../postgres/low-level-backup.ts'
 import type { Server, ServerFacts } from '../postgres/server.ts'
+import { summarizesWal } from '../postgres/wal-summaries.ts'
 import { methodOf, requestOf } from './backup-method.ts'
 import { checkRepository, type Finding } from './check-repository.ts'
 import type { CommandContext, Run } from './context.ts'
@@ -80,6 +81,7 @@ async function checkTheServer(
       ...(facts.dataChecksums
         ? []
         : ['data checksums are off, so a page that the disk damaged is not noticed']),
+      ...(await summaryWarning(server, config)),
       ...facts.outsideFiles.map((file) => `${file} is outside the data directory and in no backup`),
     ]
     return { text, value: facts, warnings }
@@ -95,6 +97,17 @@ async function checkTheServer(
     await attempt('archive', () =>
       seeSegmentArrive(server, usable, facts, name, Number(options.timeout), context),
     )
+}
+
+/** Without summaries, `files` reads what has changed whole, and `stream` can build upon nothing. */
+async function summaryWarning(server: Server, { backup }: ClusterConfig): Promise<string[]> {
+  const isOfUse = backup.type !== 'full' && (backup.method === 'files' || backup.method === 'stream')
+  if (!isOfUse || (await summarizesWal(server)) !== false) return []
+  const without =
+    backup.method === 'files'
+      ? 'incremental backups read every changed file whole'
+      : 'every backup is a full one'
+  return [`summarize_wal is off, so ${without}; set it to on, and reload the server`]
 }
 
 /** All that the configured method looks at before it begins. */

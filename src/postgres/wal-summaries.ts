@@ -116,6 +116,11 @@ export function firstGap(legs: readonly WalLeg[], summaries: readonly WalLeg[]):
 
 const overlaps = (a: WalLeg, b: WalLeg) => a.timeline === b.timeline && a.begin < b.end && a.end > b.begin
 
+/** Whether the server summarises its WAL; undefined before 17, which cannot. */
+export async function summarizesWal(server: Server): Promise<boolean | undefined> {
+  return (await readSettings(server)).summarizes
+}
+
 async function readSettings(server: Server) {
   const rows = await server.query<{ name: string; setting: string }>(
     `SELECT name, setting FROM pg_settings WHERE name IN ('summarize_wal', 'segment_size')`,

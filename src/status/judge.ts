@@ -275,16 +275,18 @@ function judgeEnd({ archived }: RepositoryFacts, { waiting }: ServerFacts): Find
   ]
 }
 
-function judgeSpace({ freeBytes, newestBackup }: RepositoryFacts): Finding[] {
+/** There will be a full backup again, however small the ones between are. */
+function judgeSpace({ freeBytes, newestBackup, newestFull }: RepositoryFacts): Finding[] {
   if (freeBytes === null) return []
-  const isTight = newestBackup !== null && freeBytes < newestBackup.storedBytes
+  const largest = newestFull ?? newestBackup
+  const isTight = largest !== null && freeBytes < largest.storedBytes
   const text = `${formatBytes(freeBytes)} are free in the repository`
   return [
     isTight
       ? {
           severity: 'warn',
           subject: 'space',
-          text: `${text}, less than the newest backup takes`,
+          text: `${text}, less than the newest full backup takes`,
           hint: 'pgrecall retention, or a larger disk',
         }
       : { severity: 'ok', subject: 'space', text },

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { beforeEach, expect, test } from 'vitest'
 import { Lab } from '../lab/lab.ts'
-import { requireServer } from '../lab/programs.ts'
+import { findPrograms, requireServer } from '../lab/programs.ts'
 import { answerOf } from './commands.ts'
 
 interface Finding {
@@ -18,7 +18,7 @@ test('check looks for what the configured method needs, and for nothing else', a
     lab.writeConfiguration(({ clusters }) => {
       // As for a server on another host.
       clusters.main!.dataDirectory = '/nowhere'
-      clusters.main!.backup = { method }
+      clusters.main!.backup = { method, type: 'full' }
     })
   await withMethod('stream')
   const findings = await answerOf<Finding[]>(lab, ['check'])
@@ -46,4 +46,27 @@ test('check of a standby says what cannot be tried there', async () => {
   })
   const findings = await answerOf<Finding[]>(lab, ['check'])
   expect(findings).toContainEqual(expect.objectContaining({ subject: 'archive', verdict: 'warn' }))
+})
+
+test('check says when the server could tell what has changed, and does not', async (context) => {
+  if (findPrograms()!.major < 17) return context.skip('only PostgreSQL 17 and later summarise their WAL')
+  await using lab = await Lab.create()
+  const said = async (backup: Record<string, unknown>) => {
+    await lab.writeConfiguration(({ clusters }) => {
+      clusters.main!.backup = backup
+    })
+    const findings = await answerOf<Finding[]>(lab, ['check'])
+    return findings.filter(({ text }) => text.includes('summarize_wal')).map(({ text }) => text)
+  }
+  expect(await said({ type: 'full' })).toEqual([])
+  expect(await said({ method: 'files', type: 'auto' })).toEqual([
+    expect.stringContaining('read every changed file whole'),
+  ])
+  expect(await said({ method: 'stream', type: 'auto' })).toEqual([
+    expect.stringContaining('every backup is a full one'),
+  ])
+  await lab.cluster.sql('ALTER SYSTEM SET summarize_wal = on')
+  await lab.cluster.sql('SELECT pg_reload_conf()')
+  await lab.cluster.waitUntil(`current_setting('summarize_wal') = 'on'`)
+  expect(await said({ method: 'files', type: 'auto' })).toEqual([])
 })

@@ -284,6 +284,9 @@ describe('a repository', () => {
       '2 segments that "offsite" has are missing here: 000000010000000000000005 to 000000010000000000000006',
     ])
     expect(worst(judge({ freeBytes: 999 }))).toBe('warn')
+    const newestFull = repositoryFacts().newestBackup!
+    const newestBackup = { ...newestFull, storedBytes: 10 }
+    expect(worst(judge({ freeBytes: 999, newestBackup, newestFull }))).toBe('warn')
     expect(worst(judge({ freeBytes: null }))).toBe('ok')
   })
 })
