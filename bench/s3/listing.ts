@@ -1,7 +1,8 @@
 import { stringify } from 'yaml'
-import { type BackupRecord, encodeBackupRecord } from '../../src/catalog/backup-record.ts'
+import type { BackupRecord } from '../../src/catalog/backup-record.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { backupId, backupPrefix } from '../../src/catalog/layout.ts'
+import { encodeRecord } from '../../src/catalog/record-file.ts'
 import { openStorage } from '../../src/storage/open.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { pgrecall } from '../../test/lab/product.ts'
@@ -90,7 +91,7 @@ async function fill(storage: Storage, cluster: string, systemIdentifier: string)
       const record = recordOf(cluster, id, systemIdentifier)
       const folder = backupPrefix(cluster, id)
       for (const { name } of record.objects) await storage.put(folder + name, Buffer.from('x'))
-      await storage.put(`${folder}backup.json`, encodeBackupRecord(record))
+      await storage.put(`${folder}backup.json`, encodeRecord(record))
       objects += record.objects.length + 1
     }
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { type Codec, codecSuffix, compressFrame } from '../archive/codec.ts'
+import { type Codec, codecSuffix } from '../archive/codec.ts'
+import { compressed } from '../archive/compressed.ts'
 import { nameToBytes } from '../archive/file-name.ts'
-import { FRAME_BYTES } from '../archive/shard-writer.ts'
 import { pathInCluster } from '../catalog/layout.ts'
 import { type CopiedFile, readShardIndex } from '../catalog/shard-index.ts'
 import { PgrecallError } from '../errors.ts'
@@ -130,23 +130,4 @@ async function* filesOf(
     }
   }
   throw failure ?? new Error('no repository is left')
-}
-
-async function* compressed(codec: Codec, pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  for await (const plain of gather(pieces)) yield compressFrame(codec, plain)
-}
-
-/** Small pieces gathered into frames. */
-async function* gather(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let gathered: Buffer[] = []
-  let bytes = 0
-  for await (const piece of pieces) {
-    gathered.push(piece)
-    bytes += piece.length
-    if (bytes < FRAME_BYTES) continue
-    yield Buffer.concat(gathered)
-    gathered = []
-    bytes = 0
-  }
-  if (bytes > 0) yield Buffer.concat(gathered)
 }

@@ -8,12 +8,7 @@ import type { StoredIn } from './backup-store.ts'
 import type { Destinations } from './destinations.ts'
 import { draftRecord } from './draft-record.ts'
 import type { BackupRun, Taken } from './method.ts'
-
-/** A backup that is complete, in one repository. */
-export interface StoredRecord {
-  repository: string
-  record: BackupRecord
-}
+import type { StoredRecord } from './outcome.ts'
 
 /** What is recorded beside what was taken. */
 interface RunFacts {
@@ -36,7 +31,7 @@ export async function commitRun(
   { method, startedAt, taken, warnings }: RunFacts,
   manifest: { stored: StoredIn; clusterBytes: number },
   now: () => Date,
-): Promise<StoredRecord[]> {
+): Promise<StoredRecord<BackupRecord>[]> {
   const { signal, store } = run
   const commit = async (repository: Repository): Promise<BackupRecord> => {
     const { storage, name } = repository

@@ -13,22 +13,34 @@ export function isWorthless(error: unknown): boolean {
 
 /**
  * What a run that failed leaves: whole shards, for the next run to go on from, and nothing else; what cannot be removed
- * now is debris that the next run removes. Nothing is touched once the lock is lost, or the backup exists: then the folder
- * is not ours any more.
+ * now is debris that the next run removes.
  */
 export async function leaveRun(
   { request, store, id }: BackupRun,
-  { repository, lock }: Destination,
+  destination: Destination,
   { mayKeep }: { mayKeep: boolean },
 ): Promise<void> {
-  const { storage } = repository
+  const { repository } = destination
+  await clearRun({ cluster: request.cluster, id }, destination, async () => {
+    if (!mayKeep) return false
+    const kept = await KeptShards.find([repository], store.folder, request.codec, store.names)
+    return kept.offeredBytes > 0
+  })
+}
+
+/**
+ * Removes what a run that failed has stored. Nothing is touched once the lock is lost, or the backup exists: then the folder
+ * is not ours any more.
+ * @param isKept is asked first
+ */
+export async function clearRun(
+  { cluster, id }: { cluster: string; id: string },
+  { repository: { storage }, lock }: Destination,
+  isKept: () => Promise<boolean> = async () => false,
+): Promise<void> {
   try {
     await lock.confirm()
-    if (await storage.stat(backupRecordKey(request.cluster, id))) return
-    if (mayKeep) {
-      const kept = await KeptShards.find([repository], store.folder, request.codec, store.names)
-      if (kept.offeredBytes > 0) return
-    }
-    await removeBackup(storage, request.cluster, id)
+    if (await storage.stat(backupRecordKey(cluster, id))) return
+    if (!(await isKept())) await removeBackup(storage, cluster, id)
   } catch {}
 }

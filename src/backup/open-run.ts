@@ -30,27 +30,17 @@ export async function openRun(
   // As strong as the strongest of those that it stands beside.
   const postQuantum = recipients.some((recipient) => recipient.startsWith('age1pq'))
   const own = recipients.length > 0 ? await newIdentity({ postQuantum }) : undefined
-  const runOf = (id: string, kept: KeptShards): BackupRun => {
-    const store = new BackupStore(
-      destinations.live.map(({ repository }) => repository),
-      backupPrefix(cluster, id),
-      { indexRecipient: own?.recipient, onLost: (name, error) => destinations.fail(name, error) },
-    )
-    for (const { repository, lock } of destinations.live) {
-      lock.lost.addEventListener('abort', () => store.lose(repository.name, lock.lost.reason), { once: true })
-    }
-    return {
-      request,
-      events,
-      signal,
-      id,
-      type,
-      parent,
-      kept,
-      indexIdentities: own ? [own.identity] : [],
-      store,
-    }
-  }
+  const runOf = (id: string, kept: KeptShards): BackupRun => ({
+    request,
+    events,
+    signal,
+    id,
+    type,
+    parent,
+    kept,
+    indexIdentities: own ? [own.identity] : [],
+    store: openStore(destinations, backupPrefix(cluster, id), own?.recipient),
+  })
   const onLeft = (text: string) => events.emit('detail', { text })
   const mayResume = request.resume && method.resumes && type === 'full'
   const interrupted = await clearDebris(cluster, mayResume, destinations, context)
@@ -68,15 +58,32 @@ export async function openRun(
   return runOf(await newBackupId(destinations, cluster, type, context), KeptShards.none())
 }
 
+/** The folder of a backup in all repositories that were not given up. One whose lock is lost is given up. */
+export function openStore(
+  destinations: Destinations,
+  folder: string,
+  indexRecipient: string | undefined,
+): BackupStore {
+  const store = new BackupStore(
+    destinations.live.map(({ repository }) => repository),
+    folder,
+    { indexRecipient, onLost: (name, error) => destinations.fail(name, error) },
+  )
+  for (const { repository, lock } of destinations.live) {
+    lock.lost.addEventListener('abort', () => store.lose(repository.name, lock.lost.reason), { once: true })
+  }
+  return store
+}
+
 /** Removes what unfinished backups have left. @returns the one that can be gone on with, in every repository */
-async function clearDebris(
+export async function clearDebris(
   cluster: string,
   isResuming: boolean,
   destinations: Destinations,
-  { events }: RunContext,
+  { events }: Pick<RunContext, 'events'>,
 ): Promise<string | undefined> {
   const found = await destinations.each(({ repository, catalog }) =>
-    debrisOf(repository.storage, cluster, catalog.backups),
+    debrisOf(repository.storage, cluster, [...catalog.backups, ...catalog.logical]),
   )
   const mayResume = isResuming && !found.some(({ destination }) => destination.lock.mayHaveRival)
   const isInterrupted = (id: string) =>
@@ -98,14 +105,17 @@ async function clearDebris(
 
 const newestOf = ({ catalog }: Destination) => catalog.backups.at(-1)?.id ?? ''
 
+const newestOfAll = ({ catalog: { backups, logical } }: Destination) =>
+  [backups.at(-1)?.id ?? '', logical.at(-1)?.id ?? ''].toSorted().at(-1)!
+
 /** Ids sort by time, and the newest counts most: a clock that was set back must not make a new backup the oldest. */
-async function newBackupId(
+export async function newBackupId(
   destinations: Destinations,
   cluster: string,
-  type: BackupRun['type'],
-  { events, now }: RunContext,
+  type: BackupRun['type'] | 'logical',
+  { events, now }: Pick<RunContext, 'events' | 'now'>,
 ): Promise<string> {
-  const last = destinations.live.map(newestOf).reduce((newest, id) => (id > newest ? id : newest), '')
+  const last = destinations.live.map(newestOfAll).reduce((newest, id) => (id > newest ? id : newest), '')
   let moment = now()
   if (last !== '' && moment < new Date(momentOfBackupId(last).getTime() + 1000)) {
     const after = momentOfBackupId(last).getTime() + 1000

@@ -1,14 +1,15 @@
-import { updateCatalog } from '../catalog/catalog.ts'
+import type { BackupRecord } from '../catalog/backup-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { storeManifest } from './closing-objects.ts'
-import { commitRun, type StoredRecord } from './commit-run.ts'
+import { commitRun } from './commit-run.ts'
 import { Destinations } from './destinations.ts'
 import { type BackupBasis, findParent, fullInstead } from './find-parent.ts'
 import { isWorthless, leaveRun } from './leave-run.ts'
 import type { BackupMethod, BackupRequest, BackupRun, Preflight, Taken } from './method.ts'
 import { openRun } from './open-run.ts'
+import { type BackupOutcome, failuresOf, type StoredRecord, tellOutcome } from './outcome.ts'
 import { requireOwnWal } from './own-bytes.ts'
 import { requireSpace } from './preflight.ts'
 import { UnfitParent } from './unfit-parent.ts'
@@ -20,13 +21,6 @@ export interface BackupContext {
   events: Events
   signal: AbortSignal
   now: () => Date
-}
-
-/** What came of a backup: at least one repository has it. */
-export interface BackupOutcome {
-  /** By repository, in the order of the configuration. */
-  records: StoredRecord[]
-  failures: { repository: string; required: boolean; error: unknown }[]
 }
 
 /**
@@ -41,7 +35,7 @@ export async function takeBackup(
   request: BackupRequest,
   method: BackupMethod,
   context: BackupContext,
-): Promise<BackupOutcome> {
+): Promise<BackupOutcome<BackupRecord>> {
   const { repositories, events } = context
   const known = await method.check(request)
   await using destinations = await Destinations.open(repositories, request.cluster, known.facts, context)
@@ -65,15 +59,13 @@ export async function takeBackup(
     if (!(error instanceof UnfitParent)) throw error
     return attempt(fullInstead(request, error.reason, events))
   })
-  const failures = failuresOf(context, destinations, records)
+  const failures = failuresOf(repositories, destinations, records)
   for (const destination of destinations.opened) {
     const isWithout = failures.some(({ repository }) => repository === destination.repository.name)
     // Nothing is kept there: what goes on from it would be another backup under the id of this one.
     if (isWithout) await leaveRun(run, destination, { mayKeep: false })
   }
-  const texts = new Set(records.flatMap(({ record }) => record.warnings))
-  for (const text of texts) events.emit('warning', { text })
-  for (const { repository } of destinations.live) await refreshCatalog(repository, request.cluster, context)
+  await tellOutcome(request.cluster, destinations, records, context)
   return { records, failures }
 }
 
@@ -84,7 +76,7 @@ async function takeAndCommit(
   known: Preflight,
   destinations: Destinations,
   now: () => Date,
-): Promise<StoredRecord[]> {
+): Promise<StoredRecord<BackupRecord>[]> {
   const { request, store } = run
   await requireRoom(run, destinations, known)
   const startedAt = now()
@@ -97,17 +89,6 @@ async function takeAndCommit(
   }
   const facts = { method: method.name, startedAt, taken, warnings: known.warnings }
   return commitRun(run, destinations, facts, manifest, now)
-}
-
-function failuresOf(
-  { repositories }: BackupContext,
-  { failures }: Destinations,
-  records: readonly StoredRecord[],
-): BackupOutcome['failures'] {
-  const isStored = (name: string) => records.some(({ repository }) => repository === name)
-  return repositories
-    .filter(({ name }) => failures.has(name) && !isStored(name))
-    .map(({ name, required }) => ({ repository: name, required, error: failures.get(name) }))
 }
 
 /** A repository in which it will not fit is given up before anything is copied. */
@@ -136,19 +117,4 @@ function requireSoundPages({ checksumFailures }: BackupRequest, { damaged = [] }
       hint: 'the disk or the memory damaged them; restore from an earlier backup, or take this one with --checksum-failures warn',
     },
   )
-}
-
-/** The backup counts already; a catalog that cannot be written only makes the next reader slower. */
-async function refreshCatalog(
-  { name, storage }: Repository,
-  cluster: string,
-  { events, now }: BackupContext,
-): Promise<void> {
-  try {
-    await updateCatalog(storage, cluster, now())
-  } catch (error) {
-    events.emit('warning', {
-      text: `the backup is complete, but the catalog of repository "${name}" could not be written: ${(error as Error).message}`,
-    })
-  }
 }

@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { PgrecallError } from '../errors.ts'
 import { parseLsn } from '../postgres/lsn.ts'
-import { readObject, type Storage } from '../storage/storage.ts'
+import type { Storage } from '../storage/storage.ts'
 import { FORMAT } from './identity.ts'
-import { backupRecordKey, isBackupId } from './layout.ts'
+import { isBackupId, isPhysicalId } from './layout.ts'
+import { readRecord } from './record-file.ts'
 
 const count = z.number().int().nonnegative()
 const position = z.string().refine((text) => parseLsn(text) !== undefined, 'not an LSN')
@@ -87,7 +86,7 @@ export const BackupSummarySchema = z.object({
 })
 
 /** An object of a backup as it lies in one repository. The sum is of the stored bytes: it can be checked without any key. */
-const StoredObjectSchema = z.object({
+export const StoredObjectSchema = z.object({
   /** In the backup's folder; ends in `.age` where it is encrypted. */
   name: objectName,
   /** All of it. */
@@ -133,28 +132,6 @@ export type BackupRecord = z.infer<typeof BackupRecordSchema>
 /** `backup.json` before the last object is stored and the end is known. */
 export type BackupDraft = Omit<BackupRecord, 'storedBytes' | 'finishedAt'>
 
-/** A million shards and more. */
-const LARGEST_BYTES = 512 * 1024 * 1024
-/** What stands before the sum of all that is before it, on the last line. */
-const SUM_MARK = ',\n "sha256": "'
-
-/** The bytes of `backup.json`: JSON, with a sum of its own as the last key, as PostgreSQL's manifests have it. */
-export function encodeBackupRecord(record: BackupRecord): Buffer {
-  const text = JSON.stringify(record, undefined, 1).replace(/\n\}$/, '')
-  return Buffer.from(`${text}${SUM_MARK}${sumOf(Buffer.from(text))}"\n}\n`)
-}
-
-/** @throws Error when the bytes are not those that were written */
-function decodeBackupRecord(bytes: Buffer): BackupRecord {
-  const end = bytes.lastIndexOf(SUM_MARK)
-  const stated = bytes.toString('latin1', end + SUM_MARK.length)
-  if (end < 0 || stated !== `${sumOf(bytes.subarray(0, end))}"\n}\n`)
-    throw new Error('its own checksum does not fit')
-  return BackupRecordSchema.parse(JSON.parse(bytes.toString('utf8')))
-}
-
-const sumOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
-
 /**
  * Reads `backup.json`.
  * @returns undefined when the backup does not exist, or is not complete
@@ -165,22 +142,7 @@ export async function readBackupRecord(
   cluster: string,
   id: string,
 ): Promise<BackupRecord | undefined> {
-  if (!isBackupId(id)) return undefined
-  const key = backupRecordKey(cluster, id)
-  const bytes = await readObject(storage, key, { limit: LARGEST_BYTES })
-  if (!bytes) return undefined
-  try {
-    const record = decodeBackupRecord(bytes)
-    if (record.id !== id) throw new Error(`it says that it is ${record.id}`)
-    return record
-  } catch (error) {
-    const reason =
-      error instanceof z.ZodError ? z.prettifyError(error).replace(/\s+/g, ' ') : (error as Error).message
-    throw new PgrecallError('damaged', `${storage.location}/${key} cannot be read: ${reason}`, {
-      hint: 'the file was changed or damaged after it was written; other backups are not affected',
-      cause: error,
-    })
-  }
+  return isPhysicalId(id) ? readRecord(storage, cluster, id, BackupRecordSchema) : undefined
 }
 
 /** A backup without its lists. */

@@ -4,10 +4,11 @@ import { readObject, type Storage } from '../storage/storage.ts'
 import { type BackupSummary, BackupSummarySchema } from './backup-record.ts'
 import { FORMAT } from './identity.ts'
 import { catalogKey } from './layout.ts'
+import { type LogicalSummary, LogicalSummarySchema } from './logical-record.ts'
 import { backupsIn, segmentNumberOf, type TimelineWal, walGaps } from './wal-ranges.ts'
 
 /**
- * The catalog of one cluster in one repository: its backups, oldest first, and the WAL that is archived.
+ * The catalog of one cluster in one repository: its backups of both kinds, oldest first, and the WAL that is archived.
  * `catalog.json` keeps it so that few objects need to be read; it is derived, and checked against what is stored
  * each time it is used.
  */
@@ -15,7 +16,9 @@ export interface Catalog {
   cluster: string
   systemIdentifier: string | undefined
   walSegmentBytes: number
+  /** The physical ones. */
   backups: BackupSummary[]
+  logical: LogicalSummary[]
   wal: TimelineWal[]
   /** When all WAL was listed, where that was not now; ISO 8601. */
   walListedAt?: string
@@ -57,6 +60,7 @@ const StoredSchema = z
     walSegmentBytes: count.min(1024 * 1024),
     walListedAt: moment,
     backups: z.array(BackupSummarySchema),
+    logical: z.array(LogicalSummarySchema),
     wal: z.array(TimelineSchema),
   })
   .refine(({ wal, walSegmentBytes }) => wal.every((entry) => isInOrder(entry, walSegmentBytes)))

@@ -5,7 +5,8 @@ import { archivedWal } from './archived-wal.ts'
 import { type BackupSummary, readBackupRecord, summaryOf } from './backup-record.ts'
 import { type Catalog, encodeCatalog, readStoredCatalog, type StoredCatalog } from './catalog-file.ts'
 import { readIdentity, requireRepository } from './identity.ts'
-import { backupRecordKey, backupsPrefix, catalogKey, isBackupId } from './layout.ts'
+import { backupRecordKey, backupsPrefix, catalogKey, isBackupId, isLogicalId } from './layout.ts'
+import { type LogicalSummary, logicalSummaryOf, readLogicalRecord } from './logical-record.ts'
 import type { TimelineWal } from './wal-ranges.ts'
 
 export type { Catalog } from './catalog-file.ts'
@@ -41,27 +42,35 @@ export async function loadCatalog(
   const identity = await readIdentity(storage, cluster)
   const isOfUse = !fresh || believingWalAt !== undefined
   const stored = isOfUse ? await readStoredCatalog(storage, cluster, identity?.systemIdentifier) : undefined
-  const { backups, damaged } = await storedBackups(
+  const known = fresh ? NO_BACKUPS : (stored ?? NO_BACKUPS)
+  const { backups, logical, damaged } = await storedBackups(
     storage,
     cluster,
-    fresh ? [] : stored?.backups,
+    known,
     believingWalAt !== undefined,
   )
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   const believed = believingWalAt && stored && believableWal(stored, segmentBytes, believingWalAt)
   const wal = await archivedWal({ storage, cluster, segmentBytes }, believed ?? [])
   // A folder that is not mounted must not look like an empty repository.
-  if (!identity && backups.length + damaged.length + wal.length === 0) await requireRepository(storage)
+  const isEmpty = backups.length + logical.length + damaged.length + wal.length === 0
+  if (!identity && isEmpty) await requireRepository(storage)
   return {
     cluster,
     systemIdentifier: identity?.systemIdentifier,
     walSegmentBytes: segmentBytes,
     ...(believed && { walListedAt: stored!.walListedAt }),
     backups,
+    logical,
     wal,
     damaged,
   }
 }
+
+/** Backups of both kinds. */
+export type Backups = Pick<Catalog, 'backups' | 'logical'>
+
+const NO_BACKUPS: Backups = { backups: [], logical: [] }
 
 /**
  * The backups that are stored now.
@@ -73,10 +82,10 @@ export async function loadCatalog(
 export async function storedBackups(
   storage: Storage,
   cluster: string,
-  known: readonly BackupSummary[] = [],
+  known: Backups = NO_BACKUPS,
   isBelieved = false,
-): Promise<Pick<Catalog, 'backups' | 'damaged'>> {
-  const byId = new Map(known.map((backup) => [backup.id, backup]))
+): Promise<Backups & Pick<Catalog, 'damaged'>> {
+  const byId = new Map([...known.backups, ...known.logical].map((backup) => [backup.id, backup]))
   const ids: string[] = []
   for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
   const watched = new Set(isBelieved ? ids.slice(-LOOKED_AT) : ids)
@@ -85,22 +94,32 @@ export async function storedBackups(
     if (summary && !watched.has(id)) return { summary }
     if (summary && (await storage.stat(backupRecordKey(cluster, id)))) return { summary }
     try {
-      const record = await readBackupRecord(storage, cluster, id)
-      return record && { summary: summaryOf(record) }
+      return await readSummary(storage, cluster, id)
     } catch (error) {
       if (error instanceof PgrecallError && error.kind === 'damaged') return { id, reason: error.message }
       throw error
     }
   })
+  const summaries = found.flatMap((each) => (each && 'summary' in each ? [each.summary] : []))
   return {
-    backups: found.flatMap((each) => (each && 'summary' in each ? [each.summary] : [])),
+    backups: summaries.filter((summary) => summary.method !== 'logical'),
+    logical: summaries.filter((summary) => summary.method === 'logical'),
     damaged: found.flatMap((each) => (each && 'reason' in each ? [each] : [])),
   }
 }
 
-type Found = { summary: BackupSummary } | { id: string; reason: string } | undefined
+type Found = { summary: BackupSummary | LogicalSummary } | { id: string; reason: string } | undefined
 
-/** The id of the newest backup that is whole. */
+async function readSummary(storage: Storage, cluster: string, id: string): Promise<Found> {
+  if (isLogicalId(id)) {
+    const record = await readLogicalRecord(storage, cluster, id)
+    return record && { summary: logicalSummaryOf(record) }
+  }
+  const record = await readBackupRecord(storage, cluster, id)
+  return record && { summary: summaryOf(record) }
+}
+
+/** The id of the newest backup that is whole, of either kind. */
 export async function newestBackup(storage: Storage, cluster: string): Promise<string | undefined> {
   const ids: string[] = []
   for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
@@ -125,7 +144,7 @@ function believableWal(
  */
 export async function updateCatalog(storage: Storage, cluster: string, now: Date): Promise<Catalog> {
   const catalog = await loadCatalog(storage, cluster, { believingWalAt: now })
-  const certain = { ...catalog, backups: await withoutRemoved(storage, catalog) }
+  const certain = { ...catalog, ...(await withoutRemoved(storage, catalog)) }
   await saveCatalog(storage, certain, now)
   return certain
 }
@@ -133,16 +152,17 @@ export async function updateCatalog(storage: Storage, cluster: string, now: Date
 /** What retention has taken out of the catalog since it was read must not be put back: it is believed where it stands. */
 async function withoutRemoved(
   storage: Storage,
-  { cluster, systemIdentifier, backups }: Catalog,
-): Promise<BackupSummary[]> {
+  { cluster, systemIdentifier, backups, logical }: Catalog,
+): Promise<Backups> {
   const stored = await readStoredCatalog(storage, cluster, systemIdentifier)
-  const listed = new Set(stored?.backups.map(({ id }) => id))
-  const isThere = await sideBySide(
-    backups,
-    AT_ONCE,
-    async ({ id }) => listed.has(id) || (await storage.stat(backupRecordKey(cluster, id))) !== undefined,
-  )
-  return backups.filter((_, index) => isThere[index])
+  const listed = new Set([...(stored?.backups ?? []), ...(stored?.logical ?? [])].map(({ id }) => id))
+  const ids = [...backups, ...logical].map(({ id }) => id)
+  const gone = new Set<string>()
+  await sideBySide(ids, AT_ONCE, async (id) => {
+    if (!listed.has(id) && !(await storage.stat(backupRecordKey(cluster, id)))) gone.add(id)
+  })
+  const isThere = ({ id }: { id: string }) => !gone.has(id)
+  return { backups: backups.filter(isThere), logical: logical.filter(isThere) }
 }
 
 /** Writes `catalog.json`. Never on the path of `wal-push`. */

@@ -22,11 +22,20 @@ export async function lockNeeded(
   now: Date,
   signal: AbortSignal,
 ): Promise<void> {
-  const { storage } = repository
+  await lockObjects(repository, neededBy(repository, draft), now, signal)
+}
+
+/** The same of objects that are given. @param keys is not read where nothing is locked */
+export async function lockObjects(
+  { storage }: Repository,
+  keys: Iterable<string> | AsyncIterable<string>,
+  now: Date,
+  signal: AbortSignal,
+): Promise<void> {
   const days = storage.address.type === 's3' ? storage.address.objectLock?.days : undefined
   if (days === undefined) return
   const until = new Date(now.getTime() + days * DAY_MS)
-  await sideBySide(neededBy(repository, draft), LANES, async (key) => {
+  await sideBySide(keys, LANES, async (key) => {
     signal.throwIfAborted()
     await storage.lockUntil(key, until)
   })

@@ -62,6 +62,15 @@ export function isBackupId(name: string): boolean {
   return BACKUP_ID.test(name)
 }
 
+/** Whether it is the id of a logical backup, `20261120T231500Z-logical`, whose record is of another kind. */
+export function isLogicalId(name: string): boolean {
+  return isBackupId(name) && name.endsWith('-logical')
+}
+
+export function isPhysicalId(name: string): boolean {
+  return isBackupId(name) && !isLogicalId(name)
+}
+
 /** When a backup began, by its id; whole seconds. */
 export function momentOfBackupId(id: string): Date {
   const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z/.exec(id) ?? []

@@ -1,7 +1,7 @@
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { sideBySide } from '../side-by-side.ts'
-import type { BackupObject, BackupRecord } from './backup-record.ts'
+import type { StoredObject } from './backup-record.ts'
 import { backupPrefix } from './layout.ts'
 import { isAsRecorded, ObjectSum } from './object-sum.ts'
 import type { Repository } from './repository.ts'
@@ -10,7 +10,7 @@ import { isSealed } from './sealed-object.ts'
 /** An object of a backup, by its key in the repository. */
 export interface KeyedObject {
   key: string
-  object: BackupObject
+  object: StoredObject
 }
 
 export interface ReadObjectsOptions {
@@ -25,12 +25,15 @@ export interface ReadObjectsOptions {
   onFault: (key: string, reason: string) => void
 }
 
+/** What of a record, of either kind, tells which objects there are. */
+interface Listing {
+  cluster: string
+  id: string
+  objects: readonly StoredObject[]
+}
+
 /** All objects of a backup. */
-export function objectsOf({
-  cluster,
-  id,
-  objects,
-}: Pick<BackupRecord, 'cluster' | 'id' | 'objects'>): KeyedObject[] {
+export function objectsOf({ cluster, id, objects }: Listing): KeyedObject[] {
   return objects.map((object) => ({ key: backupPrefix(cluster, id) + object.name, object }))
 }
 

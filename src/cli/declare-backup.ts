@@ -1,6 +1,6 @@
-import { Option } from 'commander'
+import { Argument, Option } from 'commander'
 import type { Declare } from './invocation.ts'
-import { wholeNumber } from './option-values.ts'
+import { collect, wholeNumber } from './option-values.ts'
 
 export function declareBackup(add: Declare): void {
   add('backup', 'Take a backup of a cluster, into all of its repositories at once', [
@@ -10,12 +10,20 @@ export function declareBackup(add: Declare): void {
     'pgrecall backup --standalone          # carries its own WAL, needs no archive',
     'pgrecall backup --method stream       # from another host, over the replication protocol',
     'pgrecall backup --max-rate 50MB       # gently, beside the daily work',
+    'pgrecall backup --method logical      # dumps of all databases, with roles and tablespaces',
+    'pgrecall backup --method logical --database shop --table public.orders -- --no-comments',
   ])
+    .addArgument(
+      new Argument('[options...]', 'with --method logical: behind "--", more options for pg_dump').default(
+        [],
+        'none',
+      ),
+    )
     .addOption(
       new Option(
         '--method <method>',
-        'files: copy the data directory on this host; stream: over the replication protocol; snapshot: from a snapshot of the volume; cold: a server that is shut down',
-      ).choices(['files', 'stream', 'snapshot', 'cold']),
+        'files: copy the data directory on this host; stream: over the replication protocol; snapshot: from a snapshot of the volume; cold: a server that is shut down; logical: pg_dump of each database',
+      ).choices(['files', 'stream', 'snapshot', 'cold', 'logical']),
     )
     .addOption(
       new Option(
@@ -41,4 +49,27 @@ export function declareBackup(add: Declare): void {
       ).choices(['warn', 'fail']),
     )
     .option('--no-resume', 'begin anew, also where an interrupted backup could be gone on with')
+    .optionsGroup('With --method logical:')
+    .option(
+      '--database <pattern>',
+      'only databases of this name (may be repeated; * and ? stand for any characters)',
+      collect,
+      [],
+    )
+    .option('--exclude-database <pattern>', 'all but these databases (may be repeated)', collect, [])
+    .option('--table <pattern>', 'only these tables, as pg_dump takes them (may be repeated)', collect, [])
+    .option('--exclude-table <pattern>', 'without these tables (may be repeated)', collect, [])
+    .option(
+      '--exclude-table-data <pattern>',
+      'without the rows of these tables (may be repeated)',
+      collect,
+      [],
+    )
+    .option('--schema <pattern>', 'only these schemas (may be repeated)', collect, [])
+    .option('--exclude-schema <pattern>', 'without these schemas (may be repeated)', collect, [])
+    .option('--schema-only', 'definitions without rows')
+    .option('--data-only', 'rows without definitions')
+    .option('--whole', 'one script of pg_dumpall, instead of an archive for each database')
+    .option('--no-globals', 'without roles and tablespaces')
+    .option('--lock-wait <seconds>', 'fail after waiting so long for the lock of a table', wholeNumber(1))
 }

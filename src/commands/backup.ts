@@ -1,12 +1,18 @@
-import { type BackupOutcome, takeBackup } from '../backup/take-backup.ts'
+import type { BackupOutcome } from '../backup/outcome.ts'
+import { takeBackup } from '../backup/take-backup.ts'
 import type { BackupRecord } from '../catalog/backup-record.ts'
 import { formatBytes, formatCount, formatDuration } from '../cli/units.ts'
-import { EXIT_CODES, exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
+import { EXIT_CODES } from '../errors.ts'
 import { methodOf, requestOf } from './backup-method.ts'
 import type { Run } from './context.ts'
 import { blocksText } from './damage-text.ts'
+import { refuseOptionsOfOther } from './logical-options.ts'
+import { failureCodeOf, repositoryFacts, repositoryLines } from './outcome-text.ts'
 
-export const run: Run = async ({ options }, context) => {
+export const run: Run = async (invocation, context) => {
+  const { args, options } = invocation
+  if (options.method === 'logical') return (await import('./backup-logical.ts')).run(invocation, context)
+  refuseOptionsOfOther('physical', options, args)
   const { name, config } = context.cluster()
   const request = requestOf(name, config, options, context.version)
   const repositories = context.repositories()
@@ -23,37 +29,17 @@ export const run: Run = async ({ options }, context) => {
   const { record } = outcome.records[0]!
   return {
     text: resultText(outcome, context.now().getTime() - begun.getTime()),
-    json: { ...record, repositories: factsOf(outcome) },
+    json: { ...record, repositories: repositoryFacts(outcome) },
     exitCode: exitCodeFor(outcome, record),
   }
 }
 
-/** What a required repository failed with is the result, although the others have the backup. */
-function exitCodeFor({ failures }: BackupOutcome, record: BackupRecord): number {
-  const failure = failures.find(({ required }) => required)
-  if (failure) return exitCodeOf(failure.error)
-  return record.damagedPages ? EXIT_CODES.pages.code : 0
+function exitCodeFor(outcome: BackupOutcome<BackupRecord>, { damagedPages }: BackupRecord): number {
+  return failureCodeOf(outcome) || (damagedPages ? EXIT_CODES.pages.code : 0)
 }
 
-function factsOf({ records, failures }: BackupOutcome) {
-  return [
-    ...records.map(({ repository, record }) => ({
-      name: repository,
-      result: 'stored',
-      storedBytes: record.storedBytes,
-    })),
-    ...failures.map(({ repository, required, error }) => ({
-      name: repository,
-      result: 'failed',
-      required,
-      kind: error instanceof PgrecallError ? error.kind : 'internal',
-      reason: reasonOf(error),
-    })),
-  ]
-}
-
-function resultText({ records, failures }: BackupOutcome, tookMs: number): string {
-  const { record } = records[0]!
+function resultText(outcome: BackupOutcome<BackupRecord>, tookMs: number): string {
+  const { record } = outcome.records[0]!
   const lines = [
     `Backup ${record.id} is complete: ${formatBytes(record.dataBytes)} in ${record.files} files, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
     ...incrementText(record),
@@ -62,14 +48,8 @@ function resultText({ records, failures }: BackupOutcome, tookMs: number): strin
     lines.push(
       `Of this, ${formatBytes(record.resumedBytes)} had been stored by the run that was interrupted.`,
     )
-  if (records.length + failures.length > 1) {
-    lines.push(`It is in ${records.map(({ repository }) => `"${repository}"`).join(' and ')}.`)
-  }
-  for (const { repository, required, error } of failures) {
-    const what = required ? 'It is NOT in' : 'It is not in the optional repository'
-    lines.push(`${what} "${repository}": ${reasonOf(error)}`)
-  }
   lines.push(
+    ...repositoryLines(outcome),
     `Restorable from ${record.stop.time} on (LSN ${record.stop.lsn}, timeline ${record.timeline}).`,
     ...damageText(record),
   )

@@ -12,7 +12,7 @@ export async function storedBackupsIn(
   now: Date,
 ): Promise<StoredBackups & Pick<Catalog, 'backups' | 'damaged'>> {
   const known = await loadCatalog(storage, cluster, { believingWalAt: now })
-  const { backups, damaged } = await storedBackups(storage, cluster, known.backups)
+  const { backups, damaged } = await storedBackups(storage, cluster, known)
   return { repository: name, backups, damaged }
 }
 

@@ -1,24 +1,9 @@
-import { readdir } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
 import { execa } from 'execa'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { BackupPart, BaseBackupOptions } from './base-backup.ts'
 import { backupError } from './base-backup-errors.ts'
+import { type Environment, findProgram, type Program, replicationArguments } from './client-programs.ts'
 import { replicationHint } from './replication.ts'
-import type { ConnectionOptions } from './server.ts'
-
-type Environment = Record<string, string | undefined>
-
-export interface Program {
-  path: string
-  majorVersion: number
-}
-
-/** Where packages put PostgreSQL's programs: Debian's and its kin, and those of postgresql.org for Red Hat's. */
-const PLACES = [
-  { parent: '/usr/lib/postgresql', pattern: /^\d+$/ },
-  { parent: '/usr', pattern: /^pgsql-\d+$/ },
-]
 
 /** The program opens a file for the manifest; this is one that needs no name of its own. */
 const MANIFEST_INPUT = '/dev/stdin'
@@ -27,37 +12,11 @@ const MANIFEST_INPUT = '/dev/stdin'
 const LAST_WORDS_BYTES = 64 * 1024
 
 /**
- * Finds a `pg_basebackup` that is not older than the server, which it would refuse: on PATH, in the packages' folders
- * from the newest on, and where `pg_config` says.
+ * Finds a `pg_basebackup` that is not older than the server, which it would refuse.
  * @returns undefined when there is none
  */
-export async function findPgBasebackup(serverMajor: number, env: Environment): Promise<Program | undefined> {
-  for await (const folder of folders(env)) {
-    const program = await programIn(folder, env)
-    if (program && program.majorVersion >= serverMajor) return program
-  }
-  return undefined
-}
-
-async function* folders(env: Environment): AsyncGenerator<string> {
-  yield* (env.PATH ?? '').split(delimiter).filter((folder) => folder !== '')
-  for (const { parent, pattern } of PLACES) {
-    const names = await readdir(parent).catch(() => [])
-    const newestFirst = names.filter((name) => pattern.test(name)).sort((a, b) => versionIn(b) - versionIn(a))
-    yield* newestFirst.map((name) => join(parent, name, 'bin'))
-  }
-  const { stdout, failed } = await execa('pg_config', ['--bindir'], { env, extendEnv: false, reject: false })
-  if (!failed) yield stdout
-}
-
-const versionIn = (name: string) => Number(/\d+$/.exec(name)?.[0])
-
-async function programIn(folder: string, env: Environment): Promise<Program | undefined> {
-  const path = join(folder, 'pg_basebackup')
-  const { stdout } = await execa(path, ['--version'], { env, extendEnv: false, reject: false })
-  const version = /\(PostgreSQL\) (\d+)/.exec(stdout ?? '')?.[1]
-  return version === undefined ? undefined : { path, majorVersion: Number(version) }
-}
+export const findPgBasebackup = (serverMajor: number, env: Environment) =>
+  findProgram('pg_basebackup', serverMajor, env)
 
 /**
  * Takes a base backup with PostgreSQL's own program, which writes one archive to its output: for clusters without
@@ -76,7 +35,7 @@ export async function* pgBasebackup(
 ): AsyncGenerator<BackupPart> {
   const { signal } = options
   signal.throwIfAborted()
-  const { args, secrets } = connectionArguments(options.connection)
+  const { args, secrets } = replicationArguments(options.connection)
   const child = execa(program.path, [...args, ...backupArguments(options)], {
     // Its messages are read, so they have to be in one language; the server's own stay in the server's.
     env: { ...env, ...secrets, LC_ALL: 'C', PG_COLOR: 'never', PGAPPNAME: 'pgrecall' },
@@ -123,39 +82,6 @@ export function backupArguments(options: BaseBackupOptions): string[] {
     ...(maxRateKiB === undefined ? [] : [`--max-rate=${maxRateKiB}k`]),
     ...(parentManifest === undefined ? [] : [`--incremental=${MANIFEST_INPUT}`]),
   ]
-}
-
-/**
- * How the program is told where to connect. Everybody on the host can read the arguments of a process, so secrets go by
- * its environment.
- */
-export function connectionArguments(connection: ConnectionOptions): {
-  args: string[]
-  secrets: Record<string, string>
-} {
-  const { uri, host, port, user, password } = connection
-  if (uri === undefined) {
-    const args = [
-      ...(host === undefined ? [] : [`--host=${host}`]),
-      ...(port === undefined ? [] : [`--port=${port}`]),
-      ...(user === undefined ? [] : [`--username=${user}`]),
-    ]
-    return { args, secrets: password === undefined ? {} : { PGPASSWORD: password } }
-  }
-  // As the driver reads it: a password may hold an "@" that nobody escaped.
-  const [, scheme = '', who = '', rest = ''] = /^(\w+:\/\/)(?:([^/?#]*)@)?(.*)$/s.exec(uri) ?? []
-  const colon = who.indexOf(':')
-  const name = colon < 0 ? who : who.slice(0, colon)
-  const inName = colon < 0 ? undefined : who.slice(colon + 1)
-  const [place = '', query = ''] = rest.split(/\?(.*)/s)
-  const settings = query.split('&').filter((setting) => setting !== '')
-  const isSecret = (setting: string) => /^(?:ssl)?password=/.test(setting)
-  const inQuery = settings.find((setting) => setting.startsWith('password='))?.slice('password='.length)
-  const open = settings.filter((setting) => !isSecret(setting)).join('&')
-  const secret = inQuery ?? inName ?? password
-  const plain = `${scheme}${name && `${name.replaceAll('@', '%40')}@`}${place}${open && `?${open}`}`
-  const asWritten = secret === password ? secret : secret && decodeURIComponent(secret)
-  return { args: [`--dbname=${plain}`], secrets: asWritten === undefined ? {} : { PGPASSWORD: asWritten } }
 }
 
 function programError(

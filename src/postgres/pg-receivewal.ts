@@ -4,10 +4,9 @@ import { access, constants } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { PgrecallError, reasonOf } from '../errors.ts'
-import { connectionArguments, findPgBasebackup, type Program } from './pg-basebackup.ts'
+import { type Environment, type Program, replicationArguments } from './client-programs.ts'
+import { findPgBasebackup } from './pg-basebackup.ts'
 import type { ConnectionOptions } from './server.ts'
-
-type Environment = Record<string, string | undefined>
 
 export interface ReceivingOptions {
   connection: ConnectionOptions
@@ -74,7 +73,7 @@ export async function pgReceivewal(
   env: Environment,
   options: ReceivingOptions,
 ): Promise<ReceivingEnd> {
-  const { args, secrets } = connectionArguments(options.connection)
+  const { args, secrets } = replicationArguments(options.connection)
   const child = spawn('/bin/sh', ['-c', BOUND_TO_US, program.path, ...args, ...receivingArguments(options)], {
     // Its messages are read, so they have to be in one language; the server's own stay in the server's.
     env: { ...env, ...secrets, LC_ALL: 'C', PG_COLOR: 'never', PGAPPNAME: RECEIVER_NAME },

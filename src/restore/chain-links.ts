@@ -13,7 +13,9 @@ export async function verifyLinks(
   links: readonly BackupRecord[],
   context: VerifyLinksContext,
 ): Promise<void> {
-  const objects = links.flatMap(objectsOf).filter(({ object }) => object.kind !== 'text')
+  const objects = links.flatMap((link) =>
+    objectsOf({ ...link, objects: link.objects.filter(({ kind }) => kind !== 'text') }),
+  )
   await readObjects(objects, {
     ...context,
     task: 'Checking the chain',

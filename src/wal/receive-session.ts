@@ -2,7 +2,7 @@ import pg from 'pg'
 import { claimIdentity } from '../catalog/identity.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
-import type { Program } from '../postgres/pg-basebackup.ts'
+import type { Program } from '../postgres/client-programs.ts'
 import {
   findPgReceivewal,
   pgReceivewal,

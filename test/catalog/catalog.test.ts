@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type BackupRecord, encodeBackupRecord, readBackupRecord } from '../../src/catalog/backup-record.ts'
+import { readBackupRecord } from '../../src/catalog/backup-record.ts'
 import { debrisOf, loadCatalog, saveCatalog, updateCatalog } from '../../src/catalog/catalog.ts'
 import { claimIdentity, markRepository } from '../../src/catalog/identity.ts'
 import { walKey } from '../../src/catalog/layout.ts'
+import { encodeRecord } from '../../src/catalog/record-file.ts'
 import { removeBackup, removeUnfinished } from '../../src/catalog/remove-backup.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
@@ -46,7 +47,7 @@ const ids = async (options = {}) => (await loadCatalog(storage, 'main', options)
 const recordKey = (id: string) => `main/backups/${id}/backup.json`
 
 /** With a sum that fits, so that it is what the record says that is refused. */
-const encoded = (backup: object) => encodeBackupRecord(backup as BackupRecord).toString('utf8')
+const encoded = (backup: object) => encodeRecord(backup).toString('utf8')
 
 test('shows the backups, oldest first, and the WAL', async () => {
   await claimIdentity(storage, 'main', { systemIdentifier: '7400000000000000001', walSegmentBytes: SEGMENT })
@@ -349,7 +350,7 @@ function interrupting(inner: Storage, key: string, happen: () => Promise<void>):
 
 test('a folder that does not bear the name of a backup is neither a backup nor debris', async () => {
   await storage.put('main/backups/kept-by-hand/base.tar.zst', Buffer.alloc(1))
-  await storage.put(`main/backups/${FIRST}.old/backup.json`, encodeBackupRecord(record(FIRST)))
+  await storage.put(`main/backups/${FIRST}.old/backup.json`, encodeRecord(record(FIRST)))
   expect(await ids()).toEqual([FIRST, SECOND, THIRD])
   expect(await debrisOf(storage, 'main')).toEqual([])
 })

@@ -1,5 +1,6 @@
-import { type BackupRecord, type BackupSummary, encodeBackupRecord } from '../../src/catalog/backup-record.ts'
+import type { BackupRecord, BackupSummary } from '../../src/catalog/backup-record.ts'
 import { backupRecordKey, walKey } from '../../src/catalog/layout.ts'
+import { encodeRecord } from '../../src/catalog/record-file.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
 import type { Storage } from '../../src/storage/storage.ts'
@@ -69,7 +70,7 @@ export function recordOf(backup: BackupSummary): BackupRecord {
 export async function storeBackup(storage: Storage, backup: BackupRecord): Promise<void> {
   const key = backupRecordKey(backup.cluster, backup.id)
   await storage.put(key.replace('backup.json', 'base.0001.tar.zst'), Buffer.alloc(100))
-  await storage.put(key, encodeBackupRecord(backup))
+  await storage.put(key, encodeRecord(backup))
 }
 
 /** Stores WAL segments by their numbers; only their names and sizes count. */

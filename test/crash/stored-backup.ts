@@ -1,7 +1,7 @@
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { type BackupRecord, encodeBackupRecord } from '../../src/catalog/backup-record.ts'
+import { encodeRecord } from '../../src/catalog/record-file.ts'
 import type { Lab } from '../lab/lab.ts'
 import { giveToLabUser } from '../lab/user.ts'
 import { backupFolder, idsOf, readRecord, type StoredRecord, sha256 } from './repository.ts'
@@ -79,7 +79,7 @@ export class StoredBackup {
       const bytes = { [shard]: forged, [manifest]: stored }[object.name]
       if (bytes) Object.assign(object, { bytes: bytes.length, sha256: sha256(bytes) })
     }
-    await this.write('backup.json', encodeBackupRecord(record as unknown as BackupRecord))
+    await this.write('backup.json', encodeRecord(record))
   }
 }
 

@@ -2,12 +2,7 @@ import { chmod, mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { BaseBackupOptions } from '../../src/postgres/base-backup.ts'
-import {
-  backupArguments,
-  connectionArguments,
-  findPgBasebackup,
-  pgBasebackup,
-} from '../../src/postgres/pg-basebackup.ts'
+import { backupArguments, findPgBasebackup, pgBasebackup } from '../../src/postgres/pg-basebackup.ts'
 import { Scratch } from '../lab/scratch.ts'
 
 const OPTIONS: BaseBackupOptions = {
@@ -20,30 +15,6 @@ const OPTIONS: BaseBackupOptions = {
   onWaiting: () => {},
   signal: new AbortController().signal,
 }
-
-describe('the place to connect to', () => {
-  test.each([
-    ['postgres://me:p@ss@db:5433/x', 'postgres://me@db:5433/x', 'p@ss'],
-    ['postgresql://me:p%40ss@db:5433/x?sslmode=require', 'postgresql://me@db:5433/x?sslmode=require', 'p@ss'],
-    ['postgres://me@db/x?password=p%26q&sslmode=require', 'postgres://me@db/x?sslmode=require', 'p&q'],
-    ['postgresql://me:one@db?password=two', 'postgresql://me@db', 'two'],
-    ['postgresql://db1:1,db2:2/x?sslpassword=key', 'postgresql://db1:1,db2:2/x', undefined],
-    ['postgresql:///x?host=/var/run/postgresql', 'postgresql:///x?host=/var/run/postgresql', undefined],
-  ])('%s is given without its secrets', (uri, plain, password) => {
-    const { args, secrets } = connectionArguments({ uri })
-    expect(args).toEqual([`--dbname=${plain}`])
-    expect(secrets).toEqual(password === undefined ? {} : { PGPASSWORD: password })
-  })
-
-  test('by its parts, the password goes by the environment', () => {
-    expect(
-      connectionArguments({ host: '/run', port: 5433, user: 'me', database: 'x', password: 'secret' }),
-    ).toEqual({
-      args: ['--host=/run', '--port=5433', '--username=me'],
-      secrets: { PGPASSWORD: 'secret' },
-    })
-  })
-})
 
 test('what is asked for arrives as options', () => {
   expect(backupArguments({ ...OPTIONS, maxRateKiB: 2048 })).toEqual(

@@ -36,7 +36,15 @@ function catalogOf(
     timelines.set(timeline, entry)
   }
   const wal = [...timelines.values()]
-  return { cluster: 'main', systemIdentifier: '7', walSegmentBytes: SEGMENT, backups, wal, damaged: [] }
+  return {
+    cluster: 'main',
+    systemIdentifier: '7',
+    walSegmentBytes: SEGMENT,
+    backups,
+    logical: [],
+    wal,
+    damaged: [],
+  }
 }
 
 const FOUR = [1, 2, 3, 4].map((day) => summary(idOf(day), { first: day * 100, last: day * 100 + 2 }))

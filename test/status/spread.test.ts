@@ -37,6 +37,7 @@ function missing(own: Holding, other: Holding, isLate = false, first: number | u
     walSegmentBytes: SEGMENT,
     backups,
     wal: [...own.wal],
+    logical: [],
     damaged: [],
   }
   const needs = neededWal(catalog, pathTo(other.wal, other.wal.length))
@@ -85,7 +86,15 @@ test('what comes after the end is on its way, unless it is late', () => {
 
 test('without a backup no WAL is needed', () => {
   const needs = neededWal(
-    { cluster: '', systemIdentifier: '', walSegmentBytes: SEGMENT, backups: [], wal: [], damaged: [] },
+    {
+      cluster: '',
+      systemIdentifier: '',
+      walSegmentBytes: SEGMENT,
+      backups: [],
+      logical: [],
+      wal: [],
+      damaged: [],
+    },
     pathTo([], 1),
   )
   expect(missingIn(holding('a', []), [holding('b', [[1, 9]])], needs, SEGMENT, true)).toEqual([])

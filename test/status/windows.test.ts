@@ -27,6 +27,7 @@ const catalogOf = (timelines: TimelineWal[], backups: Catalog['backups']): Catal
   walSegmentBytes: SEGMENT,
   backups,
   wal: timelines,
+  logical: [],
   damaged: [],
 })
 const idOf = (day: number) => `202611${String(day).padStart(2, '0')}T120000Z-full`

@@ -1,0 +1,31 @@
+import type { Selection } from '../catalog/logical-record.ts'
+import type { DumpSelection } from '../postgres/pg-dump.ts'
+
+/** The record's words as the program's. */
+export function dumpSelection({ only, extra: _extra, ...patterns }: Selection): DumpSelection {
+  return {
+    ...patterns,
+    ...(only === 'schema' && { schemaOnly: true }),
+    ...(only === 'data' && { dataOnly: true }),
+  }
+}
+
+/** Whether a database is dumped in parts only, so that what these parts need may be missing at a restore. */
+export function isPartial({ tables, excludeTables, schemas, excludeSchemas, extra }: Selection): boolean {
+  return [tables, excludeTables, schemas, excludeSchemas, extra].some((list) => (list?.length ?? 0) > 0)
+}
+
+/** For people: what was asked for, as the options that say so; empty where all was. */
+export function selectionText(selection: Selection): string {
+  const each = (option: string, patterns: readonly string[] = []) =>
+    patterns.map((pattern) => `--${option} ${pattern}`)
+  return [
+    ...each('table', selection.tables),
+    ...each('exclude-table', selection.excludeTables),
+    ...each('schema', selection.schemas),
+    ...each('exclude-schema', selection.excludeSchemas),
+    ...each('exclude-table-data', selection.excludeTableData),
+    ...(selection.only ? [`--${selection.only}-only`] : []),
+    ...(selection.extra ?? []),
+  ].join(' ')
+}

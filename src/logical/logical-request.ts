@@ -1,0 +1,21 @@
+import type { Codec } from '../archive/codec.ts'
+import type { Selection } from '../catalog/logical-record.ts'
+import type { DatabaseChoice } from './choose-databases.ts'
+
+/** What is asked of a logical backup. */
+export interface LogicalRequest {
+  cluster: string
+  label: string
+  codec: Codec
+  /** How many databases are dumped at once. */
+  jobs: number
+  databases: DatabaseChoice
+  selection: Selection
+  /** One script of `pg_dumpall` instead of an archive for each database. */
+  whole: boolean
+  /** Whether roles and tablespaces are dumped too. */
+  globals: boolean
+  /** How long a table's lock is waited for; without a limit when left out. */
+  lockWaitMs: number | undefined
+  tool: { name: string; version: string }
+}

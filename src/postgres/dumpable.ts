@@ -1,0 +1,111 @@
+import { type Lsn, parseLsn } from './lsn.ts'
+import type { Server } from './server.ts'
+
+/** A server as far as dumps go; each role may ask this much. */
+export interface DumpSource {
+  /** As in server_version_num: 150018 for 15.18. */
+  version: number
+  majorVersion: number
+  versionText: string
+  systemIdentifier: string
+  walSegmentBytes: number
+  inRecovery: boolean
+  /** Whether the role may see everything: only then are passwords of roles to be had. */
+  isSuperuser: boolean
+}
+
+/** A database with what `CREATE DATABASE` makes it of. */
+export interface DumpableDatabase {
+  oid: string
+  name: string
+  owner: string
+  encoding: string
+  collate: string
+  ctype: string
+  provider: 'libc' | 'icu' | 'builtin'
+  /** The provider's own name of the locale; undefined of libc. */
+  locale: string | undefined
+  isTemplate: boolean
+  /** Whether anybody, and whether this role, may connect to it. */
+  allowsConnections: boolean
+  mayConnect: boolean
+  /** What it takes up; 0 where the role may not ask. */
+  bytes: number
+}
+
+/** The moment that a dump shows. */
+export interface Snapshot {
+  /** For `pg_dump --snapshot`; good as long as the session is. */
+  id: string
+  /** Up to where the WAL was written, on a standby: replayed. */
+  lsn: Lsn
+  /** The server's clock, ISO 8601. */
+  time: string
+}
+
+export async function dumpSource(server: Server): Promise<DumpSource> {
+  const row = await server.one<{
+    version: number
+    text: string
+    identifier: string
+    segment: string
+    recovering: boolean
+    superuser: boolean
+  }>(
+    `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS text,
+            system_identifier::text AS identifier, pg_is_in_recovery() AS recovering,
+            pg_size_bytes(current_setting('wal_segment_size'))::text AS segment,
+            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser
+       FROM pg_control_system()`,
+  )
+  return {
+    version: row.version,
+    majorVersion: Math.floor(row.version / 10_000),
+    versionText: row.text,
+    systemIdentifier: BigInt.asUintN(64, BigInt(row.identifier)).toString(),
+    walSegmentBytes: Number(row.segment),
+    inRecovery: row.recovering,
+    isSuperuser: row.superuser,
+  }
+}
+
+/** The database's own locale, by major version. */
+function localeColumns(majorVersion: number): string {
+  if (majorVersion < 15) return `'c' AS provider, NULL AS locale`
+  return `datlocprovider::text AS provider, ${majorVersion < 17 ? 'daticulocale' : 'datlocale'} AS locale`
+}
+
+const PROVIDERS = { c: 'libc', i: 'icu', b: 'builtin' } as const
+
+/** All of them, by name; also templates, and those to which nobody may connect. */
+export async function dumpableDatabases(server: Server, majorVersion: number): Promise<DumpableDatabase[]> {
+  const rows = await server.query<
+    Omit<DumpableDatabase, 'provider' | 'bytes'> & { provider: string; bytes: string }
+  >(
+    `SELECT oid::text AS oid, datname AS name, pg_get_userbyid(datdba) AS owner,
+            pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, datctype AS ctype,
+            ${localeColumns(majorVersion)}, datistemplate AS "isTemplate", datallowconn AS "allowsConnections",
+            has_database_privilege(oid, 'CONNECT') AS "mayConnect",
+            CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) ELSE 0 END::text AS bytes
+       FROM pg_database WHERE datconnlimit <> -2 ORDER BY datname`,
+  )
+  return rows.map((row) => ({
+    ...row,
+    provider: PROVIDERS[row.provider as keyof typeof PROVIDERS] ?? 'libc',
+    locale: row.locale ?? undefined,
+    bytes: Number(row.bytes),
+  }))
+}
+
+/**
+ * Begins the transaction whose view of its database a dump shows.
+ * @param server in that database; it holds the snapshot until it is closed
+ */
+export async function takeSnapshot(server: Server): Promise<Snapshot> {
+  await server.query('BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY')
+  const row = await server.one<{ id: string; lsn: string; time: Date }>(
+    `SELECT pg_export_snapshot() AS id, clock_timestamp() AS time,
+            (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)::text AS lsn`,
+  )
+  return { id: row.id, lsn: parseLsn(row.lsn)!, time: row.time.toISOString() }
+}
