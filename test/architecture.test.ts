@@ -26,7 +26,7 @@ const ROOMS: Record<string, string[]> = {
   logical: ['archive', 'backup', 'catalog', 'postgres', 'storage'],
   copy: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
   rotation: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
-  verification: ['catalog', 'postgres', 'wal'],
+  verification: ['archive', 'catalog', 'postgres', 'wal'],
   retention: ['catalog', 'postgres', 'storage'],
   status: ['catalog', 'cli', 'postgres', 'restore', 'storage', 'wal'],
   commands: [
@@ -57,6 +57,7 @@ const ROOMS: Record<string, string[]> = {
 const NARROW: Record<string, string[] | 'type'> = {
   'catalog -> postgres': ['postgres/lsn.ts', 'postgres/timeline-history.ts', 'postgres/wal-file.ts'],
   'catalog -> archive': ['archive/age.ts', 'archive/codec.ts', 'archive/file-name.ts'],
+  'verification -> archive': ['archive/codec.ts'],
   'snapshot -> archive': ['archive/file-name.ts'],
   'backup -> snapshot': 'type',
   'commands -> snapshot': 'type',

@@ -5,7 +5,7 @@ import { archivedWal } from './archived-wal.ts'
 import { type BackupSummary, readBackupRecord, summaryOf } from './backup-record.ts'
 import { type Catalog, encodeCatalog, readStoredCatalog, type StoredCatalog } from './catalog-file.ts'
 import { readIdentity, requireRepository } from './identity.ts'
-import { backupRecordKey, backupsPrefix, catalogKey, isBackupId, isLogicalId } from './layout.ts'
+import { backupRecordKey, backupsPrefix, catalogKey, isBackupId, isLogicalId, isPhysicalId } from './layout.ts'
 import { type LogicalSummary, logicalSummaryOf, readLogicalRecord } from './logical-record.ts'
 import type { TimelineWal } from './wal-ranges.ts'
 
@@ -120,9 +120,22 @@ async function readSummary(storage: Storage, cluster: string, id: string): Promi
 }
 
 /** The id of the newest backup that is whole, of either kind. */
-export async function newestBackup(storage: Storage, cluster: string): Promise<string | undefined> {
+export function newestBackup(storage: Storage, cluster: string): Promise<string | undefined> {
+  return newestOf(storage, cluster, isBackupId)
+}
+
+/** The same of those that a recovery can begin with. */
+export function newestPhysical(storage: Storage, cluster: string): Promise<string | undefined> {
+  return newestOf(storage, cluster, isPhysicalId)
+}
+
+async function newestOf(
+  storage: Storage,
+  cluster: string,
+  isWanted: (name: string) => boolean,
+): Promise<string | undefined> {
   const ids: string[] = []
-  for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
+  for await (const id of storage.folders(backupsPrefix(cluster))) if (isWanted(id)) ids.push(id)
   for (const id of ids.toReversed()) if (await storage.stat(backupRecordKey(cluster, id))) return id
   return undefined
 }

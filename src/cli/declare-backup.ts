@@ -12,6 +12,7 @@ export function declareBackup(add: Declare): void {
     'pgrecall backup --max-rate 50MB       # gently, beside the daily work',
     'pgrecall backup --method logical      # dumps of all databases, with roles and tablespaces',
     'pgrecall backup --method logical --database shop --table public.orders -- --no-comments',
+    'pgrecall backup --method logical --staging /var/tmp --jobs 8   # several sessions a database',
   ])
     .addArgument(
       new Argument('[options...]', 'with --method logical: behind "--", more options for pg_dump').default(
@@ -71,5 +72,10 @@ export function declareBackup(add: Declare): void {
     .option('--data-only', 'rows without definitions')
     .option('--whole', 'one script of pg_dumpall, instead of an archive for each database')
     .option('--no-globals', 'without roles and tablespaces')
+    .option(
+      '--staging <folder>',
+      'dump each database with as many sessions as --jobs says; such a dump lies in this folder until it is stored',
+    )
+    .option('--fingerprint', 'record the number of rows and a checksum of each table, for restore --compare')
     .option('--lock-wait <seconds>', 'fail after waiting so long for the lock of a table', wholeNumber(1))
 }

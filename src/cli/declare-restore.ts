@@ -1,9 +1,9 @@
-import { Argument, Option } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import type { Declare } from './invocation.ts'
 import { collect, wholeNumber } from './option-values.ts'
 
 export function declareRestore(add: Declare): void {
-  add(
+  const command = add(
     'restore',
     'Restore a cluster, to the end of the WAL or to a moment, from the first repository that can',
     [
@@ -14,6 +14,8 @@ export function declareRestore(add: Declare): void {
       'pgrecall restore --repository offsite --dry-run',
       'pgrecall restore --delta                   # into the cluster that is there: only what differs is written',
       'pgrecall restore --include-database shop -D /var/lib/postgresql/15/shop',
+      'pgrecall restore 20261120T231500Z-logical --host new.example.net',
+      'pgrecall restore 20261120T231500Z-logical --database shop --table orders --into shop_before',
     ],
   )
     .addArgument(
@@ -45,7 +47,11 @@ export function declareRestore(add: Declare): void {
         .default('preserve'),
     )
     .option('--tablespace <OLD=NEW>', 'put a tablespace elsewhere (may be repeated)', collect, [])
-    .option('-j, --jobs <number>', 'how many workers restore side by side', wholeNumber(1, 64))
+    .option(
+      '-j, --jobs <number>',
+      'how many workers restore side by side; of a logical backup sessions, with --staging',
+      wholeNumber(1, 64),
+    )
     .option(
       '--delta',
       'write only what differs from the cluster that is there, and remove what is not in the backup',
@@ -57,6 +63,48 @@ export function declareRestore(add: Declare): void {
       [],
     )
     .option('--exclude-database <name>', 'all but this database (may be repeated)', collect, [])
-    .option('--force', 'remove the cluster that is there')
+    .option(
+      '--force',
+      'remove the cluster that is there; of a logical backup: go into databases that have data',
+    )
     .option('--dry-run', 'print the plan and change nothing')
+  declareLogical(command)
+}
+
+/** Options that are for logical backups only; they are called as those of `pg_restore`. */
+function declareLogical(command: Command): void {
+  const only = (text: string) => `of a logical backup: ${text}`
+  command
+    .option('--host <host>', only("the server to restore into (default: the cluster's)"))
+    .option('--port <port>', only("that server's port"), wholeNumber(1, 65_535))
+    .option(
+      '-U, --username <role>',
+      only('who connects to it; a password comes from PGPASSWORD or ~/.pgpass'),
+    )
+    .option(
+      '--database <name>',
+      only('only this database, or those that fit, with * and ? (may be repeated)'),
+      collect,
+      [],
+    )
+    .option('--into <name>', only('restore its one database under another name'))
+    .option('--create', only('make databases anew; with --clean those that exist are dropped'))
+    .option('--clean', only('drop what exists before it is made again'))
+    .option(
+      '--table <name>',
+      only('only this table, with all that belongs to it (may be repeated)'),
+      collect,
+      [],
+    )
+    .option('--schema <name>', only('only this schema (may be repeated)'), collect, [])
+    .option('--exclude-schema <name>', only('all but this schema (may be repeated)'), collect, [])
+    .option('--schema-only', only('no rows'))
+    .option('--data-only', only('rows only'))
+    .option('--no-globals', only('no roles and tablespaces'))
+    .option('--no-owner', only('whoever connects owns everything, or --role does'))
+    .option('--no-privileges', only('no GRANT and REVOKE'))
+    .option('--map-role <OLD=NEW>', only('NEW owns and may do what OLD did (may be repeated)'), collect, [])
+    .option('--role <role>', only('SET ROLE first'))
+    .option('--no-analyze', only('do not gather statistics afterwards'))
+    .option('--staging <dir>', only('where dumps are put down for --jobs'))
 }

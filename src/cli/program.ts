@@ -71,9 +71,14 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".[].backups[].id"'])
 
-  add('show', 'Show one backup with everything that is recorded of it', ['pgrecall show latest']).addArgument(
-    new Argument('[id]', 'the backup').default('latest'),
-  )
+  add('show', 'Show one backup with everything that is recorded of it', [
+    'pgrecall show latest',
+    'pgrecall show 20261120T231500Z-logical --contents --database shop --type TABLE',
+  ])
+    .addArgument(new Argument('[id]', 'the backup').default('latest'))
+    .option('--contents', 'list what is inside of a logical backup, without reading its dumps')
+    .option('--database <name>', 'with --contents: of this database only')
+    .option('--type <type>', 'with --contents: things of this type only, as pg_restore --list calls it')
 
   declareRestore(add)
 
@@ -83,6 +88,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     'pgrecall retention --repository local   # where this host may not remove anything in the other',
   ])
     .option('--full <count>', 'how many full backups to keep', wholeNumber(1))
+    .option('--logical <count>', 'how many logical backups to keep', wholeNumber(1))
     .option('--dry-run', 'print the plan and change nothing')
 
   add(

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { parseCodec } from '../archive/codec.ts'
 import type { BackupOutcome } from '../backup/outcome.ts'
 import type { LogicalRecord } from '../catalog/logical-record.ts'
@@ -7,8 +8,9 @@ import { PgrecallError } from '../errors.ts'
 import { selectionText } from '../logical/dump-selection.ts'
 import type { LogicalRequest } from '../logical/logical-request.ts'
 import { takeLogicalBackup } from '../logical/take-logical.ts'
+import { refuseOwnOptions } from '../postgres/dump-options.ts'
 import { Server } from '../postgres/server.ts'
-import type { Run } from './context.ts'
+import type { CommandContext, Run } from './context.ts'
 import { refuseOptionsOfOther, selectionOf } from './logical-options.ts'
 import { failureCodeOf, repositoryFacts, repositoryLines } from './outcome-text.ts'
 
@@ -16,7 +18,7 @@ import { failureCodeOf, repositoryFacts, repositoryLines } from './outcome-text.
 export const run: Run = async ({ args, options }, context) => {
   refuseOptionsOfOther('logical', options, args)
   const { name, config } = context.cluster()
-  const request = requestOf(name, config, options, args, context.version)
+  const request = requestOf(name, config, options, args, context)
   const begun = context.now()
   const source = {
     connection: await context.connection(),
@@ -43,12 +45,14 @@ function requestOf(
   { backup }: ClusterConfig,
   options: Record<string, unknown>,
   extra: readonly string[],
-  version: string,
+  { version, cwd }: Pick<CommandContext, 'version' | 'cwd'>,
 ): LogicalRequest {
   const codec = parseCodec((options.compression as string | undefined) ?? backup.compression)
   if (typeof codec === 'string') throw new PgrecallError('usage', `--compression: ${codec}`)
   const lockWait = options.lockWait as number | undefined
   const whole = options.whole === true
+  // Before anything is begun, although the program would not be started with them either.
+  refuseOwnOptions(whole ? 'pg_dumpall' : 'pg_dump', [...extra])
   const selection = selectionOf(options, extra)
   const databases = {
     include: options.database as string[],
@@ -59,11 +63,21 @@ function requestOf(
     throw new PgrecallError('usage', '--whole dumps all of the cluster, so nothing can be chosen of it', {
       hint: 'leave --whole out, and each database gets an archive of its own',
     })
+  const staging = options.staging as string | undefined
+  const fingerprint = options.fingerprint === true
+  if (whole && (staging !== undefined || fingerprint))
+    throw new PgrecallError(
+      'usage',
+      `--whole makes one script, which streams and shows no single moment, so there is no --${fingerprint ? 'fingerprint' : 'staging'}`,
+      { hint: 'leave one of both out' },
+    )
   return {
     cluster,
     label: options.label as string,
     codec,
     jobs: (options.jobs as number | undefined) ?? backup.jobs,
+    staging: staging === undefined ? undefined : resolve(cwd, staging),
+    fingerprint,
     databases,
     selection,
     whole,

@@ -14,6 +14,7 @@ export const run: Run = async (_invocation, context) => {
     rebuilt.push({
       repository: repository.name,
       backups: catalog.backups.length,
+      logical: catalog.logical.length,
       segments,
       damaged: catalog.damaged,
     })
@@ -21,8 +22,8 @@ export const run: Run = async (_invocation, context) => {
   return {
     text: rebuilt
       .map(
-        ({ repository, backups, segments }) =>
-          `The catalog in "${repository}" has ${backups} backups and ${segments} WAL segments.`,
+        ({ repository, backups, logical, segments }) =>
+          `The catalog in "${repository}" has ${backups} backups, ${logical} logical backups and ${segments} WAL segments.`,
       )
       .join('\n'),
     json: rebuilt,

@@ -1,7 +1,10 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import type { LogicalSummary } from '../catalog/logical-record.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import type { CopyJob, CopyResult } from '../copy/copy-cluster.ts'
 import type { CopyPlan, CopyVerdict, StoredWal } from '../copy/plan.ts'
+import type { LogicalCopyVerdict } from '../copy/plan-logical.ts'
 import { type PgrecallError, reasonOf } from '../errors.ts'
 import type { CommandContext } from './context.ts'
 import { seconds } from './wal-text.ts'
@@ -9,7 +12,9 @@ import { seconds } from './wal-text.ts'
 /** What would be copied, as a table. */
 export function planText(job: CopyJob, plan: CopyPlan, view: CommandContext['view']): string {
   const sections = [
-    ...(plan.backups.length > 0 ? [backupTable(plan.backups, view)] : []),
+    ...(plan.backups.length + plan.logical.length > 0
+      ? [backupTable([...plan.backups, ...plan.logical], view)]
+      : []),
     ...walByTimeline(plan.wal).map((files) => `${stretchText(files)} would be copied.`),
     ...(plan.steps.length === 0 ? [nothingText(job)] : []),
     ...plan.warnings.map((text) => `Warning: ${text}`),
@@ -17,9 +22,11 @@ export function planText(job: CopyJob, plan: CopyPlan, view: CommandContext['vie
   return `${titleOf(job)}\n${sections.join('\n')}`
 }
 
-function backupTable(verdicts: readonly CopyVerdict[], view: CommandContext['view']): string {
-  const ofBackup = ({ backup }: CopyVerdict) =>
-    'stop' in backup ? [seconds(backup.stop.time), formatBytes(backup.storedBytes)] : ['', '']
+type Verdict = CopyVerdict | LogicalCopyVerdict
+
+function backupTable(verdicts: readonly Verdict[], view: CommandContext['view']): string {
+  const ofBackup = ({ backup }: Verdict) =>
+    'storedBytes' in backup ? [endOf(backup), formatBytes(backup.storedBytes)] : ['', '']
   return renderTable(
     [
       { title: 'Backup', whole: true },
@@ -33,10 +40,15 @@ function backupTable(verdicts: readonly CopyVerdict[], view: CommandContext['vie
   )
 }
 
-function reasonFor(each: CopyVerdict): string {
+const endOf = (backup: BackupSummary | LogicalSummary) =>
+  seconds(backup.method === 'logical' ? backup.finishedAt : backup.stop.time)
+
+function reasonFor(each: Verdict): string {
   if (each.verdict === 'left') return each.reason
   if (each.verdict === 'there') return 'is there already'
-  return each.neededBy === undefined ? 'is not there yet' : `needed by ${each.neededBy}`
+  return !('neededBy' in each) || each.neededBy === undefined
+    ? 'is not there yet'
+    : `needed by ${each.neededBy}`
 }
 
 /** What was done. */
@@ -101,9 +113,10 @@ export function failureFacts(job: CopyJob, error: PgrecallError) {
 
 const endsOf = ({ cluster, from, to }: CopyJob) => ({ cluster, from: from.name, to: to.name })
 
-function verdictsOf({ backups, wal }: CopyPlan) {
+function verdictsOf({ backups, logical, wal }: CopyPlan) {
   return {
     backups: backups.map(({ backup: { id }, ...verdict }) => ({ id, ...verdict })),
+    logical: logical.map(({ backup: { id }, ...verdict }) => ({ id, ...verdict })),
     wal: walByTimeline(wal).map((files) => ({
       timeline: files[0]!.file.timeline,
       first: files[0]!.file.name,

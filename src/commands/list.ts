@@ -7,6 +7,7 @@ import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import { exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
 import type { CommandContext, Run } from './context.ts'
+import { logicalTable } from './logical-text.ts'
 import { receivingText, seconds } from './wal-text.ts'
 
 /** All clusters of the configuration, unless one is named. */
@@ -81,7 +82,14 @@ function catalogText(
   { catalog, broken }: Extract<Look, { catalog: Catalog }>,
   { view }: CommandContext,
 ): string {
-  const sections = [backupTable(catalog, new Set(broken.map(({ id }) => id)), view), walTable(catalog, view)]
+  const { backups, logical } = catalog
+  const sections = [
+    ...(backups.length > 0 || logical.length === 0
+      ? [backupTable(catalog, new Set(broken.map(({ id }) => id)), view)]
+      : []),
+    ...(logical.length > 0 ? [logicalTable(logical, view)] : []),
+    walTable(catalog, view),
+  ]
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
   if (gaps.length > 0) {
     const lines = gaps.map((gap) => `  timeline ${gap.timeline}: ${stretchText(gap)}${whyText(gap.dropped)}`)

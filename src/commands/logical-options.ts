@@ -14,9 +14,14 @@ const LOGICAL = [
   'dataOnly',
   'whole',
   'lockWait',
+  'staging',
+  'fingerprint',
+  'globals',
 ]
 /** And to physical ones only. */
-const PHYSICAL = ['type', 'checkpoint', 'standalone', 'maxRate', 'checksumFailures']
+const PHYSICAL = ['type', 'checkpoint', 'standalone', 'maxRate', 'checksumFailures', 'resume']
+/** Those that are on, and can be switched off. */
+const NEGATED = ['globals', 'resume']
 
 /**
  * Refuses what the other kind of backups has.
@@ -28,9 +33,8 @@ export function refuseOptionsOfOther(
   extra: readonly string[],
 ): void {
   const others = kind === 'logical' ? PHYSICAL : LOGICAL
-  const given = others.find((name) => isGiven(options[name]))
-  const named =
-    given === undefined ? undefined : `--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+  const given = others.find((name) => isGiven(name, options[name]))
+  const named = given === undefined ? undefined : optionOf(given)
   const first = named ?? (kind === 'physical' ? extra[0] : undefined)
   if (first === undefined) return
   const [whose, how] =
@@ -40,8 +44,13 @@ export function refuseOptionsOfOther(
   throw new PgrecallError('usage', `${first} is for ${whose}`, { hint: how })
 }
 
-const isGiven = (value: unknown) =>
-  Array.isArray(value) ? value.length > 0 : value !== undefined && value !== false
+function isGiven(name: string, value: unknown): boolean {
+  if (NEGATED.includes(name)) return value === false
+  return Array.isArray(value) ? value.length > 0 : value !== undefined && value !== false
+}
+
+const optionOf = (name: string) =>
+  `--${NEGATED.includes(name) ? 'no-' : ''}${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 
 /** What of each database is asked for. @param extra what stands behind `--` */
 export function selectionOf(options: Record<string, unknown>, extra: readonly string[]): Selection {

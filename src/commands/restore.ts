@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { isLogicalId } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { formatDuration } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
@@ -8,10 +9,15 @@ import type { RestorePlan } from '../restore/plan.ts'
 import { prepareRestore } from '../restore/prepare-plan.ts'
 import { inspectRestore, restoreCluster } from '../restore/restore-cluster.ts'
 import type { CommandContext, Run } from './context.ts'
+import { run as runLogical } from './restore-logical.ts'
+import { refuseRestoreOptionsOf } from './restore-logical-options.ts'
 import { databaseChoiceOf, questionOf, tablespaceMapOf } from './restore-question.ts'
 import { planText, resultText } from './restore-text.ts'
 
-export const run: Run = async ({ args, options }, context) => {
+export const run: Run = async (invocation, context) => {
+  const { args, options } = invocation
+  if (isLogicalId(args[0] ?? '')) return runLogical(invocation, context)
+  refuseRestoreOptionsOf('logical', options)
   const { name, config } = context.cluster()
   const directory = (options.dataDirectory as string | undefined) ?? config.dataDirectory
   if (directory === undefined) {

@@ -9,19 +9,22 @@ import { seconds } from './wal-text.ts'
 
 export const run: Run = async ({ options }, context) => {
   const { name, config } = context.cluster()
-  const full = (options.full as number | undefined) ?? config.retention.full
-  if (full === undefined) {
+  const rules = {
+    full: (options.full as number | undefined) ?? config.retention.full,
+    logical: (options.logical as number | undefined) ?? config.retention.logical,
+  }
+  if (rules.full === undefined && rules.logical === undefined) {
     throw new PgrecallError('config', `cluster "${name}" has no retention rule, so everything stays`, {
-      hint: 'set clusters.<name>.retention.full in the configuration, or say --full N',
+      hint: 'set clusters.<name>.retention.full or .logical in the configuration, or say --full N or --logical N',
     })
   }
   const { answers, exitCode } = await inEachRepository(context, async (repository) => {
     const surroundings = { repository, events: context.events, signal: context.signal, now: context.now }
     if (options.dryRun) {
-      const plan = await previewRetention(name, { full }, surroundings)
+      const plan = await previewRetention(name, rules, surroundings)
       return { text: planText(plan, context, true), facts: { dryRun: true, ...jsonOf(plan) } }
     }
-    const { plan, ...done } = await applyRetention(name, { full }, surroundings)
+    const { plan, ...done } = await applyRetention(name, rules, surroundings)
     const text = `${planText(plan, context, false)}\n${summaryText(done)}`
     return { text, facts: { dryRun: false, ...jsonOf(plan), ...done } }
   })
@@ -60,7 +63,11 @@ function jsonOf({ walBefore, ...plan }: RetentionPlan) {
 }
 
 function planText(plan: RetentionPlan, { view }: CommandContext, isPreview: boolean): string {
-  if (plan.backups.length === 0) return 'There are no backups, so nothing is removed.'
+  const rows = [
+    ...plan.backups.map(({ stopTime, ...backup }) => rowOf(stopTime, backup)),
+    ...plan.logical.map(({ finishedAt, ...backup }) => rowOf(finishedAt, backup)),
+  ]
+  if (rows.length === 0) return 'There are no backups, so nothing is removed.'
   const table = renderTable(
     [
       { title: 'Backup', whole: true },
@@ -69,13 +76,7 @@ function planText(plan: RetentionPlan, { view }: CommandContext, isPreview: bool
       { title: 'Verdict', style: (cell) => (cell === 'stays' ? 'green' : 'yellow') },
       { title: 'Why', whole: true },
     ],
-    plan.backups.map(({ id, stopTime, storedBytes, stays, reason }) => [
-      id,
-      seconds(stopTime),
-      formatBytes(storedBytes),
-      stays ? 'stays' : 'goes',
-      reason,
-    ]),
+    rows,
     view,
   )
   const verb = isPreview ? 'would go' : 'goes'
@@ -89,3 +90,13 @@ function planText(plan: RetentionPlan, { view }: CommandContext, isPreview: bool
     ...plan.warnings.map((text) => `Warning: ${text}`),
   ].join('\n')
 }
+
+type Verdict = Pick<RetentionPlan['backups'][number], 'id' | 'storedBytes' | 'stays' | 'reason'>
+
+const rowOf = (end: string, { id, storedBytes, stays, reason }: Verdict) => [
+  id,
+  seconds(end),
+  formatBytes(storedBytes),
+  stays ? 'stays' : 'goes',
+  reason,
+]

@@ -1,13 +1,16 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { newestBackup } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
-import { backupPrefix } from '../catalog/layout.ts'
+import { backupPrefix, isLogicalId } from '../catalog/layout.ts'
+import { readLogicalRecord } from '../catalog/logical-record.ts'
+import type { Repository } from '../catalog/repository.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import { chainFacts, chainText, originRows, type ShownChain, shownChain } from './chain-text.ts'
-import type { CommandContext, Run } from './context.ts'
+import type { CommandContext, Outcome, Run } from './context.ts'
 import { blocksText } from './damage-text.ts'
+import { showLogical } from './show-logical.ts'
 
 /** What the copy found out about the cluster's pages. */
 function pagesText({ dataChecksums, damagedPages }: BackupRecord): string {
@@ -18,19 +21,13 @@ function pagesText({ dataChecksums, damagedPages }: BackupRecord): string {
     : `on, ${formatCount(damagedPages, 'page')} ${damagedPages === 1 ? 'was' : 'were'} wrong`
 }
 
-export const run: Run = async ({ args }, context) => {
+export const run: Run = async ({ args, options }, context) => {
   const { name } = context.cluster()
   const asked = args[0] ?? 'latest'
-  for (const { name: repository, storage } of context.repositories()) {
-    const id = asked === 'latest' ? await newestBackup(storage, name) : asked
-    const record = id === undefined ? undefined : await readBackupRecord(storage, name, id)
-    if (!record) continue
-    const folder = `${storage.location}/${backupPrefix(name, record.id)}`
-    const chain = await shownChain(storage, record)
-    return {
-      text: recordText(record, chain, repository, folder, context),
-      json: { repository, ...record, chain: chainFacts(chain) },
-    }
+  for (const repository of context.repositories()) {
+    const id = asked === 'latest' ? await newestBackup(repository.storage, name) : asked
+    const shown = id === undefined ? undefined : await show(repository, name, id, options, context)
+    if (shown) return shown
   }
   // A folder that is not mounted has no backup either.
   for (const { storage } of context.repositories()) await requireRepository(storage)
@@ -44,6 +41,31 @@ export const run: Run = async ({ args }, context) => {
           : '"pgrecall list" shows the backups that there are',
     },
   )
+}
+
+/** A backup of either kind. @returns undefined where the repository has none of that id */
+async function show(
+  repository: Repository,
+  cluster: string,
+  id: string,
+  options: Record<string, unknown>,
+  context: CommandContext,
+): Promise<Outcome | undefined> {
+  const { name, storage } = repository
+  const folder = `${storage.location}/${backupPrefix(cluster, id)}`
+  if (isLogicalId(id)) {
+    const record = await readLogicalRecord(storage, cluster, id)
+    return record && showLogical(repository, record, options, folder, context)
+  }
+  const record = await readBackupRecord(storage, cluster, id)
+  if (!record) return undefined
+  if (options.contents)
+    throw new PgrecallError('usage', `--contents is of logical backups, and ${id} is a physical one`)
+  const chain = await shownChain(storage, record)
+  return {
+    text: recordText(record, chain, name, folder, context),
+    json: { repository: name, ...record, chain: chainFacts(chain) },
+  }
 }
 
 const clusterText = ({ clusterBytes }: BackupRecord) =>

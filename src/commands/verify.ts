@@ -60,5 +60,8 @@ function lookText(backups: readonly VerifiedBackup[], view: CommandContext['view
           `Of ${formatCount(sizeOnly, 'WAL file')} only the size was looked at: this host has no key that reads them.`,
         ]
       : []
-  return [table, ...shown, ...more, ...without].join('\n')
+  const unlisted = backups.flatMap(({ id, unlisted: reason }) =>
+    reason === undefined ? [] : [`The archives of ${id} were not opened: ${reason}.`],
+  )
+  return [table, ...shown, ...more, ...without, ...unlisted].join('\n')
 }

@@ -215,7 +215,11 @@ const ClusterSchema = z.strictObject({
   wal: WalSchema.prefault({}),
   restore: z.strictObject({ jobs: jobs.default(2) }).prefault({}),
   retention: z
-    .strictObject({ full: z.int().min(1, 'must keep at least one backup').optional() })
+    .strictObject({
+      full: z.int().min(1, 'must keep at least one backup').optional(),
+      /** How many logical backups stay; all when left out. */
+      logical: z.int().min(1, 'must keep at least one logical backup').optional(),
+    })
     .prefault({}),
 })
 

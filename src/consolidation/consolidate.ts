@@ -1,5 +1,5 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
-import { newestBackup, updateCatalog } from '../catalog/catalog.ts'
+import { newestPhysical, updateCatalog } from '../catalog/catalog.ts'
 import { readChain } from '../catalog/chain.ts'
 import { storeRecord } from '../catalog/commit-backup.ts'
 import { requireRepository } from '../catalog/identity.ts'
@@ -96,7 +96,7 @@ async function look(
   { cluster, id: asked }: ConsolidationRequest,
   storage: Repository['storage'],
 ): Promise<{ there: BackupRecord } | { there: undefined; chain: BackupRecord[] }> {
-  const newest = asked ?? (await newestBackup(storage, cluster))
+  const newest = asked ?? (await newestPhysical(storage, cluster))
   if (newest === undefined) {
     // A folder that is not mounted must not look like an empty repository.
     await requireRepository(storage)

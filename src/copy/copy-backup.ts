@@ -21,7 +21,7 @@ import { CopyLedger } from './ledger.ts'
 import { goneMeanwhile, type Passage } from './passage.ts'
 
 /** Written by the destination itself. */
-const RESTORE_TEXT = 'RESTORE.txt'
+export const RESTORE_TEXT = 'RESTORE.txt'
 
 export interface CopiedBackup {
   record: BackupRecord
@@ -41,7 +41,7 @@ export async function copyBackup(passage: Passage, id: string, lock: Lock): Prom
   const record = await readBackupRecord(from.storage, cluster, id)
   if (!record) throw goneMeanwhile(passage, backupRecordKey(cluster, id))
   await requireNoRival(passage, id, lock)
-  const ledger = await CopyLedger.open(to, record, folder)
+  const ledger = await CopyLedger.open<BackupObject>(to, record, folder)
   const { objects, resumedBytes } = await copyObjects(passage, folder, record, ledger)
   const { storedBytes: _bytes, finishedAt, ...facts } = record
   const draft: BackupDraft = { ...inFormOf(to, facts), objects }
@@ -54,14 +54,17 @@ export async function copyBackup(passage: Passage, id: string, lock: Lock): Prom
 }
 
 /** Says for whom the objects are encrypted in the destination. */
-function inFormOf({ keys: { sealer } }: Repository, facts: BackupDraft): BackupDraft {
+export function inFormOf<Facts extends { recipients?: string[] | undefined }>(
+  { keys: { sealer } }: Repository,
+  facts: Facts,
+): Facts {
   if (sealer) return { ...facts, recipients: [...sealer.recipients] }
   const { recipients: _recipients, ...plain } = facts
-  return plain
+  return plain as Facts
 }
 
 /** Whoever fell silent may wake up and write on for a moment; what two encrypt is not alike. */
-async function requireNoRival({ to, cluster }: Passage, id: string, lock: Lock): Promise<void> {
+export async function requireNoRival({ to, cluster }: Passage, id: string, lock: Lock): Promise<void> {
   if (!lock.mayHaveRival || !(await debrisOf(to.storage, cluster)).includes(id)) return
   throw new PgrecallError(
     'busy',
@@ -72,7 +75,12 @@ async function requireNoRival({ to, cluster }: Passage, id: string, lock: Lock):
   )
 }
 
-async function copyObjects(passage: Passage, folder: string, record: BackupRecord, ledger: CopyLedger) {
+async function copyObjects(
+  passage: Passage,
+  folder: string,
+  record: BackupRecord,
+  ledger: CopyLedger<BackupObject>,
+) {
   const copied = new Map<string, BackupObject>()
   let resumedBytes = 0
   const form = formFor(passage, record, copied)
@@ -101,7 +109,7 @@ async function copyObjects(passage: Passage, folder: string, record: BackupRecor
 const isIndex = ({ kind }: BackupObject) => kind === 'index'
 
 /** Whether the stored bytes can be taken as they are, without any key. */
-async function isAlike({ from, to, signal }: Passage, key: string): Promise<boolean> {
+export async function isAlike({ from, to, signal }: Passage, key: string): Promise<boolean> {
   const range = { offset: 0, length: SEAL_HEADER_READ_BYTES }
   return hasFormOf(
     to,
@@ -123,5 +131,5 @@ function formFor(
     const { name, bytes, sha256, header } = shard
     return { name, bytes, sha256, ...(header && { header }) }
   }
-  return { sealer: to.keys.sealer, codec, shardNamed }
+  return { sealer: to.keys.sealer, index: { codec, shardNamed } }
 }

@@ -10,6 +10,7 @@ import type { Events } from '../events.ts'
 import { numberOf } from '../postgres/wal-file.ts'
 import { sideBySide } from '../side-by-side.ts'
 import { copyBackup } from './copy-backup.ts'
+import { copyLogical } from './copy-logical.ts'
 import { copyWalFile, requireOneArchive } from './copy-wal.ts'
 import { compareWal, storedBackupsIn } from './look.ts'
 import { type Passage, spoilsOneThing } from './passage.ts'
@@ -116,9 +117,12 @@ async function look(
 
 /** Retention keeps a pinned backup, and all WAL from there on. */
 async function toBePinned({ steps }: CopyPlan, { from, cluster }: CopyJob, now: Date): Promise<string[]> {
-  const ids = steps.flatMap((step) => (step.kind === 'backup' ? [step.backup.id] : []))
-  if (ids.length > 0 || steps.length === 0) return ids
-  return (await storedBackupsIn(from, cluster, now)).backups.slice(0, 1).map(({ id }) => id)
+  const idsOf = (kind: 'backup' | 'logical') =>
+    steps.flatMap((step) => (step.kind === kind ? [step.backup.id] : []))
+  const [physical, logical] = [idsOf('backup'), idsOf('logical')]
+  if (physical.length > 0 || !steps.some(({ kind }) => kind === 'wal')) return [...physical, ...logical]
+  const { backups } = await storedBackupsIn(from, cluster, now)
+  return [...backups.slice(0, 1).map(({ id }) => id), ...logical]
 }
 
 class CopyRun {
@@ -161,7 +165,7 @@ class CopyRun {
       await this.#do(step)
     }
     if (this.#plan.steps.length > 0) events.emit('progressEnd', { task: TASK })
-    for (const each of this.#plan.backups)
+    for (const each of [...this.#plan.backups, ...this.#plan.logical])
       if (each.verdict === 'left')
         this.#fail(`backup ${each.backup.id}`, new PgrecallError('damaged', each.reason))
     await updateCatalog(to.storage, cluster, now())
@@ -169,7 +173,16 @@ class CopyRun {
   }
 
   #do(step: CopyStep): Promise<void> {
-    return step.kind === 'backup' ? this.#copyBackup(step) : this.#copyWal(step)
+    if (step.kind === 'wal') return this.#copyWal(step)
+    return step.kind === 'backup' ? this.#copyBackup(step) : this.#copyLogical(step)
+  }
+
+  async #copyLogical({ backup: { id } }: Extract<CopyStep, { kind: 'logical' }>): Promise<void> {
+    await this.#unlessSpoilt(`backup ${id}`, async () => {
+      this.#context.events.emit('step', { text: `Copying backup ${id}` })
+      const { record, resumedBytes } = await copyLogical(this.#passage, id, this.#lock)
+      this.#result.backups.push({ id, storedBytes: record.storedBytes, resumedBytes })
+    })
   }
 
   async #copyBackup({ backup }: Extract<CopyStep, { kind: 'backup' }>): Promise<void> {
@@ -255,7 +268,5 @@ class CopyRun {
 }
 
 function storedBytesOf(step: CopyStep): number {
-  return step.kind === 'backup'
-    ? step.backup.storedBytes
-    : step.files.reduce((sum, { bytes }) => sum + bytes, 0)
+  return step.kind === 'wal' ? step.files.reduce((sum, { bytes }) => sum + bytes, 0) : step.backup.storedBytes
 }

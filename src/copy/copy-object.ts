@@ -1,6 +1,6 @@
 import type { Sealer } from '../archive/age.ts'
 import type { Codec } from '../archive/codec.ts'
-import type { BackupObject, StoredObject } from '../catalog/backup-record.ts'
+import type { StoredObject } from '../catalog/backup-record.ts'
 import { isAsRecorded, ObjectSum } from '../catalog/object-sum.ts'
 import { putObject } from '../catalog/put-object.ts'
 import { isSealed, readContent } from '../catalog/sealed-object.ts'
@@ -11,10 +11,12 @@ import { withOtherShard } from './shard-index.ts'
 /** How an object is to lie in the destination where that is not as it lies in the source. */
 export interface OtherForm {
   sealer: Sealer | undefined
-  codec: Codec
-  /** How a shard lies in the destination, by its name in the source. */
-  shardNamed: (name: string) => StoredObject | undefined
+  /** Of a physical backup, which has indexes: their codec, and how a shard lies in the destination, by its name in the source. */
+  index?: { codec: Codec; shardNamed: (name: string) => StoredObject | undefined }
 }
+
+/** An object of a backup of either kind. */
+export type CopiedObject = StoredObject & { kind: string }
 
 /**
  * Copies one object of a backup, as it is or in another form. What is read is summed up on the way and compared with the record
@@ -23,12 +25,12 @@ export interface OtherForm {
  * @returns the object as it lies in the destination
  * @throws PgrecallError `damaged`, `failed` when it went away, `key` when it has to be decrypted and no key fits
  */
-export async function copyObject(
+export async function copyObject<Kind extends CopiedObject>(
   passage: Passage,
   folder: string,
-  object: BackupObject,
+  object: Kind,
   form: OtherForm | undefined,
-): Promise<BackupObject> {
+): Promise<Kind> {
   const key = folder + object.name
   try {
     const source = new SummedSource(passage, key, object)
@@ -39,13 +41,13 @@ export async function copyObject(
   }
 }
 
-class SummedSource {
+class SummedSource<Kind extends CopiedObject> {
   readonly #passage: Passage
   readonly #key: string
-  readonly #recorded: BackupObject
+  readonly #recorded: Kind
   readonly #sum: ObjectSum
 
-  constructor(passage: Passage, key: string, recorded: BackupObject) {
+  constructor(passage: Passage, key: string, recorded: Kind) {
     this.#passage = passage
     this.#key = key
     this.#recorded = recorded
@@ -53,12 +55,12 @@ class SummedSource {
   }
 
   /** The same bytes under the same name. A header that a rotation of keys replaced is the one that is recorded from now on. */
-  async storeAsItIs(folder: string): Promise<BackupObject> {
+  async storeAsItIs(folder: string): Promise<Kind> {
     const { from, to, signal } = this.#passage
     const chunks = await from.storage.get(this.#key, { signal })
     if (!chunks) throw goneMeanwhile(this.#passage, this.#key)
     let found: Omit<StoredObject, 'name'> | undefined
-    const observed = async function* (this: SummedSource) {
+    const observed = async function* (this: SummedSource<Kind>) {
       for await (const chunk of chunks) {
         this.#observe(chunk)
         yield chunk
@@ -70,22 +72,23 @@ class SummedSource {
     return { ...this.#recorded, ...found! }
   }
 
-  async storeAnew(folder: string, form: OtherForm): Promise<BackupObject> {
+  async storeAnew(folder: string, { sealer, index }: OtherForm): Promise<Kind> {
     const { from, to, signal } = this.#passage
     const onStored = (chunk: Buffer) => this.#observe(chunk)
     const content = await readContent(from, this.#key, { signal, onStored })
     if (!content) throw goneMeanwhile(this.#passage, this.#key)
     const plain =
-      this.#recorded.kind === 'index' ? withOtherShard(content, form.codec, form.shardNamed) : content
-    const { header: _header, ...facts } = this.#recorded
-    const compared = async function* (this: SummedSource) {
+      index && this.#recorded.kind === 'index'
+        ? withOtherShard(content, index.codec, index.shardNamed)
+        : content
+    const { header: _header, ...facts } = this.#recorded as CopiedObject
+    const compared = async function* (this: SummedSource<Kind>) {
       yield* plain
       this.#end()
     }
     const plainName = facts.name.replace(/\.age$/, '')
-    const { sealer } = form
     const stored = await putObject(to.storage, folder, plainName, compared.call(this), { sealer, signal })
-    return { ...facts, ...stored }
+    return { ...facts, ...stored } as Kind
   }
 
   #observe(chunk: Buffer): void {

@@ -1,14 +1,21 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { BackupObject, BackupRecord } from '../catalog/backup-record.ts'
+import type { StoredObject } from '../catalog/backup-record.ts'
 import { discard } from '../catalog/holder.ts'
 import { removeBackup } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 
-interface Entry {
+interface Entry<Kind> {
   /** The sum of the object in the source. */
   of: string
-  object: BackupObject
+  object: Kind
+}
+
+/** What of a backup's record, of either kind, tells which backup it is. */
+interface Copied {
+  cluster: string
+  id: string
+  finishedAt: string
 }
 
 /** What a ledger is of: with another source or other keys, what is stored is of no use. */
@@ -22,14 +29,14 @@ interface Subject {
  * complete. Of an object that is encrypted anew nothing else would tell whether it is all there. A copy that was killed goes on
  * from it.
  */
-export class CopyLedger {
+export class CopyLedger<Kind extends StoredObject> {
   readonly #storage: Storage
   readonly #folder: string
   readonly #subject: Subject
-  readonly #entries: Map<string, Entry>
+  readonly #entries: Map<string, Entry<Kind>>
   #writing: Promise<unknown> = Promise.resolve()
 
-  private constructor(storage: Storage, folder: string, subject: Subject, entries: Map<string, Entry>) {
+  private constructor(storage: Storage, folder: string, subject: Subject, entries: Map<string, Entry<Kind>>) {
     this.#storage = storage
     this.#folder = folder
     this.#subject = subject
@@ -37,20 +44,20 @@ export class CopyLedger {
   }
 
   /** Goes on with what an earlier run has left, or removes it. */
-  static async open(
+  static async open<Kind extends StoredObject>(
     { storage, keys }: Repository,
-    { cluster, id, finishedAt }: BackupRecord,
+    { cluster, id, finishedAt }: Copied,
     folder: string,
-  ): Promise<CopyLedger> {
+  ): Promise<CopyLedger<Kind>> {
     const subject = { finishedAt, recipients: keys.sealer?.recipients ?? [] }
-    const known = parse(await readObject(storage, keyIn(folder)))
+    const known = parse<Kind>(await readObject(storage, keyIn(folder)))
     const fits = known !== undefined && isDeepStrictEqual(known.subject, subject)
     if (!fits) await removeBackup(storage, cluster, id)
     return new CopyLedger(storage, folder, subject, new Map(fits ? known.entries : []))
   }
 
   /** How an object lies in the destination, where all of it does. */
-  async find({ name, sha256 }: BackupObject): Promise<BackupObject | undefined> {
+  async find({ name, sha256 }: Kind): Promise<Kind | undefined> {
     const entry = this.#entries.get(name)
     if (entry?.of !== sha256) return undefined
     const found = await this.#storage.stat(this.#folder + entry.object.name)
@@ -58,7 +65,7 @@ export class CopyLedger {
   }
 
   /** Notes an object that was stored. */
-  async add({ name, sha256 }: BackupObject, object: BackupObject): Promise<void> {
+  async add({ name, sha256 }: Kind, object: Kind): Promise<void> {
     this.#entries.set(name, { of: sha256, object })
     const write = () =>
       this.#storage.put(
@@ -78,7 +85,9 @@ export class CopyLedger {
 
 const keyIn = (folder: string) => `${folder}copying.json`
 
-function parse(bytes: Buffer | undefined): { subject: unknown; entries: [string, Entry][] } | undefined {
+function parse<Kind>(
+  bytes: Buffer | undefined,
+): { subject: unknown; entries: [string, Entry<Kind>][] } | undefined {
   try {
     return JSON.parse(bytes?.toString('utf8') ?? '')
   } catch {

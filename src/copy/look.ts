@@ -10,10 +10,9 @@ export async function storedBackupsIn(
   { name, storage }: Repository,
   cluster: string,
   now: Date,
-): Promise<StoredBackups & Pick<Catalog, 'backups' | 'damaged'>> {
+): Promise<StoredBackups & Pick<Catalog, 'backups' | 'logical' | 'damaged'>> {
   const known = await loadCatalog(storage, cluster, { believingWalAt: now })
-  const { backups, damaged } = await storedBackups(storage, cluster, known)
-  return { repository: name, backups, damaged }
+  return { repository: name, ...(await storedBackups(storage, cluster, known)) }
 }
 
 /**

@@ -1,17 +1,16 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
-import type { WalForm } from '../catalog/layout.ts'
+import { isLogicalId, type WalForm } from '../catalog/layout.ts'
+import type { LogicalSummary } from '../catalog/logical-record.ts'
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
 import { numberOf, segmentName, type WalFile } from '../postgres/wal-file.ts'
+import { type LogicalCopyVerdict, planLogicalCopy, type StoredLogical } from './plan-logical.ts'
 
 /** The backups of one cluster in one repository, oldest first. */
-export interface StoredBackups {
-  /** The repository's name. */
-  repository: string
+export interface StoredBackups extends StoredLogical {
+  /** The physical ones. */
   backups: readonly BackupSummary[]
-  /** Those whose record cannot be believed. */
-  damaged: readonly { id: string; reason: string }[]
 }
 
 /** A file of `pg_wal` as it lies in the source. */
@@ -33,7 +32,8 @@ export interface WalDifference {
 }
 
 export interface CopyRequest {
-  /** Which backups, to which all is added that they build upon; all when empty. `latest` is the newest. */
+  /** Which backups, to which all is added that they build upon; all when empty. `latest` is the newest physical one,
+   * or the newest logical one where there is no other. */
   ids: readonly string[]
   backups: boolean
   wal: boolean
@@ -50,10 +50,12 @@ export type CopyVerdict =
 export type CopyStep =
   | { kind: 'wal'; files: readonly StoredWal[] }
   | { kind: 'backup'; backup: BackupSummary }
+  | { kind: 'logical'; backup: LogicalSummary }
 
 export interface CopyPlan {
-  /** Of all backups that were asked for, and of those that they build upon. */
+  /** Of all physical backups that were asked for, of those that they build upon, and of all whose record is damaged. */
   backups: CopyVerdict[]
+  logical: LogicalCopyVerdict[]
   /** All files of `pg_wal` that the steps copy. */
   wal: StoredWal[]
   /** Segments that both have and that must be alike, or the two are not one archive. */
@@ -64,7 +66,7 @@ export interface CopyPlan {
 
 /**
  * What is to be copied, and in which order: histories, then WAL from the oldest on, and each backup as soon as its own WAL is
- * there, and what it builds upon. So whatever is listed in the destination can be restored from it, at every moment.
+ * there, and what it builds upon; last the logical ones, which need nothing. So whatever is listed in the destination can be restored from it, at every moment.
  * @throws PgrecallError `absent` or `damaged` for a backup that is asked for by its id, `conflict` when the two have different
  *   backups of one id
  */
@@ -78,7 +80,11 @@ export function planCopy(
   const available = request.wal ? new Set([...held, ...missing.map(({ file }) => file.name)]) : held
   // What only the destination has is built upon there.
   const chains = new Chains([...destination.backups, ...source.backups])
-  const asked = request.backups ? askedFor(source, request.ids) : []
+  const ids = idsIn(request, source)
+  const physicalIds = ids.filter((id) => !isLogicalId(id))
+  const isAsked = request.backups && (ids.length === 0 || physicalIds.length > 0)
+  const asked = isAsked ? askedFor(source, physicalIds) : []
+  const logical = request.backups ? planLogicalCopy(source, destination, ids) : []
   const needed = neededBy(asked, source, chains)
   const verdicts = [...asked, ...needed.keys()]
     .toSorted((a, b) => (a.id < b.id ? -1 : 1))
@@ -92,11 +98,26 @@ export function planCopy(
       : []
   return {
     backups,
+    logical,
     wal,
     common: common.filter(({ file }) => wal.some((missing) => missing.file.timeline === file.timeline)),
-    steps: stepsOf(copied, chains, wal, segmentBytes),
-    warnings: warningsOf(backups, available, segmentBytes),
+    steps: [
+      ...stepsOf(copied, chains, wal, segmentBytes),
+      ...logical.flatMap(({ verdict, backup }): CopyStep[] =>
+        verdict === 'copy' ? [{ kind: 'logical', backup }] : [],
+      ),
+    ],
+    warnings: [
+      ...warningsOf(backups, available, segmentBytes),
+      ...logical.flatMap((each) => (each.verdict === 'left' ? [leftText(each)] : [])),
+    ],
   }
+}
+
+/** @returns the ids that are asked for, with that of the newest logical backup where `latest` can be no other */
+function idsIn({ ids }: CopyRequest, { backups, logical }: StoredBackups): string[] {
+  const newest = backups.length === 0 ? logical.at(-1)?.id : undefined
+  return ids.map((id) => (id === 'latest' ? (newest ?? id) : id))
 }
 
 function askedFor({ repository, backups, damaged }: StoredBackups, ids: readonly string[]) {
@@ -259,13 +280,16 @@ function stepsOf(
   return steps
 }
 
+const leftText = ({ backup: { id }, reason }: { backup: { id: string }; reason: string }) =>
+  `backup ${id} is not copied: ${reason}`
+
 function warningsOf(
   verdicts: readonly CopyVerdict[],
   available: ReadonlySet<string>,
   segmentBytes: number,
 ): string[] {
   return verdicts.flatMap((each) => {
-    if (each.verdict === 'left') return [`backup ${each.backup.id} is not copied: ${each.reason}`]
+    if (each.verdict === 'left') return [leftText(each)]
     const lacks = each.verdict === 'copy' ? lackingWal(each.backup, available, segmentBytes) : undefined
     if (lacks === undefined) return []
     return [

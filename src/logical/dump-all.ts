@@ -1,12 +1,16 @@
+import { Readable } from 'node:stream'
 import { codecSuffix } from '../archive/codec.ts'
 import { compressed } from '../archive/compressed.ts'
 import type { StoredIn } from '../backup/backup-store.ts'
 import type { DumpedDatabase, LogicalObject } from '../catalog/logical-record.ts'
+import { PgrecallError } from '../errors.ts'
+import type { DumpableDatabase } from '../postgres/dumpable.ts'
 import { pgDumpall } from '../postgres/pg-dump.ts'
 import { sideBySide } from '../side-by-side.ts'
 import { contentsLines } from './contents.ts'
 import { dumpDatabase, type StoredDump } from './dump-database.ts'
 import { dumpNames } from './dump-names.ts'
+import { fingerprintLines } from './fingerprint-object.ts'
 import type { LogicalRun } from './logical-run.ts'
 
 /** An object as it lies in each repository, and what is recorded of it beside. */
@@ -45,9 +49,13 @@ async function dumpParts(run: LogicalRun, failed: AbortController): Promise<Stor
     const names = dumpNames(plan.databases)
     const globals = request.globals ? [await dumpGlobals(run, onBytes)] : []
     const largestFirst = plan.databases.toSorted((a, b) => b.bytes - a.bytes)
-    const dumps = await sideBySide(largestFirst, request.jobs, async (database) => {
+    // Staged dumps have several sessions each, and take up room.
+    const lanes = request.staging === undefined ? request.jobs : 1
+    const dumps = await sideBySide(largestFirst, lanes, async (database) => {
       try {
-        return await dumpDatabase(run, database, names.get(database.oid)!, onBytes)
+        return (
+          (await dumpDatabase(run, database, names.get(database.oid)!, onBytes)) ?? missing(run, database)
+        )
       } catch (error) {
         failed.abort(error)
         throw error
@@ -55,16 +63,31 @@ async function dumpParts(run: LogicalRun, failed: AbortController): Promise<Stor
         items++
       }
     })
-    const inOrder = plan.databases.map(({ oid }) => dumps.find((dump) => dump.database.oid === oid)!)
+    const inOrder = plan.databases.flatMap(
+      ({ oid }) => dumps.find((dump) => dump?.database.oid === oid) ?? [],
+    )
+    const fingerprints = request.fingerprint ? [await storeFingerprints(run, inOrder)] : []
     return {
       databases: inOrder.map(({ database }) => database),
       hasGlobals: request.globals,
-      objects: [...globals, ...inOrder, await storeContents(run, inOrder)],
+      objects: [...globals, ...inOrder, await storeContents(run, inOrder), ...fingerprints],
       dumpedBytes: bytes,
     }
   } finally {
     events.emit('progressEnd', { task })
   }
+}
+
+/**
+ * Of a database that was dropped before its turn came.
+ * @throws PgrecallError `absent` when it was asked for by its name
+ */
+function missing({ request, warnings }: LogicalRun, { name }: DumpableDatabase): undefined {
+  if (request.databases.include.includes(name))
+    throw new PgrecallError('absent', `database "${name}" was dropped or renamed before it could be dumped`, {
+      hint: 'run this again without it',
+    })
+  warnings.push(`database "${name}" was dropped or renamed meanwhile, and is not in this backup`)
 }
 
 /** Roles, tablespaces, and privileges on settings. */
@@ -119,4 +142,15 @@ async function storeContents(
   const lines = contentsLines(dumps)
   const name = `contents.jsonl${codecSuffix(codec)}`
   return { stored: await store.put(name, compressed(codec, lines), { signal }), facts: { kind: 'contents' } }
+}
+
+/** How many rows there are in all dumps, and their sums. */
+async function storeFingerprints(
+  { request: { codec }, store, signal }: LogicalRun,
+  dumps: readonly StoredDump[],
+): Promise<StoredPart> {
+  const pieces = Readable.from(fingerprintLines(dumps))
+  const name = `fingerprints.jsonl${codecSuffix(codec)}`
+  const stored = await store.put(name, compressed(codec, pieces), { signal })
+  return { stored, facts: { kind: 'fingerprint' } }
 }

@@ -2,78 +2,175 @@ import { codecSuffix } from '../archive/codec.ts'
 import { compressed } from '../archive/compressed.ts'
 import type { StoredIn } from '../backup/backup-store.ts'
 import type { DumpedDatabase, LogicalObject } from '../catalog/logical-record.ts'
+import { systemCode } from '../errors.ts'
 import type { ArchiveEntry } from '../postgres/archive-list.ts'
 import { type DumpableDatabase, type Snapshot, takeSnapshot } from '../postgres/dumpable.ts'
 import { inDatabase } from '../postgres/in-database.ts'
 import { formatLsn } from '../postgres/lsn.ts'
 import { type DumpOptions, pgDump } from '../postgres/pg-dump.ts'
 import { ArchiveListing } from '../postgres/pg-restore.ts'
+import type { Server } from '../postgres/server.ts'
+import { dumpIntoFolder } from './dump-into-folder.ts'
 import { dumpSelection } from './dump-selection.ts'
+import { fingerprintsOf, keysOfData, type TableFingerprint } from './fingerprint.ts'
+import { folderTar } from './folder-tar.ts'
 import type { LogicalRun } from './logical-run.ts'
 
 /** The dump of one database as it is stored, and what it holds. */
 export interface StoredDump {
   database: DumpedDatabase
   entries: ArchiveEntry[]
+  /** Empty where they were not asked for. */
+  fingerprints: TableFingerprint[]
   /** By the repository's name. */
   stored: StoredIn
   facts: Pick<LogicalObject, 'kind' | 'database' | 'archive' | 'plainBytes'>
 }
 
+/** A database that is being dumped, as it is in one moment. */
+interface DatabaseDump {
+  run: LogicalRun
+  database: DumpableDatabase
+  /** Of its object, without an ending. */
+  name: string
+  snapshot: Snapshot
+  /** Aborted by the first part that fails. */
+  failed: AbortController
+  signal: AbortSignal
+  onBytes: (bytes: number) => void
+}
+
+type Parts = Pick<StoredDump, 'entries' | 'stored' | 'fingerprints'> & { archive: 'custom' | 'directory' }
+
 /**
- * Dumps a database, as it is in one moment, into all repositories at once; its table of contents is read on the way.
+ * Dumps a database, as it is in one moment, into all repositories at once; its table of contents is read on the way, and its
+ * rows are counted beside.
  * @param name of its object, without an ending
  * @param onBytes hears of what `pg_dump` gives out
+ * @returns undefined when the database is not there any more
  */
 export async function dumpDatabase(
   run: LogicalRun,
   database: DumpableDatabase,
   name: string,
   onBytes: (bytes: number) => void,
-): Promise<StoredDump> {
-  const { source, plan, events } = run
-  await using session = await source.connect(inDatabase(source.connection, database.name))
+): Promise<StoredDump | undefined> {
+  await using session = await connectIfThere(run, database)
+  if (!session) return undefined
+  // It is idle, for as long as the dump takes.
+  await session.query('SET idle_in_transaction_session_timeout = 0')
   const snapshot = await takeSnapshot(session)
-  const signal = AbortSignal.any([run.signal, session.lost])
-  events.emit('detail', { text: `Dumping database "${database.name}" as of ${formatLsn(snapshot.lsn)}` })
+  const failed = new AbortController()
+  const signal = AbortSignal.any([run.signal, session.lost, failed.signal])
+  run.events.emit('detail', {
+    text: `Dumping database "${database.name}" as of ${formatLsn(snapshot.lsn)}`,
+  })
   let bytes = 0
-  const dump = pgDump(plan.programs.dump, source.env, dumpOptions(run, database, snapshot, signal))
-  const counted = withCount(dump, (count) => {
+  const onCounted = (count: number) => {
     bytes += count
     onBytes(count)
-  })
-  await using listing = new ArchiveListing(plan.programs.restore, source.env, { signal })
-  const stored = await storeDump(run, name, listing.tee(counted), signal)
-  const { entries } = await listing.result()
+  }
+  const dump = { run, database, name, snapshot, failed, signal, onBytes: onCounted }
+  const { archive, ...parts } = await (run.request.staging === undefined
+    ? dumpStream(dump)
+    : dumpFolder(dump))
   return {
-    database: recordOf(database, snapshot, entries),
-    entries,
-    stored,
-    facts: { kind: 'dump', database: database.oid, archive: 'custom', plainBytes: bytes },
+    ...parts,
+    database: recordOf(database, snapshot, parts.entries),
+    facts: { kind: 'dump', database: database.oid, archive, plainBytes: bytes },
   }
 }
 
-function storeDump(
+/** As long as somebody is connected to a database, it keeps its name. Another one may have got it before. */
+async function connectIfThere(
+  { source }: LogicalRun,
+  { oid, name }: DumpableDatabase,
+): Promise<Server | undefined> {
+  let session: Server
+  try {
+    session = await source.connect(inDatabase(source.connection, name))
+  } catch (error) {
+    if (systemCode((error as Error).cause) === INVALID_CATALOG_NAME) return undefined
+    throw error
+  }
+  const [found] = await session.query<{ oid: string }>(
+    'SELECT oid::text AS oid FROM pg_database WHERE datname = current_database()',
+  )
+  if (found?.oid === oid) return session
+  await session.close()
+  return undefined
+}
+
+/** @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const INVALID_CATALOG_NAME = '3D000'
+
+/** By one session: what `pg_dump` gives out is stored as it comes. */
+async function dumpStream(dump: DatabaseDump): Promise<Parts> {
+  const { run, name, signal, onBytes } = dump
+  const { programs } = run.plan
+  const pieces = pgDump(programs.dump, run.source.env, { ...dumpOptions(dump), format: 'custom' })
+  await using listing = new ArchiveListing(programs.restore, run.source.env, { signal })
+  const stored = store(run, `${name}.dump`, listing.tee(withCount(pieces, onBytes)), signal)
+  const listed = listing.result().then(({ entries }) => entries)
+  return { archive: 'custom', ...(await allParts(dump, stored, listed)) }
+}
+
+/** By several sessions, into a folder, which is stored when it is whole. */
+async function dumpFolder(dump: DatabaseDump): Promise<Parts> {
+  const { run, name, signal, onBytes } = dump
+  await using folder = await dumpIntoFolder(run, dumpOptions(dump))
+  const stored = store(run, `${name}.dir.tar`, withCount(folderTar(folder.path), onBytes), signal)
+  return { archive: 'directory', ...(await allParts(dump, stored, Promise.resolve(folder.entries))) }
+}
+
+/** Waits for all parts. The first that fails stops the others, and is told once they have ended. */
+async function allParts(
+  dump: DatabaseDump,
+  stored: Promise<StoredIn>,
+  listed: Promise<ArchiveEntry[]>,
+): Promise<Omit<Parts, 'archive'>> {
+  const { failed } = dump
+  const stop = (error: unknown) => failed.abort(error)
+  const counted = listed.then((entries) => fingerprints(dump, entries))
+  await Promise.all([stored, listed, counted].map((part) => part.catch(stop)))
+  failed.signal.throwIfAborted()
+  return { stored: await stored, entries: await listed, fingerprints: await counted }
+}
+
+/** Of all rows that are in the dump, in its snapshot, by a session of its own. */
+async function fingerprints(
+  { run: { request, source }, database, snapshot, signal }: DatabaseDump,
+  entries: readonly ArchiveEntry[],
+): Promise<TableFingerprint[]> {
+  if (!request.fingerprint) return []
+  const { lockWaitMs } = request
+  await using server = await source.connect(inDatabase(source.connection, database.name))
+  const options = {
+    snapshot: snapshot.id,
+    only: keysOfData(entries),
+    ...(lockWaitMs !== undefined && { lockWaitMs }),
+    signal,
+  }
+  return await Array.fromAsync(fingerprintsOf(server, options))
+}
+
+/** @param name without what compression adds */
+function store(
   { request: { codec }, plan, store }: LogicalRun,
   name: string,
-  dump: AsyncIterable<Buffer>,
+  archive: AsyncIterable<Buffer>,
   signal: AbortSignal,
 ): Promise<StoredIn> {
   const isOurs = plan.compressedBy === 'pgrecall'
   const suffix = isOurs ? codecSuffix(codec) : ''
-  return store.put(`${name}.dump${suffix}`, isOurs ? compressed(codec, dump) : dump, { signal })
+  return store.put(name + suffix, isOurs ? compressed(codec, archive) : archive, { signal })
 }
 
-function dumpOptions(
-  { request, plan, source, warnings }: LogicalRun,
-  database: DumpableDatabase,
-  snapshot: Snapshot,
-  signal: AbortSignal,
-): DumpOptions & { format: 'custom' } {
+function dumpOptions({ run, database, snapshot, signal }: DatabaseDump): DumpOptions {
+  const { request, plan, source, warnings } = run
   const { lockWaitMs, selection } = request
   return {
     connection: { ...inDatabase(source.connection, database.name), database: database.name },
-    format: 'custom',
     snapshot: snapshot.id,
     compress: plan.compress,
     selection: dumpSelection(selection),

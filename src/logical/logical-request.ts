@@ -7,8 +7,12 @@ export interface LogicalRequest {
   cluster: string
   label: string
   codec: Codec
-  /** How many databases are dumped at once. */
+  /** How many databases are dumped at once; with `staging`, by how many sessions each. */
   jobs: number
+  /** A folder for dumps that cannot stream, as several sessions make them. */
+  staging: string | undefined
+  /** Whether rows are counted and summed too. */
+  fingerprint: boolean
   databases: DatabaseChoice
   selection: Selection
   /** One script of `pg_dumpall` instead of an archive for each database. */

@@ -1,17 +1,20 @@
 import { type Codec, formatCodec } from '../archive/codec.ts'
 import { PgrecallError } from '../errors.ts'
 import { findProgram, type Program } from '../postgres/client-programs.ts'
-import { dumpableDatabases, dumpSource } from '../postgres/dumpable.ts'
+import { type DumpableDatabase, dumpableDatabases, dumpSource } from '../postgres/dumpable.ts'
 import { canCompress } from '../postgres/pg-dump.ts'
 import type { Server } from '../postgres/server.ts'
 import { chooseDatabases } from './choose-databases.ts'
+import { isPartial } from './dump-selection.ts'
 import type { LogicalRequest } from './logical-request.ts'
 import type { DumpPrograms, LogicalPlan, LogicalSource } from './logical-run.ts'
+import { requireRoom } from './staging.ts'
 
 /**
  * Asks the server what there is, and finds what dumps it; changes nothing.
  * @param server in any database
- * @throws PgrecallError `refused` where a program is missing, `absent` or `refused` for a database that cannot be dumped
+ * @throws PgrecallError `refused` where a program or the room to stage a dump is missing, `absent` or `refused` for a database
+ * that cannot be dumped
  */
 export async function planDump(
   request: LogicalRequest,
@@ -22,6 +25,7 @@ export async function planDump(
   const all = await dumpableDatabases(server, facts.majorVersion)
   const { databases, warnings } = chooseDatabases(all, request.databases)
   const programs = await findDumpPrograms(facts.majorVersion, env)
+  await requireRoomForLargest(request, databases)
   const warned =
     facts.isSuperuser || !(request.globals || request.whole) ? [] : [withoutPasswordsText(server.user)]
   return {
@@ -31,6 +35,17 @@ export async function planDump(
     ...(await whoCompresses(request, programs.dump, env)),
     warnings: [...warnings, ...warned],
   }
+}
+
+/** One at a time is staged. How much a selection is of a database nobody knows before. */
+async function requireRoomForLargest(
+  { staging, selection }: LogicalRequest,
+  databases: readonly DumpableDatabase[],
+): Promise<void> {
+  if (staging === undefined) return
+  const largest = databases.reduce((one, other) => (other.bytes > one.bytes ? other : one))
+  const isLess = isPartial(selection) || selection.only === 'schema' || selection.excludeTableData
+  await requireRoom(staging, isLess ? 0 : largest.bytes, `the dump of "${largest.name}"`)
 }
 
 const withoutPasswordsText = (role: string) =>

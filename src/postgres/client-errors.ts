@@ -3,6 +3,8 @@ import type { ProgramEnd } from './program-run.ts'
 
 interface Rule {
   says: RegExp
+  /** Holds for the program's own words only: the server may say the same of its data. */
+  ofItself?: true
   kind: ErrorKind
   /** @param by who failed, e.g. `pg_dump of "shop"` @param reason the program's complaint, in one line */
   sentence: (by: string, reason: string, words: string) => string
@@ -11,6 +13,21 @@ interface Rule {
 
 const LOG = "look into the server's log for the reason, and run this again"
 
+const DAMAGED: Rule = {
+  says: /end of file|not appear to be a valid|too short|corrupt|unexpected (?:data offset flag|section code|block ID|end of)|bad dumpId|unrecognized data block type|found unexpected block ID|could not (?:uncompress|decompress)|could not read from input file|out of range -- perhaps|file offset in dump file|differs from format found|did not find magic string|unsupported version|unrecognized (?:file|archive) format/,
+  ofItself: true,
+  kind: 'damaged',
+  sentence: (by, reason) => `${by} cannot read the archive: ${reason}`,
+  hint: () => 'run "pgrecall verify", and restore from another backup or another repository',
+}
+
+/** How libpq puts what the server said, in any language: `ERROR:  `, `FEHLER:  `. */
+const SERVER_LEVEL = /\p{Lu}{4,}: {2}/u
+
+/** What libpq says when the other side is gone; the third also the server itself. */
+const LOSS =
+  'server closed the connection|no connection to the server|terminating connection|connection to server was lost|(?:SSL )?connection has been closed|connection not open|could not (?:receive data from|send data to) server'
+
 /**
  * What PostgreSQL's programs complain of. Only their own words and libpq's are in English in any case; the server's may
  * be in another language, and then a rule further down fits, or none.
@@ -18,13 +35,13 @@ const LOG = "look into the server's log for the reason, and run this again"
  */
 const RULES: Rule[] = [
   {
-    says: /connection to (?:server|database) .*failed|could not (?:connect to (?:database|server)|translate host name)|connection to database failed/,
+    says: /^FATAL: |connection to (?:server|database) .*failed|could not (?:connect to (?:database|server)|translate host name)|connection to database failed/,
     kind: 'connection',
-    sentence: (by, reason) => `${by} cannot connect: ${reason.replace(/^.*?failed: (?:FATAL: +)?/, '')}`,
+    sentence: (by, reason) => `${by} cannot connect: ${reason.replace(/^(?:.*?failed: )?(?:FATAL: +)?/, '')}`,
     hint: connectionHint,
   },
   {
-    says: /server closed the connection|terminating connection|connection to server was lost|no connection to the server|connection has been closed|connection not open|could not (?:receive data from|send data to) server|FATAL: /,
+    says: new RegExp(`${LOSS}|FATAL: `),
     kind: 'connection',
     sentence: (by, reason) => `${by} lost the server: ${reason}`,
     hint: () => LOG,
@@ -95,49 +112,50 @@ const RULES: Rule[] = [
     sentence: (by) => `${by} cannot restore in another order from what streams by`,
     hint: () => 'restore from a file, or keep the order of the archive in the list',
   },
-  {
-    says: /end of file|not appear to be a valid|too short|corrupt|unexpected (?:data offset flag|section code|block ID|end of)|bad dumpId|unrecognized data block type|found unexpected block ID|could not (?:uncompress|decompress)|could not read from input file|out of range -- perhaps|file offset in dump file|differs from format found|did not find magic string|unsupported version|unrecognized (?:file|archive) format/,
-    kind: 'damaged',
-    sentence: (by, reason) => `${by} cannot read the archive: ${reason}`,
-    hint: () => 'run "pgrecall verify", and restore from another backup or another repository',
-  },
+  DAMAGED,
 ]
 
 /**
  * Why a program failed, as a sentence with a kind.
  * @param by who failed, e.g. `pg_dump of "shop"`
  * @param words all that it said, or the end of it
+ * @param end `reading` is for a run in which nothing but an archive has a part: what has no other reason is its damage
  */
-export function programFailure(by: string, words: string, end: ProgramEnd): PgrecallError {
+export function programFailure(
+  by: string,
+  words: string,
+  end: ProgramEnd & { reading?: boolean },
+): PgrecallError {
   const complaint = firstComplaint(words) ?? end.otherwise
-  const rule = RULES.find(({ says }) => says.test(complaint))
-  const reason = reasonOf(complaint.replace(/\nLOCATION:.*/, ''))
-  if (rule)
+  const damaged = end.reading && (end.exitCode !== null || end.crashed) ? DAMAGED : undefined
+  const fromServer = SERVER_LEVEL.test(complaint)
+  const rule =
+    RULES.find(({ says, ofItself }) => says.test(complaint) && !(ofItself && fromServer)) ?? damaged
+  const reason = reasonOf(complaint)
+  if (rule) {
     return new PgrecallError(rule.kind, rule.sentence(by, reason, complaint), { hint: rule.hint(complaint) })
-  return new PgrecallError(
-    'failed',
-    `${by} failed: ${reason}`,
-    // The server's log has more only where it was the server that failed.
-    /\b[A-Z]{5,}: {2}/.test(complaint) ? { hint: LOG } : {},
-  )
+  }
+  // The server's log has more only where it was the server that failed.
+  return new PgrecallError('failed', `${by} failed: ${reason}`, fromServer ? { hint: LOG } : {})
 }
 
-/** Whether a complaint means that nothing further can succeed, because the server is gone. */
+/**
+ * Whether an error means that nothing further can succeed, because the server is gone. The same words behind a "DETAIL:"
+ * are about another server, which this one asked.
+ */
 export const tellsOfLostServer = (complaint: string) =>
-  /server closed the connection|terminating connection due to|no connection to the server|connection to server was lost|connection has been closed unexpectedly/.test(
-    complaint,
-  )
+  new RegExp(`^(?:[^\\n]*: )?(?:FATAL: +)?(?:${LOSS})|\\n(?:${LOSS})`).test(complaint)
 
 /** The first error with its details, without the names of programs and without what came before. */
 function firstComplaint(words: string): string | undefined {
   const [, rest] = /(?:^|\n)(?:[\w.:<>/-]+: )?(?:error|fatal): +(.*)/s.exec(words) ?? []
   if (rest === undefined) return words.trim() || undefined
-  const lines = rest.split('\n')
-  const next = lines.findIndex((line) => /^[\w.:<>/-]+: (?:error|warning|from TOC|while )/.test(line))
-  const own = lines.slice(0, next < 0 ? undefined : next)
-  // Before 14 the statement is an error of its own.
-  const query = /error: (query was: .*)/s.exec(next < 0 ? '' : lines.slice(next).join('\n'))?.[1] ?? ''
-  return `${own.join('\n').trim()}\n${query}`.trim().replaceAll(/\n[\w.:<>/-]+: (?:detail|hint): +/g, '\n')
+  // Before 14 details are told as further errors.
+  const joined = rest.replaceAll(
+    /\n[\w.:<>/-]+: (?:(?:detail|hint): +|error: (?=query was: |Error message from server: |The command was: ))/g,
+    '\n',
+  )
+  return joined.split(/\n[\w.:<>/-]+: (?:error|warning|from TOC|while )/)[0]!.trim()
 }
 
 function tablesToLock(words: string): string {

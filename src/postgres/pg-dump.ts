@@ -139,7 +139,9 @@ async function* output(
     throw error
   }
   const end = await run.ended()
-  if (!end.isGood) throw programFailure(what, run.words, end)
+  if (end.isGood) return
+  const database = /pg_dumpall: error: pg_dump failed on database "(.*)", exiting/s.exec(run.words)?.[1]
+  throw programFailure(database === undefined ? what : `${what} of "${database}"`, run.words, end)
 }
 
 const dumpOf = ({ connection }: DumpOptions) => `pg_dump of "${connection.database}"`

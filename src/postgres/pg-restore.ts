@@ -1,5 +1,5 @@
 import { type ArchiveList, type KnownNames, parseArchiveList } from './archive-list.ts'
-import { programFailure, tellsOfLostServer } from './client-errors.ts'
+import { programFailure } from './client-errors.ts'
 import { connectionArguments, type Environment, type Program } from './client-programs.ts'
 import { ProgramRun } from './program-run.ts'
 import { type RestoreErrors, RestoreMessages } from './restore-messages.ts'
@@ -101,7 +101,7 @@ export class ArchiveListing implements AsyncDisposable {
   /** @throws as `listArchive` */
   async result(): Promise<ArchiveList> {
     const end = await this.#run.ended()
-    if (!end.isGood) throw programFailure('pg_restore --list', this.#run.words, end)
+    if (!end.isGood) throw programFailure('pg_restore --list', this.#run.words, { ...end, reading: true })
     return parseArchiveList(await this.#text, this.#known)
   }
 
@@ -139,10 +139,9 @@ export async function pgRestore(
   }).ignoreOutput()
   if (!('file' in input)) await run.writeAll(input)
   const end = await run.ended()
-  const { ignored, errors, lastError } = messages.finish()
+  const { errors, ignored, lastError, loss } = messages.finish()
   const by = `pg_restore into "${connection.database}"`
-  if (lastError !== undefined && tellsOfLostServer(lastError))
-    throw programFailure(by, `error: ${lastError}`, end)
+  if (loss !== undefined) throw programFailure(by, `error: ${loss}`, end)
   // It ends with 1 when it has passed over errors, as it does when it gives up; but only then it tells how many.
   if (end.isGood || ignored !== undefined) return { ...errors, count: ignored ?? errors.count }
   throw programFailure(by, lastError === undefined ? run.words : `error: ${lastError}`, end)

@@ -18,9 +18,14 @@ export interface RunOptions {
 /** How a program ended; in `otherwise` in words, for one that said nothing itself. */
 export interface ProgramEnd {
   isGood: boolean
+  /** null when a signal ended it, or it could not be started */
   exitCode: number | null
+  /** By a fault of its own, as some make one of damaged input. */
+  crashed: boolean
   otherwise: string
 }
+
+const CRASHES = ['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGFPE', 'SIGILL']
 
 /** Enough of a program's words to say why it failed. */
 const LAST_WORDS_BYTES = 64 * 1024
@@ -111,11 +116,12 @@ export class ProgramRun implements AsyncDisposable {
       const [exitCode, killedBy] = (await once(this.#child, 'close')) as [number | null, string | null]
       if (this.#line !== '') this.#options.onLine?.(this.#line)
       const otherwise = killedBy ? `it was ended by ${killedBy}` : `exit code ${exitCode}`
-      return { isGood: exitCode === 0, exitCode, otherwise }
+      return { isGood: exitCode === 0, exitCode, crashed: CRASHES.includes(killedBy ?? ''), otherwise }
     } catch (error) {
       return {
         isGood: false,
         exitCode: null,
+        crashed: false,
         otherwise: `${program.path} could not be started: ${reasonOf(error)}`,
       }
     } finally {

@@ -1,4 +1,5 @@
 import { reasonOf } from '../errors.ts'
+import { tellsOfLostServer } from './client-errors.ts'
 
 /** Statements that the server refused, and what it said to the first of them. */
 export interface RestoreErrors {
@@ -10,14 +11,25 @@ const MOST_SAMPLES = 20
 /** A message can quote a whole statement. */
 const LONGEST_MESSAGE = 2000
 
-/** The messages of `pg_restore`: an error is told with the entry it is about, and with the statement in lines behind. */
+/** What all messages of a restore came to. */
+export interface RestoreOutcome {
+  errors: RestoreErrors
+  /** How many errors it says that it has passed over: only when it came to its end. */
+  ignored: number | undefined
+  /** What made it end, if it gave up. */
+  lastError: string | undefined
+  /** The error by which the server was lost. */
+  loss: string | undefined
+}
+
+/** The messages of `pg_restore`: an error tells its statement, and what else the server said, in lines behind. */
 export class RestoreMessages {
   readonly #onMessage: (text: string) => void
   readonly #errors: RestoreErrors = { count: 0, samples: [] }
-  #entry: string | undefined
   #message: { isError: boolean; text: string } | undefined
   #ignored: number | undefined
   #lastError: string | undefined
+  #loss: string | undefined
 
   constructor(onMessage: (text: string) => void) {
     this.#onMessage = onMessage
@@ -35,7 +47,6 @@ export class RestoreMessages {
       return
     }
     this.#tell()
-    this.#entry = /^from TOC entry (.*)/.exec(said)?.[1] ?? this.#entry
     const [, level, text] = /^(error|warning): +(.*)/.exec(said) ?? []
     if (text === undefined) return
     const ignored = level === 'warning' ? /^errors ignored on restore: (\d+)/.exec(text)?.[1] : undefined
@@ -43,26 +54,22 @@ export class RestoreMessages {
     else this.#ignored = Number(ignored)
   }
 
-  /** @returns how many errors the program says that it has passed over, if it says so; what was heard; the decisive one */
-  finish(): { ignored: number | undefined; errors: RestoreErrors; lastError: string | undefined } {
+  finish(): RestoreOutcome {
     this.#tell()
-    return { ignored: this.#ignored, errors: this.#errors, lastError: this.#lastError }
+    return { errors: this.#errors, ignored: this.#ignored, lastError: this.#lastError, loss: this.#loss }
   }
 
   #tell(): void {
     if (!this.#message) return
     const { isError, text } = this.#message
     this.#message = undefined
-    if (!isError) {
-      this.#onMessage(reasonOf(text))
-      return
-    }
-    const told = reasonOf(this.#entry === undefined ? text : `${text} (entry ${this.#entry})`)
-    this.#entry = undefined
+    const told = reasonOf(text)
+    this.#onMessage(told)
+    if (!isError) return
     this.#errors.count++
     if (this.#errors.samples.length < MOST_SAMPLES) this.#errors.samples.push(told)
     // What it says of its workers is a consequence.
     if (!/worker process/.test(text)) this.#lastError = text
-    this.#onMessage(told)
+    if (tellsOfLostServer(text)) this.#loss ??= text
   }
 }

@@ -1,6 +1,7 @@
 import { type BackupRecord, type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { readChain } from '../catalog/chain.ts'
+import { isPhysicalId } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import type { TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
@@ -84,7 +85,7 @@ async function prepareFrom(
   const summary = chooseBackup(question, catalog.backups, path, location)
   const broken = chains.broken.map((chain) => ({ id: chain.id, reason: missingLink(chain) }))
   for (const { id, reason } of [...catalog.damaged, ...broken]) {
-    if (id > summary.id)
+    if (id > summary.id && isPhysicalId(id))
       context.events.emit('warning', { text: `the newer backup ${id} is passed over: ${reason}` })
   }
   const evidence = await gather(repository, catalog, path, summary, question, location, context)
@@ -124,7 +125,7 @@ async function partialRestore(
 
 /** A backup whose record is damaged is not passed over in silence: it may be the one that was wanted. */
 function requireBackups(catalog: Catalog, repository: Repository, asked: string | undefined): void {
-  const damaged = catalog.damaged.find(({ id }) => asked === undefined || id === asked)
+  const damaged = catalog.damaged.find(({ id }) => (asked === undefined ? isPhysicalId(id) : id === asked))
   if (damaged && (damaged.id === asked || catalog.backups.length === 0)) {
     throw new PgrecallError('damaged', damaged.reason, {
       hint: 'restore from another repository, or from another backup: "pgrecall list" shows them',

@@ -1,4 +1,3 @@
-import type { BackupSummary } from '../catalog/backup-record.ts'
 import {
   type Catalog,
   debrisOf,
@@ -9,17 +8,22 @@ import {
 } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
 import { backupRecordKey, catalogKey, walPrefix } from '../catalog/layout.ts'
-import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { walObjectOf } from '../catalog/wal-object.ts'
 import { withoutRemoved } from '../catalog/wal-ranges.ts'
-import { PgrecallError, systemCode } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { numberOf } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
-import { inOrderOfRemoval, planRetention, type RetentionPlan, type RetentionRules } from './plan.ts'
+import { lockEvenIfFull } from './lock-if-full.ts'
+import {
+  type GoingBackup,
+  inOrderOfRemoval,
+  planRetention,
+  type RetentionPlan,
+  type RetentionRules,
+} from './plan.ts'
 import { Refusals } from './refusals.ts'
 
 export interface RetentionContext {
@@ -70,12 +74,12 @@ async function look(cluster: string, rules: RetentionRules, { repository, now }:
 
 /** Until when the store keeps the backups that would go. */
 async function locksOf(
-  { cluster, backups }: RetentionPlan,
+  { cluster, backups, logical }: RetentionPlan,
   storage: Storage,
   now: Date,
 ): Promise<Map<string, Date>> {
   const locks = new Map<string, Date>()
-  for (const { id } of backups.filter(({ stays }) => !stays)) {
+  for (const { id } of [...backups, ...logical].filter(({ stays }) => !stays)) {
     const until = (await storage.stat(backupRecordKey(cluster, id)))?.lockedUntil
     if (until && until > now) locks.set(id, until)
   }
@@ -98,7 +102,7 @@ export async function applyRetention(
   const { storage } = repository
   // A lock would make a folder where a disk is not mounted.
   if (await holdsNothing(storage, cluster)) await requireRepository(storage)
-  await using lock = await lockEvenIfFull(cluster, context)
+  await using lock = await lockEvenIfFull(cluster, storage, context)
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
   await sweepPins(storage, cluster, now())
@@ -116,7 +120,7 @@ export async function applyRetention(
     refusals,
   )
   let freedBytes = removedBytes
-  for (const id of await debrisOf(storage, cluster, [...kept.backups, ...catalog.damaged])) {
+  for (const id of await debrisOf(storage, cluster, [...kept.backups, ...kept.logical, ...catalog.damaged])) {
     signal.throwIfAborted()
     // Whoever broke our lock may have begun a backup since.
     await lock.confirm()
@@ -124,7 +128,10 @@ export async function applyRetention(
     const key = backupRecordKey(cluster, id)
     freedBytes += (await removeUnlessKept(key, () => removeUnfinished(storage, cluster, id), refusals)) ?? 0
   }
-  const { removed, locked } = await pruneWal(catalog, context, refusals, signal)
+  const { removed, locked } =
+    rules.full === undefined
+      ? { removed: [], locked: [] }
+      : await pruneWal(catalog, context, refusals, signal)
   await keepCatalog(kept, removed, context)
   return {
     plan,
@@ -149,13 +156,14 @@ async function foretell(kept: Catalog, storage: Storage, now: Date): Promise<voi
 
 function without(catalog: Catalog, going: readonly { id: string }[]): Catalog {
   const ids = new Set(going.map(({ id }) => id))
-  return { ...catalog, backups: catalog.backups.filter(({ id }) => !ids.has(id)) }
+  const isKept = ({ id }: { id: string }) => !ids.has(id)
+  return { ...catalog, backups: catalog.backups.filter(isKept), logical: catalog.logical.filter(isKept) }
 }
 
 /** What stays after all, since somebody reads it by now or the store keeps it, keeps what it builds upon. */
 async function removeBackups(
   cluster: string,
-  going: readonly BackupSummary[],
+  going: readonly GoingBackup[],
   { repository: { storage }, events, now, signal }: RetentionContext,
   refusals: Refusals,
 ): Promise<{ removedBackups: number; removedBytes: number }> {
@@ -198,23 +206,6 @@ async function removeUnlessKept(
     if (!isRefusal(error)) throw error
     await refusals.note(key, error)
     return undefined
-  }
-}
-
-/** On a full disk there is no room for the lock of the very command that makes room: the catalog is derived, and goes. */
-async function lockEvenIfFull(
-  cluster: string,
-  { repository: { storage }, events, now, signal }: RetentionContext,
-): Promise<Lock> {
-  const onWarning = (text: string) => events.emit('warning', { text })
-  const acquire = () => acquireLock(storage, cluster, { purpose: 'retention', now, signal, onWarning })
-  try {
-    return await acquire()
-  } catch (error) {
-    if (!(error instanceof PgrecallError) || systemCode(error.cause) !== 'ENOSPC') throw error
-    await storage.sweep()
-    await storage.remove(catalogKey(cluster))
-    return acquire()
   }
 }
 

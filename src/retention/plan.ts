@@ -1,22 +1,29 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
+import { isLogicalId } from '../catalog/layout.ts'
 import type { Pin } from '../catalog/pin.ts'
 import { hasOwnWal, lacksHistory, segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
+import { heldByOthers, type LogicalVerdict, planLogical } from './plan-logical.ts'
 
 export interface RetentionRules {
   /**
    * How many full backups stay that can be recovered; at least one. Those that cannot be do not count, nor does what builds
-   * upon them, which stays until so many full ones are newer.
+   * upon them, which stays until so many full ones are newer. Without this rule all physical backups stay, and
+   * all WAL.
    */
-  full: number
+  full?: number | undefined
+  /** How many logical backups stay; at least one. Without this rule all of them stay. */
+  logical?: number | undefined
 }
 
 /** What a retention run is going to do: computed first, shown with `--dry-run`, then carried out as it is. */
 export interface RetentionPlan {
   cluster: string
+  /** The physical ones. */
   backups: { id: string; stopTime: string; storedBytes: number; stays: boolean; reason: string }[]
+  logical: LogicalVerdict[]
   /**
    * WAL segments whose number is lower are needed by no backup that stays, on whatever timeline; undefined when no WAL
    * may go.
@@ -28,19 +35,21 @@ export interface RetentionPlan {
 }
 
 /**
- * Decides which backups stay and from where on WAL is needed. What a staying backup builds upon stays too. Pure: neither
- * clock nor storage.
+ * Decides which backups stay and from where on WAL is needed. What a staying backup builds upon stays too. Logical backups
+ * have a rule of their own, and hold no WAL. Pure: neither clock nor storage.
  * @param pins backups that somebody is reading now
  * @param locks until when the store keeps a backup's record, by the backup's id; only of those that it still keeps
  */
 export function planRetention(
   catalog: Catalog,
-  { full }: RetentionRules,
+  rules: RetentionRules,
   pins: readonly Pin[],
   locks: ReadonlyMap<string, Date> = new Map(),
 ): RetentionPlan {
+  const { full = Number.POSITIVE_INFINITY, logical } = rules
   if (!(full >= 1)) throw new RangeError(`a rule must keep at least one backup, not ${full}`)
-  const { backups, damaged } = catalog
+  const { backups } = catalog
+  const damaged = catalog.damaged.filter(({ id }) => !isLogicalId(id))
   const chains = new Chains(backups)
   const faults = new Map(backups.map((backup) => [backup, faultOf(backup, catalog, chains)]))
   const reasons = new Map<BackupSummary, string>()
@@ -56,11 +65,12 @@ export function planRetention(
   const staying = backups.filter((backup) => reasons.has(backup))
   const foreign = backups.find((backup) => backup.walSegmentBytes !== catalog.walSegmentBytes)
   const warnings = [
-    ...damaged.map(damagedText),
+    ...catalog.damaged.map(damagedText),
     ...staying.filter((backup) => backup !== foreign).flatMap((backup) => faults.get(backup)?.warning ?? []),
   ]
   if (foreign) warnings.push(`${foreign.id} has WAL segments of another size than the archive; all WAL stays`)
-  const walBefore = damaged.length > 0 || foreign ? undefined : oldestStart(staying)
+  const keepsAllWal = rules.full === undefined || damaged.length > 0 || foreign !== undefined
+  const walBefore = keepsAllWal ? undefined : oldestStart(staying)
   return {
     cluster: catalog.cluster,
     backups: backups.map((backup) => ({
@@ -70,6 +80,7 @@ export function planRetention(
       stays: reasons.has(backup),
       reason: reasons.get(backup) ?? `beyond the newest ${full}`,
     })),
+    logical: planLogical(catalog.logical, logical, ({ id }) => heldByOthers(id, pins, locks)),
     walBefore,
     wal: walBefore === undefined ? [] : walToRemove(catalog, walBefore),
     warnings,
@@ -107,7 +118,9 @@ function faultOf(
 
 /** Of a backup that stays by the rule. */
 function recentText({ type }: BackupSummary, fault: Fault | undefined, full: number): string {
-  return fault?.reason ?? `${type === 'full' ? 'one of' : 'follows one of'} the newest ${full}`
+  if (fault) return fault.reason
+  if (full === Number.POSITIVE_INFINITY) return 'no rule for full backups'
+  return `${type === 'full' ? 'one of' : 'follows one of'} the newest ${full}`
 }
 
 /** Of a backup that stays though the rule lets it go; undefined where nothing holds it. */
@@ -117,10 +130,8 @@ function heldText(
   locks: ReadonlyMap<string, Date>,
   damaged: Catalog['damaged'],
 ): string | undefined {
-  const pin = pins.find(({ backup }) => backup === id)
-  if (pin) return `in use: ${pin.purpose}`
-  const lockedUntil = locks.get(id)
-  if (lockedUntil) return `locked until ${secondOf(lockedUntil)}`
+  const held = heldByOthers(id, pins, locks)
+  if (held !== undefined) return held
   const needing = damaged.find((unreadable) => isIncrement(unreadable) && id < unreadable.id)
   return needing && `maybe needed by ${needing.id}`
 }
@@ -147,6 +158,7 @@ function neededBy(
 }
 
 function damagedText({ id, reason }: Catalog['damaged'][number]): string {
+  if (isLogicalId(id)) return `backup ${id} cannot be read (${reason}); it stays`
   const also = isIncrement({ id }) ? 'all that it may build upon, and all WAL' : 'all WAL'
   return `backup ${id} cannot be read (${reason}); it stays, and so does ${also}`
 }
@@ -157,24 +169,23 @@ function oldestStart(backups: readonly BackupSummary[]): bigint | undefined {
   return starts.length === 0 ? undefined : starts.reduce((least, start) => (start < least ? start : least))
 }
 
+/** A backup that goes; of one that builds upon another, upon which. */
+export type GoingBackup = Pick<BackupSummary, 'id' | 'parent'>
+
 /**
  * The order in which backups are removed: what builds upon another one goes before it, so that a crash in between leaves no
- * link without the ones below it.
+ * link without the ones below it. Logical ones, which nothing is built upon, come last.
  */
 export function inOrderOfRemoval(
-  { backups: stored }: Pick<Catalog, 'backups'>,
-  { backups }: Pick<RetentionPlan, 'backups'>,
-): BackupSummary[] {
+  { backups: stored, logical: storedLogical }: Pick<Catalog, 'backups' | 'logical'>,
+  { backups, logical }: Pick<RetentionPlan, 'backups' | 'logical'>,
+): GoingBackup[] {
   const chains = new Chains(stored)
   const heights = new Map(stored.map((backup) => [backup, chains.ancestorsOf(backup).length]))
-  return stored
+  const physical = stored
     .filter((_, index) => !backups[index]!.stays)
     .toSorted((a, b) => heights.get(b)! - heights.get(a)!)
-}
-
-/** A moment for people, ISO 8601 without fractions. */
-export function secondOf(moment: Date): string {
-  return moment.toISOString().replace(/\.\d+/, '')
+  return [...physical, ...storedLogical.filter((_, index) => !logical[index]!.stays)]
 }
 
 function walToRemove(catalog: Catalog, before: bigint): RetentionPlan['wal'] {

@@ -3,8 +3,16 @@ import { readSealHeader } from '../archive/age.ts'
 import { readBackupRecord } from '../catalog/backup-record.ts'
 import { loadCatalog, saveCatalog } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
-import { backupPrefix, backupRecordKey, backupsPrefix, isBackupId, walPrefix } from '../catalog/layout.ts'
+import {
+  backupPrefix,
+  backupRecordKey,
+  backupsPrefix,
+  isBackupId,
+  isLogicalId,
+  walPrefix,
+} from '../catalog/layout.ts'
 import { acquireLock } from '../catalog/lock.ts'
+import { readLogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
 import { walObjectOf } from '../catalog/wal-object.ts'
@@ -13,7 +21,7 @@ import type { Events } from '../events.ts'
 import { sideBySide } from '../side-by-side.ts'
 import type { ObjectFacts } from '../storage/storage.ts'
 import { type HeaderFacts, Rewrap, type RewrapCounts, startOf } from './rewrap.ts'
-import { rotatedRecord, storeRotatedRecord } from './rotated-record.ts'
+import { type RotatableRecord, rotatedRecord, storeRotatedRecord } from './rotated-record.ts'
 
 export interface RotationRequest {
   cluster: string
@@ -164,10 +172,13 @@ class Rotation {
   }
 
   /** One that cannot be believed is left as it is. */
-  async #record(id: string) {
+  async #record(id: string): Promise<RotatableRecord | undefined> {
     const { cluster } = this.#request
+    const { storage } = this.#repository
     try {
-      return await readBackupRecord(this.#repository.storage, cluster, id)
+      return isLogicalId(id)
+        ? await readLogicalRecord(storage, cluster, id)
+        : await readBackupRecord(storage, cluster, id)
     } catch (error) {
       if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
       this.#rewrap.fail(backupRecordKey(cluster, id), error)

@@ -67,6 +67,8 @@ export interface RepositoryFacts {
   newestBackup: StoredBackup | null
   /** The newest one that builds upon no other. */
   newestFull: StoredBackup | null
+  /** Physical ones are the others. */
+  newestLogical: StoredBackup | null
   /** The end of the current timeline in the archive, and how long ago anything of it was stored. */
   archived: {
     lastSegment: string

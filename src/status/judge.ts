@@ -1,16 +1,7 @@
-import { brokenText } from '../catalog/chains.ts'
-import { isBackupId } from '../catalog/layout.ts'
 import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
-import type { Finding, Gap, RepositoryFacts, ServerFacts, StoredBackup } from './facts.ts'
-
-/** From when on something is told, and from when on it is a failure. docs/operations.md has the same table. */
-export const THRESHOLDS = {
-  archiveLateSeconds: { warn: 5 * 60, fail: 15 * 60 },
-  diskFullSeconds: { warn: 72 * 3600, fail: 24 * 3600 },
-  backupAgeSeconds: { warn: 8 * 24 * 3600 },
-  /** Segments are stored side by side, so for a moment a later one can be there before an earlier one. */
-  settlingSeconds: 60,
-} as const
+import type { Finding, Gap, RepositoryFacts, ServerFacts } from './facts.ts'
+import { judgeBackups } from './judge-backups.ts'
+import { THRESHOLDS } from './thresholds.ts'
 
 /**
  * What the server and its `pg_wal` mean. Pure, as all of this file.
@@ -158,44 +149,6 @@ export function judgeRepository(facts: RepositoryFacts, server: ServerFacts): Fi
     ),
     ...judgeSpace(facts),
   ]
-}
-
-function judgeBackups(facts: RepositoryFacts): Finding[] {
-  const { newestBackup, newestFull, unusable, damagedRecords, damagedPages } = facts
-  const subject = 'backups'
-  const findings: Finding[] = []
-  const add = (severity: Finding['severity'], text: string, hint?: string) =>
-    findings.push({ severity, subject, text, ...(hint && { hint }) })
-  if (!newestBackup) add('fail', 'there is no backup, so nothing can be recovered', 'pgrecall backup')
-  else {
-    const isOld = newestBackup.ageSeconds > THRESHOLDS.backupAgeSeconds.warn
-    const ageOf = ({ id, ageSeconds }: StoredBackup) => `${id}, is ${formatAge(1000 * ageSeconds)} old`
-    const full =
-      newestFull && newestFull.id !== newestBackup.id ? `; the newest full one, ${ageOf(newestFull)}` : ''
-    add(isOld ? 'warn' : 'ok', `the newest backup, ${ageOf(newestBackup)}${full}`)
-  }
-  for (const { id, missing } of unusable) {
-    // A new backup would lie on the same lost timeline; what helps is said of its history.
-    const hint = missing.endsWith('.history') ? undefined : 'pgrecall backup'
-    add('fail', `backup ${id} cannot be recovered: ${lackText(missing)}`, hint)
-  }
-  for (const { id, reason } of damagedRecords) add('fail', `backup ${id} cannot be read: ${reason}`)
-  for (const { id, pages } of damagedPages) {
-    const isNewest = id === newestBackup?.id
-    add(
-      isNewest ? 'fail' : 'warn',
-      `backup ${id} has ${formatCount(pages, 'damaged page')}`,
-      `pgrecall show ${id}`,
-    )
-  }
-  return findings
-}
-
-function lackText(missing: string): string {
-  if (isBackupId(missing)) return `it ${brokenText(missing)}`
-  return missing.endsWith('.history')
-    ? "its timeline's history is lost"
-    : `its WAL segment ${missing} is missing`
 }
 
 /** A restore goes to the newest timeline that there is, and without its history it goes nowhere. */

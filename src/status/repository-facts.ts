@@ -1,6 +1,7 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
+import type { LogicalSummary } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import {
   droppedAtEnd,
@@ -59,6 +60,7 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
       catalog.backups.findLast(({ type }) => type === 'full'),
       now,
     ),
+    newestLogical: storedLogical(catalog.logical.at(-1), now),
     archived: archivedEnd(own, server, catalog.walSegmentBytes, now),
     receiving: own?.receiving ?? null,
     freeBytes: (await repository.storage.freeBytes()) ?? null,
@@ -83,6 +85,7 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
     damagedPages: [],
     newestBackup: null,
     newestFull: null,
+    newestLogical: null,
     archived: null,
     receiving: null,
     freeBytes: null,
@@ -200,6 +203,13 @@ function storedBackup(backup: BackupSummary | undefined, now: Date): StoredBacku
   if (!backup) return null
   const { id, stop, storedBytes } = backup
   return { id, time: stop.time, ageSeconds: secondsSince(stop.time, now), storedBytes }
+}
+
+/** No snapshot is older than its begin. */
+function storedLogical(backup: LogicalSummary | undefined, now: Date): StoredBackup | null {
+  if (!backup) return null
+  const { id, startedAt: time, storedBytes } = backup
+  return { id, time, ageSeconds: secondsSince(time, now), storedBytes }
 }
 
 function archivedEnd(

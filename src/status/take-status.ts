@@ -5,9 +5,10 @@ import type { Events } from '../events.ts'
 import type { Server } from '../postgres/server.ts'
 import { askServer } from './archiver.ts'
 import type { Finding, RepositoryFacts, ServerFacts } from './facts.ts'
-import { judgeRepository, judgeServer, secondsUntilFull, THRESHOLDS } from './judge.ts'
+import { judgeRepository, judgeServer, secondsUntilFull } from './judge.ts'
 import { repositoryFacts, unreadable } from './repository-facts.ts'
 import { type Holding, missingIn, neededWal } from './spread.ts'
+import { THRESHOLDS } from './thresholds.ts'
 import { pathTo } from './windows.ts'
 
 export interface StatusContext {

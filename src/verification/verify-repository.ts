@@ -1,13 +1,16 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { loadCatalog } from '../catalog/catalog.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
-import { backupRecordKey } from '../catalog/layout.ts'
+import { backupRecordKey, isLogicalId } from '../catalog/layout.ts'
+import { type LogicalRecord, readLogicalRecord } from '../catalog/logical-record.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import { objectsOf, readObjects } from '../catalog/read-objects.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
+import type { Environment } from '../postgres/client-programs.ts'
 import { sideBySide } from '../side-by-side.ts'
+import { verifyDumps } from './verify-dumps.ts'
 import { verifyWalFile, walNamesOf } from './verify-wal.ts'
 
 export interface VerifyRequest {
@@ -19,6 +22,8 @@ export interface VerifyRequest {
 }
 
 export interface VerifyContext {
+  /** Where `pg_restore` is found. */
+  env: Environment
   events: Events
   signal: AbortSignal
   now: () => Date
@@ -39,11 +44,13 @@ export interface VerifiedBackup {
   faults: Fault[]
   /** WAL files that are encrypted for a key that this host has not: only that all of their bytes are there was seen. */
   sizeOnly: number
+  /** Of a logical backup: why `pg_restore` did not look at its archives. */
+  unlisted?: string
 }
 
 /**
  * Reads backups, and the WAL from their start to their stop, and compares every stored byte with the sum that was recorded.
- * A backup is not sound without what it builds upon. Needs no secret key for the backups themselves. Changes nothing but a
+ * A backup is not sound without what it builds upon, a logical one not without archives that `pg_restore` can read. Needs no secret key for the backups themselves. Changes nothing but a
  * pin, so that retention leaves alone what is read.
  * @throws PgrecallError `absent` for an id that is not there, `repository` when there is no answer
  */
@@ -72,9 +79,9 @@ interface Chosen {
 
 /** Oldest first, each once. */
 async function chosen({ name, storage }: Repository, { cluster, ids }: VerifyRequest): Promise<Chosen[]> {
-  const { backups, damaged } = await loadCatalog(storage, cluster, { fresh: true })
+  const { backups, logical, damaged } = await loadCatalog(storage, cluster, { fresh: true })
   const chains = new Chains(backups)
-  const known = [...backups, ...damaged].toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  const known = [...backups, ...logical, ...damaged].toSorted((a, b) => (a.id < b.id ? -1 : 1))
   const wanted = new Set(
     ids.length === 0
       ? known
@@ -104,7 +111,7 @@ async function verifyBackup(
   const onUnpinned = (text: string) => context.events.emit('detail', { text })
   await using _pin = await pinIfAllowed(repository.storage, cluster, id, 'verify', context.now, onUnpinned)
   const onFault = (key: string, reason: string) => void result.faults.push({ key, reason })
-  const { events, signal } = context
+  const { env, events, signal } = context
   result.bytes = await readObjects(objectsOf(record), {
     repository,
     jobs,
@@ -114,13 +121,20 @@ async function verifyBackup(
     onFault,
   })
   result.objects = record.objects.length
-  await sideBySide(walNamesOf(record), jobs, async (name) => {
-    const { key, bytes, reason, isSizeOnly } = await verifyWalFile(repository, cluster, name, signal)
-    result.objects++
-    result.bytes += bytes
-    if (isSizeOnly) result.sizeOnly++
-    if (reason !== undefined) onFault(key, reason)
-  })
+  if (record.method === 'logical') {
+    // What is damaged is a fault already.
+    const isSound = result.faults.length === 0
+    const unlisted = isSound && (await verifyDumps(repository, record, { env, jobs, signal, onFault }))
+    if (unlisted) result.unlisted = unlisted
+  } else {
+    await sideBySide(walNamesOf(record), jobs, async (name) => {
+      const { key, bytes, reason, isSizeOnly } = await verifyWalFile(repository, cluster, name, signal)
+      result.objects++
+      result.bytes += bytes
+      if (isSizeOnly) result.sizeOnly++
+      if (reason !== undefined) onFault(key, reason)
+    })
+  }
   result.faults.sort((a, b) => (a.key < b.key ? -1 : 1))
   return result
 }
@@ -131,10 +145,12 @@ async function recordOf(
   cluster: string,
   id: string,
   result: VerifiedBackup,
-): Promise<BackupRecord | undefined> {
+): Promise<BackupRecord | LogicalRecord | undefined> {
   const key = backupRecordKey(cluster, id)
   try {
-    const record = await readBackupRecord(storage, cluster, id)
+    const record = isLogicalId(id)
+      ? await readLogicalRecord(storage, cluster, id)
+      : await readBackupRecord(storage, cluster, id)
     if (!record) result.faults.push({ key, reason: 'it was removed meanwhile' })
     return record
   } catch (error) {

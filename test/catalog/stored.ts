@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto'
 import type { BackupRecord, BackupSummary } from '../../src/catalog/backup-record.ts'
 import { backupRecordKey, walKey } from '../../src/catalog/layout.ts'
+import type { LogicalRecord, LogicalSummary } from '../../src/catalog/logical-record.ts'
 import { encodeRecord } from '../../src/catalog/record-file.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
@@ -114,4 +116,71 @@ export function increment(
     storedBytes: 10,
     ...facts,
   })
+}
+
+/** A logical backup of one database. */
+export function logicalSummary(id: string, facts: Partial<LogicalSummary> = {}): LogicalSummary {
+  const moment = `${id.slice(0, 4)}-${id.slice(4, 6)}-${id.slice(6, 8)}T${id.slice(9, 11)}:${id.slice(11, 13)}`
+  return {
+    format: 1,
+    id,
+    cluster: 'main',
+    method: 'logical',
+    form: 'archives',
+    label: '',
+    systemIdentifier: '7400000000000000001',
+    postgres: { version: 170002, text: '17.2' },
+    dumpVersion: 17,
+    fromStandby: false,
+    hasGlobals: true,
+    databases: [dumpedDatabase('postgres', { lsn: '0/A000028', time: `${moment}:10.000000Z` })],
+    compressedBy: 'pg_dump',
+    codec: 'zstd:1',
+    dumpedBytes: 300,
+    storedBytes: 100,
+    startedAt: `${moment}:00.000Z`,
+    finishedAt: `${moment}:31.000Z`,
+    tool: { name: 'pgrecall', version: '0.1.0' },
+    warnings: [],
+    ...facts,
+  }
+}
+
+/** A database in a logical backup, with one table. */
+export function dumpedDatabase(
+  name: string,
+  facts: Partial<LogicalSummary['databases'][number]> = {},
+): LogicalSummary['databases'][number] {
+  return {
+    oid: '5',
+    name,
+    owner: 'postgres',
+    encoding: 'UTF8',
+    collate: 'C.UTF-8',
+    ctype: 'C.UTF-8',
+    provider: 'libc',
+    lsn: '0/A000028',
+    time: '2026-11-20T12:00:10.000000Z',
+    bytes: 8_000_000,
+    contents: { TABLE: 1, 'TABLE DATA': 1 },
+    ...facts,
+  }
+}
+
+/** The record of a logical backup with one dump. */
+export function logicalRecord(id: string, facts: Partial<LogicalSummary> = {}): LogicalRecord {
+  const objects: LogicalRecord['objects'] = [
+    {
+      ...{ name: 'postgres.dump', kind: 'dump', database: '5', archive: 'custom' },
+      ...{ bytes: 100, sha256: createHash('sha256').update(Buffer.alloc(100)).digest('hex') },
+    },
+  ]
+  return { ...logicalSummary(id, facts), objects }
+}
+
+/** Stores a logical backup; its dump is no archive. */
+export async function storeLogical(storage: Storage, backup: LogicalRecord): Promise<void> {
+  const key = backupRecordKey(backup.cluster, backup.id)
+  await storage.put(key.replace('backup.json', 'postgres.dump'), Buffer.alloc(100))
+  await storage.put(key, encodeRecord(backup))
 }

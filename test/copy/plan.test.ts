@@ -27,6 +27,8 @@ const segments = (first: number, last: number, timeline = 1) =>
 interface Situation {
   source?: StoredBackups['backups']
   destination?: StoredBackups['backups']
+  logical?: StoredBackups['logical']
+  logicalThere?: StoredBackups['logical']
   damaged?: StoredBackups['damaged']
   damagedThere?: StoredBackups['damaged']
   held?: string[]
@@ -37,8 +39,18 @@ interface Situation {
 function plan(situation: Situation, request: Partial<CopyRequest> = {}): CopyPlan {
   const { source = [OLD, NEW], destination = [], held = [], missing = [], common = [] } = situation
   return planCopy(
-    { repository: 'local', backups: source, damaged: situation.damaged ?? [] },
-    { repository: 'offsite', backups: destination, damaged: situation.damagedThere ?? [] },
+    {
+      repository: 'local',
+      backups: source,
+      logical: situation.logical ?? [],
+      damaged: situation.damaged ?? [],
+    },
+    {
+      repository: 'offsite',
+      backups: destination,
+      logical: situation.logicalThere ?? [],
+      damaged: situation.damagedThere ?? [],
+    },
     { held: new Set(held), missing: missing.map(stored), common: common.map(stored) },
     SEGMENT,
     { ...ALL, ...request },
@@ -46,7 +58,7 @@ function plan(situation: Situation, request: Partial<CopyRequest> = {}): CopyPla
 }
 
 const told = ({ steps }: CopyPlan) =>
-  steps.map((step) => (step.kind === 'backup' ? step.backup.id : step.files.map(({ file }) => file.name)))
+  steps.map((step) => (step.kind === 'wal' ? step.files.map(({ file }) => file.name) : step.backup.id))
 const verdicts = ({ backups }: CopyPlan) => backups.map(({ verdict, backup }) => [backup.id, verdict])
 
 describe('the order', () => {

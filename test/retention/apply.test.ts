@@ -16,12 +16,14 @@ import { readObject, type Storage } from '../../src/storage/storage.ts'
 import {
   increment,
   keysOf,
+  logicalRecord,
   MIB,
   range,
   record,
   recordOf,
   SEGMENT,
   storeBackup,
+  storeLogical,
   storeWal,
 } from '../catalog/stored.ts'
 import { plainRepository } from '../lab/repositories.ts'
@@ -320,3 +322,55 @@ function viewOf(of: Storage): Omit<Storage, 'location' | 'address'> {
     probe: (...args) => of.probe(...args),
   }
 }
+
+describe('logical backups', () => {
+  const DUMPS = [1, 2, 3].map((day) => `2026110${day}T130000Z-logical`)
+  const logical = async () =>
+    (await loadCatalog(storage, 'main', { fresh: true })).logical.map(({ id }) => id)
+  beforeEach(async () => {
+    for (const id of DUMPS) await storeLogical(storage, logicalRecord(id))
+  })
+
+  test('go with all of their objects, and what a killed run has left of one', async () => {
+    const debris = 'main/backups/20261104T130000Z-logical/postgres.dump'
+    await storage.put(debris, Buffer.from('x'))
+    const { removedBackups } = await applyRetention('main', { full: 3, logical: 1 }, context())
+    expect(removedBackups).toBe(2)
+    expect(await logical()).toEqual(DUMPS.slice(2))
+    expect(await keysOf(storage, 'main/backups/20261101T130000Z-logical/')).toEqual([])
+    expect(await keysOf(storage, debris)).toEqual([])
+    expect(await backups()).toEqual(IDS)
+  })
+
+  test('stay without a rule of their own, and hold no WAL', async () => {
+    await applyRetention('main', { full: 1 }, context())
+    expect(await logical()).toEqual(DUMPS)
+    expect(await backups()).toEqual(IDS.slice(2))
+    expect(await walNames()).not.toContain(name(29))
+  })
+
+  test('that cannot be read hold nothing, and their objects are not taken for debris', async () => {
+    await storage.put(`main/backups/${DUMPS[2]}/backup.json`, Buffer.from('nonsense'))
+    const warnings: string[] = []
+    await applyRetention('main', { full: 1, logical: 1 }, context(storage, warnings))
+    expect(await backups()).toEqual(IDS.slice(2))
+    expect(await walNames()).not.toContain(name(29))
+    expect(await logical()).toEqual([DUMPS[1]])
+    expect(await keysOf(storage, `main/backups/${DUMPS[2]}/`)).toHaveLength(2)
+    expect(warnings).toEqual([expect.stringContaining(`backup ${DUMPS[2]} cannot be read`)])
+  })
+
+  test('a rule for them alone leaves all WAL and every other backup', async () => {
+    const before = await walNames()
+    await applyRetention('main', { logical: 1 }, context())
+    expect(await logical()).toEqual(DUMPS.slice(2))
+    expect(await backups()).toEqual(IDS)
+    expect(await walNames()).toEqual(before)
+  })
+
+  test('one that is being read stays', async () => {
+    await using _pin = await pinBackup(storage, 'main', DUMPS[0]!, 'copy to offsite', now)
+    await applyRetention('main', { full: 3, logical: 1 }, context())
+    expect(await logical()).toEqual([DUMPS[0], DUMPS[2]])
+  })
+})

@@ -7,7 +7,7 @@ import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
 import { inOrderOfRemoval, planRetention } from '../../src/retention/plan.ts'
 import { randomHistory } from '../catalog/random-history.ts'
-import { increment, MIB, SEGMENT, summary } from '../catalog/stored.ts'
+import { increment, logicalSummary, MIB, SEGMENT, summary } from '../catalog/stored.ts'
 
 const idOf = (day: number) => `202611${String(day).padStart(2, '0')}T120000Z-full`
 const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
@@ -351,7 +351,7 @@ describe('chains', () => {
 })
 
 describe('of histories made up at random', () => {
-  test('enough full backups stay, and what is held, with all their WAL and all that they build upon; nothing else', () => {
+  test('enough full backups stay, and what is held, with all their WAL and all that they build upon; nothing else; logical ones change nothing', () => {
     for (let seed = 1; seed <= 1000; seed++) checkHistory(seed)
   })
 })
@@ -364,10 +364,18 @@ function checkHistory(seed: number): void {
   const full = 1 + below(6)
   const pins = backups.filter(() => below(8) === 0).map(({ id }) => ({ backup: id, purpose: 'restore' }))
   const locked = backups.filter(() => below(16) === 0).map(({ id }) => id)
+  catalog.logical = Array.from({ length: below(6) }, (_, index) =>
+    logicalSummary(`202611${10 + index}T130000Z-logical`),
+  )
+  // Of no moment for anything else.
+  if (below(4) === 0) catalog.damaged.push({ id: '20261002T000000Z-logical', reason: 'damaged' })
+  const logical = below(3) === 0 ? undefined : 1 + below(4)
+  const heldDumps = catalog.logical.filter(() => below(6) === 0).map(({ id }) => id)
+  const dumpPins = heldDumps.map((id) => ({ backup: id, purpose: 'copy' }))
   const before = JSON.stringify(catalog)
 
   const locks = new Map(locked.map((id) => [id, new Date()]))
-  const plan = planRetention(catalog, { full }, pins, locks)
+  const plan = planRetention(catalog, { full, logical }, [...pins, ...dumpPins], locks)
 
   const label = `seed ${seed}`
   const staying = backups.filter((_, index) => plan.backups[index]!.stays)
@@ -394,6 +402,11 @@ function checkHistory(seed: number): void {
   expect(staying.filter((backup) => usable.includes(backup)).length, label).toBeGreaterThanOrEqual(
     Math.min(full, usable.length),
   )
+  const newest = catalog.logical.slice(logical === undefined ? 0 : -logical).map(({ id }) => id)
+  expect(
+    plan.logical.filter(({ stays }) => stays).map(({ id }) => id),
+    label,
+  ).toEqual(catalog.logical.map(({ id }) => id).filter((id) => newest.includes(id) || heldDumps.includes(id)))
   expectWholeAtEachRemoval(catalog, plan, label)
 
   if (isDamaged || backups.length === 0) {
@@ -422,7 +435,7 @@ function expectWholeAtEachRemoval(
   const missing = (of: readonly BackupSummary[], backup: BackupSummary) => chainOf(of, backup).missing
   let left = catalog.backups
   for (const removed of inOrderOfRemoval(catalog, plan)) {
-    left = left.filter((backup) => backup !== removed)
+    left = left.filter(({ id }) => id !== removed.id)
     for (const backup of left) expect(missing(left, backup), label).toBe(missing(catalog.backups, backup))
   }
   expect(left, label).toEqual(catalog.backups.filter((_, index) => plan.backups[index]!.stays))

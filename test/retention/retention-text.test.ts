@@ -9,7 +9,15 @@ import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import type { Storage } from '../../src/storage/storage.ts'
-import { range, record, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import {
+  logicalRecord,
+  range,
+  record,
+  SEGMENT,
+  storeBackup,
+  storeLogical,
+  storeWal,
+} from '../catalog/stored.ts'
 import { Scratch } from '../lab/scratch.ts'
 
 const IDS = [1, 2, 3].map((day) => `2026110${day}T120000Z-full`)
@@ -30,16 +38,19 @@ beforeEach(async () => {
 })
 afterAll(() => scratch[Symbol.asyncDispose]())
 
-async function linesOf(full: number, over: Storage = storage): Promise<string[]> {
+const linesOf = (full: number, over: Storage = storage) => linesFor({ full }, over)
+
+/** @param options as those of the command line @param rules as those of the configuration */
+async function linesFor(options: object, over: Storage = storage, rules = {}): Promise<string[]> {
   const context = {
-    cluster: () => ({ name: 'main', config: { retention: {} } }),
+    cluster: () => ({ name: 'main', config: { retention: rules } }),
     repositories: () => [{ name: 'local', storage: over }],
     events: new Events(),
     signal: new AbortController().signal,
     now: () => new Date(),
     view: { color: false, width: 80 },
   }
-  const { text } = await run({ args: [], options: { full } }, context as unknown as CommandContext)
+  const { text } = await run({ args: [], options: { ...options } }, context as unknown as CommandContext)
   return text.split('\n')
 }
 
@@ -74,4 +85,18 @@ test('the summary says what went, one by one, and why that is more than the segm
     `${IDS[2]}   100 B  stays    one of the newest 2`,
   ])
   expect((await linesOf(2)).at(-1)).toBe('Removed 0 backups and 0 WAL segments: 0 B.')
+})
+
+test('logical backups stand below the others, with a rule of the command line or of the configuration', async () => {
+  const [old, kept] = [1, 2].map((day) => `2026110${day}T130000Z-logical`)
+  for (const id of [old!, kept!]) await storeLogical(storage, logicalRecord(id))
+  const shown = await linesFor({ logical: 1, dryRun: true })
+  expect(shown.filter((line) => line.includes('-logical')).map((line) => line.split(/ {2,}/))).toEqual([
+    [old, '100 B', 'goes', 'beyond the newest 1'],
+    [kept, '100 B', 'stays', 'one of the newest 1'],
+  ])
+  expect(shown).toContain('No WAL goes.')
+  const done = await linesFor({}, storage, { logical: 1 })
+  expect(done.at(-1)).toMatch(/^Removed 1 backup and 0 WAL segments: /)
+  await expect(linesFor({})).rejects.toMatchObject({ kind: 'config' })
 })

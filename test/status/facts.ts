@@ -21,6 +21,7 @@ export function repositoryFacts(facts: Partial<RepositoryFacts> = {}): Repositor
       storedBytes: 1000,
     },
     newestFull: null,
+    newestLogical: null,
     archived: {
       lastSegment: '000000010000000000000009',
       storedAt: '2026-11-20T12:59:00Z',

@@ -183,6 +183,26 @@ describe('a repository', () => {
     expect(told(judge({ newestBackup: newestFull, newestFull }), 'ok')[0]).not.toContain('full one')
   })
 
+  test('with logical backups beside the physical ones, or alone', () => {
+    const newestLogical = {
+      ...repositoryFacts().newestBackup!,
+      id: '20261120T130000Z-logical',
+      ageSeconds: 600,
+    }
+    const old = { ...newestLogical, ageSeconds: 30 * 24 * 3600 }
+    const text = 'the newest logical backup, 20261120T130000Z-logical, is 10 min old'
+    expect(told(judge({ newestLogical }), 'ok')).toContain(text)
+    expect(worst(judge({ newestLogical: old }))).toBe('ok')
+    expect(told(judge({}), 'ok').join()).not.toContain('logical')
+    const alone = judge({ newestBackup: null, newestLogical })
+    expect(told(alone, 'warn')).toEqual([
+      'there is no physical backup, so only what was dumped can be restored',
+    ])
+    expect(told(alone, 'ok')).toContain(text)
+    expect(told(judge({ newestBackup: null, newestLogical: old }), 'warn')).toHaveLength(2)
+    expect(worst(judge({ newestBackup: null }))).toBe('fail')
+  })
+
   test('with a backup on a timeline that no recovery leads to: another one there does not help', () => {
     expect(judge({ unusable: [{ id: 'b', missing: '00000002.history' }] })).toContainEqual({
       severity: 'fail',

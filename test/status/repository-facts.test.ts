@@ -5,7 +5,17 @@ import { receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { repositoryFacts } from '../../src/status/repository-facts.ts'
 import { CountingStorage } from '../catalog/counting-storage.ts'
-import { increment, range, record, recordOf, SEGMENT, storeBackup, storeWal } from '../catalog/stored.ts'
+import {
+  increment,
+  logicalRecord,
+  range,
+  record,
+  recordOf,
+  SEGMENT,
+  storeBackup,
+  storeLogical,
+  storeWal,
+} from '../catalog/stored.ts'
 import { plainRepository } from '../lab/repositories.ts'
 import { serverFacts } from './facts.ts'
 
@@ -79,4 +89,15 @@ test('the newest backup, and the newest full one', async () => {
   expect(newestBackup).toMatchObject({ id: '20261120T130000Z-incr', ageSeconds: 3570 })
   expect(newestFull).toMatchObject({ id: ID, ageSeconds: 7170 })
   expect(windows).toMatchObject([{ backups: [ID, '20261120T130000Z-incr'] }])
+})
+
+test('a logical backup is the newest of its own kind, and has no part in windows', async () => {
+  await storeBackup(storage, record(ID, { first: 10 }))
+  await storeWal(storage, range(10, 12))
+  const before = await facts()
+  expect(before.newestLogical).toBeNull()
+  await storeLogical(storage, logicalRecord('20261120T130000Z-logical'))
+  const { newestLogical, ...others } = await facts()
+  expect(newestLogical).toMatchObject({ id: '20261120T130000Z-logical', ageSeconds: 3600 })
+  expect({ ...others, newestLogical: null }).toEqual(before)
 })

@@ -31,7 +31,12 @@ const fileOf = (id: string, name: string) => join(scratch.path, 'here', backupPr
 
 /** @returns the faults of each backup that was looked at */
 async function verify(...ids: string[]): Promise<[string, { key: string; reason: string }[]][]> {
-  const context = { events: new Events(), signal: new AbortController().signal, now: () => new Date() }
+  const context = {
+    env: process.env,
+    events: new Events(),
+    signal: new AbortController().signal,
+    now: () => new Date(),
+  }
   const found = await verifyRepository(repository, { cluster: 'main', ids, jobs: 2 }, context)
   return found.map(({ id, faults }) => [id, faults])
 }

@@ -1,6 +1,6 @@
 import { decodeCommand, methodOf } from '../archive/codec.ts'
-import type { LogicalDraft, LogicalObject } from '../catalog/logical-record.ts'
-import { isSealed } from '../catalog/sealed-object.ts'
+import type { LogicalDraft, LogicalObject } from './logical-record.ts'
+import { isSealed } from './sealed-object.ts'
 
 /** Databases that every cluster has from the start, and so are not made. */
 const ALWAYS_THERE = ['postgres', 'template1']
@@ -75,6 +75,7 @@ function headLines(record: LogicalDraft): string[] {
 }
 
 function compressionText({ compressedBy, codec }: LogicalDraft): string {
+  if (codec === 'none') return 'Nothing is compressed.'
   return compressedBy === 'pg_dump'
     ? `pg_dump compressed the archives itself (${codec}); pg_restore reads them as they are.`
     : `The archives were compressed around (${codec}), as this pg_dump could not do it itself.`

@@ -1,0 +1,57 @@
+import type { LogicalSummary, Selection } from '../catalog/logical-record.ts'
+import { renderTable } from '../cli/table.ts'
+import { formatBytes } from '../cli/units.ts'
+import type { CommandContext } from './context.ts'
+import { seconds } from './wal-text.ts'
+
+/** The logical backups of a repository as a table. */
+export function logicalTable(backups: readonly LogicalSummary[], view: CommandContext['view']): string {
+  const hasLabel = backups.some(({ label }) => label !== '')
+  const hasSelection = backups.some(({ selection }) => selection)
+  return renderTable(
+    [
+      { title: 'Logical backup', style: 'bold', whole: true },
+      { title: 'Taken at', whole: true, leaveOut: 2 },
+      { title: 'Dumped', align: 'right', leaveOut: 0 },
+      { title: 'Stored', align: 'right', leaveOut: 3 },
+      { title: 'Databases' },
+      ...(hasSelection ? [{ title: 'Selection', leaveOut: 1 }] : []),
+      ...(hasLabel ? [{ title: 'Label' }] : []),
+    ],
+    backups.map((backup) => [
+      backup.id,
+      takenAt(backup),
+      formatBytes(backup.dumpedBytes),
+      formatBytes(backup.storedBytes),
+      databasesText(backup),
+      ...(hasSelection ? [backup.selection ? selectionText(backup.selection) : '-'] : []),
+      ...(hasLabel ? [backup.label] : []),
+    ]),
+    view,
+  )
+}
+
+/** The snapshot of its first database; of one script, which tells no moments, the backup's begin. */
+function takenAt({ databases, startedAt }: LogicalSummary): string {
+  const moments = databases.map(({ time }) => time).toSorted()
+  return seconds(moments[0] ?? startedAt)
+}
+
+function databasesText({ form, databases }: LogicalSummary): string {
+  return databases.length === 0 && form === 'script' ? 'all' : databases.map(({ name }) => name).join(', ')
+}
+
+/** What was chosen, in the words of the options that say so. */
+export function selectionText(selection: Selection): string {
+  const { tables, excludeTables, excludeTableData, schemas, excludeSchemas, only, extra } = selection
+  const each = (option: string, values: readonly string[] = []) => values.map((value) => `${option} ${value}`)
+  return [
+    ...each('--table', tables),
+    ...each('--exclude-table', excludeTables),
+    ...each('--exclude-table-data', excludeTableData),
+    ...each('--schema', schemas),
+    ...each('--exclude-schema', excludeSchemas),
+    ...(only ? [`--${only}-only`] : []),
+    ...(extra && extra.length > 0 ? [`-- ${extra.join(' ')}`] : []),
+  ].join(' ')
+}

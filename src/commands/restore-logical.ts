@@ -1,0 +1,73 @@
+import { resolve } from 'node:path'
+import { formatDuration } from '../cli/units.ts'
+import { EXIT_CODES } from '../errors.ts'
+import { restoreLogical } from '../logical/restore-logical.ts'
+import { prepareLogicalRestore } from '../logical/restore-prepare.ts'
+import { inDatabase } from '../postgres/in-database.ts'
+import { Server } from '../postgres/server.ts'
+import type { Run } from './context.ts'
+import { logicalRequestOf, refuseRestoreOptionsOf, targetOf } from './restore-logical-options.ts'
+import { errorCount, logicalPlanText, logicalResultText } from './restore-logical-text.ts'
+
+/** `restore ID` of a logical backup: into a server that runs. */
+export const run: Run = async ({ args, options }, context) => {
+  refuseRestoreOptionsOf('physical', options)
+  const { name } = context.cluster()
+  const asked = logicalRequestOf(name, args[0]!, options, context.cwd)
+  const request = {
+    ...asked,
+    staging: asked.staging === undefined ? undefined : resolve(context.cwd, asked.staging),
+  }
+  const connection = targetOf(await context.connection(), options)
+  const source = {
+    connection,
+    connect: (to: Parameters<typeof Server.connect>[0]) => Server.connect(to),
+    env: context.env,
+  }
+  // Nobody may be in a database that is dropped.
+  await using server = await source.connect(request.create ? inDatabase(connection, 'template1') : connection)
+  const prepared = await prepareLogicalRestore(request, server, source, {
+    repositories: context.repositories(),
+    events: context.events,
+    signal: context.signal,
+  })
+  const words = logicalPlanText(prepared)
+  const facts = { plan: planFacts(prepared.plan) }
+  if (options.dryRun) return { text: words, json: { dryRun: true, ...facts } }
+
+  context.events.emit('notice', { lines: words.split('\n') })
+  const begun = context.now()
+  const result = await restoreLogical(prepared, server, {
+    source,
+    events: context.events,
+    signal: context.signal,
+    now: context.now,
+  })
+  const took = formatDuration(context.now().getTime() - begun.getTime())
+  return {
+    text: logicalResultText(prepared.plan, result, took),
+    json: { dryRun: false, ...facts, ...result, errors: errorCount(result) },
+    exitCode: errorCount(result) > 0 ? EXIT_CODES.failed.code : 0,
+  }
+}
+
+type Plan = Awaited<ReturnType<typeof prepareLogicalRestore>>['plan']
+
+/** Without the statements about roles, which may hold passwords. */
+const planFacts = ({ globals, databases, ...plan }: Plan) => ({
+  ...plan,
+  globals: globals && {
+    madeRoles: globals.madeRoles,
+    madeTablespaces: globals.madeTablespaces,
+    existing: globals.existing,
+    changesExisting: globals.changesExisting,
+  },
+  databases: databases.map(({ name, into, way, dropsDatabase, properties, analyze }) => ({
+    name,
+    into,
+    way,
+    dropsDatabase,
+    properties,
+    analyze,
+  })),
+})

@@ -1,0 +1,68 @@
+import { fingerprintKey, type TableFingerprint } from './fingerprint.ts'
+
+/** What is not the same of one table. */
+export interface Difference {
+  kind:
+    | 'missing'
+    | 'unexpected'
+    /** Another number of rows. */
+    | 'rows'
+    /** As many rows, but not the same. */
+    | 'content'
+    /** Sequences belong to no snapshot: on a server at work, the last value can be another a moment later. */
+    | 'sequence'
+    /** One of both could not be counted. */
+    | 'unknown'
+  recorded: TableFingerprint | undefined
+  found: TableFingerprint | undefined
+}
+
+/** @param recorded of a backup @param found where it was restored @returns in the order of both. Pure. */
+export function compareFingerprints(
+  recorded: readonly TableFingerprint[],
+  found: readonly TableFingerprint[],
+): Difference[] {
+  const byKey = new Map(found.map((each) => [fingerprintKey(each), each]))
+  const differences = recorded.flatMap((one): Difference[] => {
+    const other = byKey.get(fingerprintKey(one))
+    byKey.delete(fingerprintKey(one))
+    const kind = differenceOf(one, other)
+    return kind === undefined ? [] : [{ kind, recorded: one, found: other }]
+  })
+  const unexpected = [...byKey.values()].filter(({ kind, rows }) => kind !== 'large objects' || rows !== 0)
+  return [
+    ...differences,
+    ...unexpected.map((other): Difference => ({ kind: 'unexpected', recorded: undefined, found: other })),
+  ]
+}
+
+function differenceOf(
+  one: TableFingerprint,
+  other: TableFingerprint | undefined,
+): Difference['kind'] | undefined {
+  if (!other) return one.kind === 'large objects' && one.rows === 0 ? undefined : 'missing'
+  if (one.fault !== undefined || other.fault !== undefined) return 'unknown'
+  if (one.rows !== other.rows) return 'rows'
+  if (one.content !== other.content) return one.kind === 'sequence' ? 'sequence' : 'content'
+  return undefined
+}
+
+/** A difference for people, in one line. Pure. */
+export function differenceText({ kind, recorded, found }: Difference): string {
+  const { kind: what, schema, name } = (recorded ?? found)!
+  const which = what === 'large objects' ? 'large objects' : `${what} "${schema}"."${name}"`
+  switch (kind) {
+    case 'missing':
+      return `${which}: not there`
+    case 'unexpected':
+      return `${which}: not in the backup`
+    case 'rows':
+      return `${which}: ${found!.rows} instead of ${recorded!.rows}${what === 'large objects' ? '' : ' rows'}`
+    case 'content':
+      return `${which}: as many, but not the same`
+    case 'sequence':
+      return `${which}: ${found!.content} instead of ${recorded!.content}`
+    case 'unknown':
+      return `${which}: not compared, ${recorded?.fault ? 'at the backup' : 'now'} ${recorded?.fault ?? found?.fault}`
+  }
+}

@@ -1,0 +1,211 @@
+import type { DumpedDatabase, LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
+import { PgrecallError } from '../errors.ts'
+import { quoteIdentifier } from '../postgres/server.ts'
+import { matches } from './choose-databases.ts'
+import { isPartial, selectionText } from './dump-selection.ts'
+import type { GlobalsPlan } from './restore-globals.ts'
+import { isChosen, type LogicalRestoreRequest } from './restore-request.ts'
+import type { RestoreTarget } from './restore-target.ts'
+
+/** How a database comes to be where its dump is restored. */
+export type Way =
+  /** By `pg_restore --create`, as it was. */
+  | 'create'
+  /** By us, with its owner, encoding and locale, since it gets another name or only parts. */
+  | 'make'
+  | 'existing'
+
+export interface DatabasePlan {
+  /** In the backup, and in the target. */
+  name: string
+  into: string
+  way: Way
+  /** Drops the database first; with `existing` the way `clean` drops its objects. */
+  dropsDatabase: boolean
+  /** Whether its settings, privileges and comment are applied, which `create` does in any case. */
+  properties: boolean
+  analyze: boolean
+  dumped: DumpedDatabase
+  object: LogicalObject
+  /** Schemas that are there. */
+  schemas: string[]
+}
+
+export interface LogicalRestorePlan {
+  id: string
+  form: LogicalRecord['form']
+  repository: string
+  target: { majorVersion: number; versionText: string }
+  globals: GlobalsPlan | undefined
+  databases: DatabasePlan[]
+  warnings: string[]
+}
+
+/** Every cluster has these, and their own properties are the cluster's. */
+const ALWAYS_THERE = ['postgres', 'template1']
+
+/**
+ * The dumps that are asked for.
+ * @throws PgrecallError `absent` for a name or pattern that no dump has, `usage` for several databases into one
+ */
+export function chooseDumps(
+  { databases, id }: LogicalRecord,
+  { databases: { include, exclude }, into }: LogicalRestoreRequest,
+): DumpedDatabase[] {
+  for (const pattern of [...include, ...exclude]) {
+    if (databases.some(({ name }) => matches(name, pattern))) continue
+    throw new PgrecallError('absent', `backup ${id} has no database "${pattern}"`, {
+      hint: `it has ${databases.map(({ name }) => `"${name}"`).join(', ')}`,
+    })
+  }
+  const isOneOf = (name: string, patterns: readonly string[]) =>
+    patterns.some((pattern) => matches(name, pattern))
+  const chosen = databases.filter(
+    ({ name }) => (include.length === 0 || isOneOf(name, include)) && !isOneOf(name, exclude),
+  )
+  if (chosen.length === 0) throw new PgrecallError('usage', 'no database is left to restore')
+  if (into !== undefined && chosen.length > 1)
+    throw new PgrecallError('usage', `--into takes one database, and these are ${chosen.length}`, {
+      hint: 'say which one with --database',
+    })
+  return chosen
+}
+
+/**
+ * What is made, what is there, and what stands in the way. Pure.
+ * @throws PgrecallError `refused` where something stands in the way
+ */
+export function planRestore(
+  record: LogicalRecord,
+  repository: string,
+  request: LogicalRestoreRequest,
+  target: RestoreTarget,
+  globals: GlobalsPlan | undefined,
+): LogicalRestorePlan {
+  requireVersion(record, target)
+  const databases =
+    record.form === 'script'
+      ? []
+      : chooseDumps(record, request).map((dumped) => planDatabase(record, request, target, dumped))
+  if (record.form === 'script') requireEmpty(request, target)
+  requireRoles(request, target, globals)
+  return {
+    id: record.id,
+    form: record.form,
+    repository,
+    target: { majorVersion: target.majorVersion, versionText: target.versionText },
+    globals,
+    databases,
+    warnings: warningsOf(record, request, target, globals, databases),
+  }
+}
+
+function planDatabase(
+  record: LogicalRecord,
+  request: LogicalRestoreRequest,
+  target: RestoreTarget,
+  dumped: DumpedDatabase,
+): DatabasePlan {
+  const { create, clean, choice, analyze, into = dumped.name } = request
+  const there = target.databases.find(({ name }) => name === into)
+  const isWhole = !isChosen(choice) && choice.only !== 'data'
+  if (there && !(create && clean)) requireWelcome(request, there.hasData, into)
+  if (there?.hasData && create && clean && !request.force)
+    throw new PgrecallError('refused', `database "${into}" has data, and would be dropped`, {
+      hint: 'add --force to drop it and make it anew, or restore beside it with --into NAME',
+    })
+  if (!there && choice.only === 'data')
+    throw new PgrecallError('refused', `there is no database "${into}", and --data-only needs its tables`, {
+      hint: 'restore with --schema-only first, or leave --data-only out',
+    })
+  const makes = !there || create
+  const isSame = isWhole && into === dumped.name
+  const way: Way = !makes ? 'existing' : isSame && request.roles.size === 0 ? 'create' : 'make'
+  return {
+    name: dumped.name,
+    into,
+    way,
+    dropsDatabase: makes && there !== undefined,
+    properties: isSame && (way === 'make' || (way === 'existing' && (clean || ALWAYS_THERE.includes(into)))),
+    analyze: analyze && choice.only !== 'schema' && !dumped.contents['STATISTICS DATA'],
+    dumped,
+    object: record.objects.find(({ kind, database }) => kind === 'dump' && database === dumped.oid)!,
+    schemas: makes ? ['public'] : there!.schemas,
+  }
+}
+
+function requireWelcome({ create, force }: LogicalRestoreRequest, hasData: boolean, into: string): void {
+  if (create)
+    throw new PgrecallError('refused', `there is a database "${into}" already`, {
+      hint: 'add --clean to drop it, leave --create out to restore into it, or name another one with --into',
+    })
+  if (!hasData || force) return
+  throw new PgrecallError('refused', `database "${into}" has data`, {
+    hint: 'restore beside it with --database NAME --into OTHER, or add --force; only --clean changes what exists',
+  })
+}
+
+function requireEmpty({ force }: LogicalRestoreRequest, { databases }: RestoreTarget): void {
+  const full = databases.find(({ hasData }) => hasData)
+  if (!full || force) return
+  throw new PgrecallError('refused', `the server has data already, in database "${full.name}"`, {
+    hint: 'restore into an empty server, or add --force; what exists makes errors, and is not changed',
+  })
+}
+
+function requireRoles(
+  { roles }: LogicalRestoreRequest,
+  target: RestoreTarget,
+  globals: GlobalsPlan | undefined,
+): void {
+  const known = [...target.roles, ...(globals?.madeRoles ?? [])]
+  const missing = [...roles.values()].find((name) => !known.includes(name))
+  if (missing === undefined) return
+  throw new PgrecallError('refused', `the server has no role "${missing}", which --map-role names`, {
+    hint: `CREATE ROLE ${quoteIdentifier(missing)}, or name another one`,
+  })
+}
+
+function requireVersion({ postgres }: LogicalRecord, { majorVersion, versionText }: RestoreTarget): void {
+  if (majorVersion >= Math.floor(postgres.version / 10_000)) return
+  throw new PgrecallError(
+    'refused',
+    `the server is PostgreSQL ${versionText}, older than the one that was dumped, ${postgres.text}`,
+    { hint: 'restore into a server of the same or a later major version' },
+  )
+}
+
+function warningsOf(
+  { selection, databases: dumped }: LogicalRecord,
+  { noOwner, choice, roles: map }: LogicalRestoreRequest,
+  target: RestoreTarget,
+  globals: GlobalsPlan | undefined,
+  databases: readonly DatabasePlan[],
+): string[] {
+  const roles = [...target.roles, ...(globals?.madeRoles ?? [])]
+  const missing = new Set(
+    dumped.map(({ owner }) => owner).filter((owner) => !map.has(owner) && !roles.includes(owner)),
+  )
+  const otherEncoding = databases.flatMap(({ way, into, dumped: { encoding } }) => {
+    const there = target.databases.find(({ name }) => name === into)
+    return way === 'existing' && there && there.encoding !== encoding
+      ? [
+          `database "${into}" is in ${there.encoding}, the dump in ${encoding}: it is converted where that goes`,
+        ]
+      : []
+  })
+  return [
+    ...(selection && (isPartial(selection) || selection.excludeTableData)
+      ? [
+          `the backup has only what was chosen (${selectionText(selection)}): what that depends on may be missing`,
+        ]
+      : []),
+    ...(isChosen(choice) ? ['only parts are restored: what they depend on has to be there already'] : []),
+    ...(missing.size > 0 && !noOwner && databases.length > 0
+      ? [
+          `the server has no role ${[...missing].map((name) => `"${name}"`).join(', ')}, who owns what is restored; see --no-owner`,
+        ]
+      : []),
+    ...otherEncoding,
+  ]
+}

@@ -1,0 +1,150 @@
+import { readLogicalRecord } from '../catalog/logical-record.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { findProgram, type Program } from '../postgres/client-programs.ts'
+import type { Server } from '../postgres/server.ts'
+import type { LogicalSource } from './logical-run.ts'
+import { planGlobals } from './restore-globals.ts'
+import { type StoredBackup, withObject } from './restore-object.ts'
+import { chooseDumps, type LogicalRestorePlan, planRestore } from './restore-plan.ts'
+import { isChosen, type LogicalRestoreRequest } from './restore-request.ts'
+import { lookAtTarget } from './restore-target.ts'
+
+export interface PrepareContext {
+  repositories: readonly Repository[]
+  events: Events
+  signal: AbortSignal
+}
+
+/** A restore of which all is known that can be known before something is changed. */
+export interface PreparedRestore {
+  request: LogicalRestoreRequest
+  plan: LogicalRestorePlan
+  backup: StoredBackup
+  /** `pg_restore`, or `psql` for a script. */
+  program: Program
+}
+
+/**
+ * Works out what a restore has to do; changes nothing.
+ * @param server of the target, in any database
+ * @throws PgrecallError `absent`, `usage`, `refused`; `damaged` where the backup cannot be read
+ */
+export async function prepareLogicalRestore(
+  request: LogicalRestoreRequest,
+  server: Server,
+  source: LogicalSource,
+  context: PrepareContext,
+): Promise<PreparedRestore> {
+  const backup = await findBackup(request, context)
+  const { record, repository } = backup
+  if (record.form === 'script') requireWholeRequest(request)
+  const dumps = record.form === 'script' ? [] : chooseDumps(record, request)
+  const names = request.into === undefined ? dumps.map(({ name }) => name) : [request.into]
+  const target = await lookAtTarget(
+    server,
+    source,
+    (name) => record.form === 'script' || names.includes(name),
+  )
+  const script = request.globals ? await readGlobals(backup, context.signal) : undefined
+  const globals =
+    script === undefined
+      ? undefined
+      : planGlobals(script, target, request.clean, request.tablespaces, request.roles)
+  const plan = planRestore(record, repository.name, request, target, globals)
+  requireStaging(request, plan)
+  const name = record.form === 'script' ? 'psql' : 'pg_restore'
+  return { request, plan, backup, program: await programFor(name, record.dumpVersion, target, source) }
+}
+
+async function findBackup(
+  { cluster, id }: LogicalRestoreRequest,
+  { repositories, events, signal }: PrepareContext,
+): Promise<StoredBackup> {
+  const failures: unknown[] = []
+  // What an optional one lacks is nothing unusual.
+  for (const repository of repositories.toSorted((a, b) => Number(b.required) - Number(a.required))) {
+    try {
+      const record = await readLogicalRecord(repository.storage, cluster, id)
+      if (record) return { repository, record }
+    } catch (error) {
+      signal.throwIfAborted()
+      failures.push(error)
+      if (repositories.length > 1)
+        events.emit('warning', { text: `not from repository "${repository.name}": ${reasonOf(error)}` })
+    }
+  }
+  throw (
+    failures[0] ??
+    new PgrecallError('absent', `cluster "${cluster}" has no backup ${id}`, {
+      hint: '"pgrecall list" shows what there is',
+    })
+  )
+}
+
+/** The statements about roles and tablespaces; undefined where the backup has none. */
+async function readGlobals(backup: StoredBackup, signal: AbortSignal): Promise<string | undefined> {
+  const object = backup.record.objects.find(({ kind }) => kind === 'globals')
+  if (!object) return undefined
+  return withObject(backup, object, signal, async (plain) => {
+    const copies: Buffer[] = []
+    for await (const piece of plain) copies.push(Buffer.from(piece))
+    return Buffer.concat(copies).toString('utf8')
+  })
+}
+
+/** The one of the target's version says what that server understands; any that can read the archive will do. */
+async function programFor(
+  name: 'pg_restore' | 'psql',
+  dumpVersion: number,
+  target: { majorVersion: number },
+  { env }: LogicalSource,
+): Promise<Program> {
+  const program =
+    (await findProgram(name, Math.max(dumpVersion, target.majorVersion), env)) ??
+    (await findProgram(name, dumpVersion, env))
+  if (program) return program
+  throw new PgrecallError('refused', `no ${name} of PostgreSQL ${dumpVersion} or later was found`, {
+    hint: `install PostgreSQL's client programs (postgresql-client-${dumpVersion}), or put their folder on PATH`,
+  })
+}
+
+function requireStaging(
+  { jobs, staging, roles }: LogicalRestoreRequest,
+  { databases }: LogicalRestorePlan,
+): void {
+  if (jobs > 1 && roles.size > 0)
+    throw new PgrecallError('usage', 'with --map-role a script is run, which takes one session', {
+      hint: 'leave --jobs out',
+    })
+  if (staging !== undefined) return
+  const folder = databases.find(({ object }) => object.archive === 'directory')
+  if (jobs === 1 && !folder) return
+  throw new PgrecallError(
+    'usage',
+    folder
+      ? `the dump of database "${folder.name}" is a folder, which has to be unpacked to be restored`
+      : 'several sessions can restore a dump only from a file, not as it streams by',
+    { hint: 'name a folder with room for the largest dump: --staging DIR' },
+  )
+}
+
+function requireWholeRequest(request: LogicalRestoreRequest): void {
+  const { databases, into, choice, create, clean, noOwner, noPrivileges, role, roles, jobs } = request
+  const isWhole =
+    databases.include.length + databases.exclude.length === 0 && !isChosen(choice) && !choice.only
+  const isPlain =
+    into === undefined &&
+    !(create || clean || noOwner || noPrivileges) &&
+    role === undefined &&
+    roles.size === 0
+  if (isWhole && isPlain && jobs === 1) return
+  throw new PgrecallError(
+    'usage',
+    `backup ${request.id} is one script, which is run as it is or not at all`,
+    {
+      hint: 'restore it whole, with --force into a server that has data',
+    },
+  )
+}

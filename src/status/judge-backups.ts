@@ -1,0 +1,54 @@
+import { brokenText } from '../catalog/chains.ts'
+import { isBackupId } from '../catalog/layout.ts'
+import { formatAge, formatCount } from '../cli/units.ts'
+import type { Finding, RepositoryFacts, StoredBackup } from './facts.ts'
+import { THRESHOLDS } from './thresholds.ts'
+
+/** What of the backups can be recovered, and how old the newest ones are. Pure. */
+export function judgeBackups(facts: RepositoryFacts): Finding[] {
+  const { newestBackup, unusable, damagedRecords, damagedPages } = facts
+  const findings: Finding[] = []
+  const add = (severity: Finding['severity'], text: string, hint?: string) =>
+    findings.push({ severity, subject: 'backups', text, ...(hint && { hint }) })
+  judgeAge(facts, add)
+  for (const { id, missing } of unusable) {
+    // A new backup would lie on the same lost timeline; what helps is said of its history.
+    const hint = missing.endsWith('.history') ? undefined : 'pgrecall backup'
+    add('fail', `backup ${id} cannot be recovered: ${lackText(missing)}`, hint)
+  }
+  for (const { id, reason } of damagedRecords) add('fail', `backup ${id} cannot be read: ${reason}`)
+  for (const { id, pages } of damagedPages) {
+    const isNewest = id === newestBackup?.id
+    add(
+      isNewest ? 'fail' : 'warn',
+      `backup ${id} has ${formatCount(pages, 'damaged page')}`,
+      `pgrecall show ${id}`,
+    )
+  }
+  return findings
+}
+
+type Add = (severity: Finding['severity'], text: string, hint?: string) => void
+
+/** Where there are physical backups, a dump is often taken once, and meant to get old. */
+function judgeAge({ newestBackup, newestFull, newestLogical }: RepositoryFacts, add: Add): void {
+  const ageOf = ({ id, ageSeconds }: StoredBackup) => `${id}, is ${formatAge(1000 * ageSeconds)} old`
+  const severityOf = ({ ageSeconds }: StoredBackup) =>
+    ageSeconds > THRESHOLDS.backupAgeSeconds.warn ? 'warn' : 'ok'
+  if (newestBackup) {
+    const full =
+      newestFull && newestFull.id !== newestBackup.id ? `; the newest full one, ${ageOf(newestFull)}` : ''
+    add(severityOf(newestBackup), `the newest backup, ${ageOf(newestBackup)}${full}`)
+  } else if (newestLogical)
+    add('warn', 'there is no physical backup, so only what was dumped can be restored', 'pgrecall backup')
+  else add('fail', 'there is no backup, so nothing can be recovered', 'pgrecall backup')
+  if (newestLogical)
+    add(newestBackup ? 'ok' : severityOf(newestLogical), `the newest logical backup, ${ageOf(newestLogical)}`)
+}
+
+function lackText(missing: string): string {
+  if (isBackupId(missing)) return `it ${brokenText(missing)}`
+  return missing.endsWith('.history')
+    ? "its timeline's history is lost"
+    : `its WAL segment ${missing} is missing`
+}

@@ -1,0 +1,81 @@
+import { describe, expect, test } from 'vitest'
+import { chooseEntries, databaseEntries, parseLinkedEntries } from '../../src/logical/restore-entries.ts'
+
+/** As `pg_restore --list --verbose --create` writes it. */
+const LIST = `;
+; Archive created at 2026-11-22 02:00:00 UTC
+;     dbname: shop
+;     TOC Entries: 30
+;     Format: CUSTOM
+;
+;
+; Selected TOC Entries:
+;
+3400; 1262 16384 DATABASE - shop anna
+3401; 0 0 ACL - DATABASE shop anna
+;	depends on: 3400
+3402; 0 0 DATABASE PROPERTIES - shop anna
+;	depends on: 3400
+6; 2615 16390 SCHEMA - sales anna
+210; 1259 16391 TABLE sales customer anna
+;	depends on: 6
+212; 1259 16395 TABLE sales order anna
+;	depends on: 6
+211; 1259 16394 SEQUENCE sales order_id_seq anna
+;	depends on: 212 6
+3410; 0 0 SEQUENCE OWNED BY sales order_id_seq anna
+;	depends on: 211
+3200; 2604 16398 DEFAULT sales order id anna
+;	depends on: 212 211
+3300; 0 16391 TABLE DATA sales customer anna
+;	depends on: 210
+3301; 0 16395 TABLE DATA sales order anna
+;	depends on: 212
+3411; 0 0 SEQUENCE SET sales order_id_seq anna
+;	depends on: 211
+3202; 2606 16401 CONSTRAINT sales customer customer_pkey anna
+;	depends on: 210
+3203; 1259 16402 INDEX sales by_day anna
+;	depends on: 212
+3204; 2606 16403 FK CONSTRAINT sales order order_customer_fkey anna
+;	depends on: 3202 212 210
+3412; 0 0 COMMENT sales INDEX by_day anna
+;	depends on: 3203
+`
+const ALL = { tables: [], schemas: [], excludeSchemas: [], only: undefined }
+const entries = parseLinkedEntries(LIST)
+
+describe('what of an archive is restored', () => {
+  test('a table comes with all that belongs to it, and without what needs another one', () => {
+    const { ids, leftOut } = chooseEntries(entries, { ...ALL, tables: ['order'] }, ['public'])
+    expect(ids).toEqual([6, 212, 211, 3410, 3200, 3301, 3411, 3203, 3412])
+    expect(leftOut).toEqual(['FK CONSTRAINT sales.order order_customer_fkey'])
+  })
+
+  test('a foreign key comes with both of its tables', () => {
+    const { ids, leftOut } = chooseEntries(entries, { ...ALL, tables: ['sales.*'] }, ['public', 'sales'])
+    expect(ids).toContain(3204)
+    expect(ids).not.toContain(6)
+    expect(leftOut).toEqual([])
+  })
+
+  test('a table alone does not bring what refers to it', () => {
+    const { ids } = chooseEntries(entries, { ...ALL, tables: ['sales.customer'] }, ['sales'])
+    expect(ids).toEqual([210, 3300, 3202])
+  })
+
+  test('a schema comes whole, also its making', () => {
+    const { ids } = chooseEntries(entries, { ...ALL, schemas: ['sales'] }, ['public'])
+    expect(ids).toEqual(entries.map(({ dumpId }) => dumpId).filter((id) => id < 3400 || id > 3402))
+    expect(chooseEntries(entries, { ...ALL, excludeSchemas: ['sales'] }, []).ids).toEqual([3400, 3401, 3402])
+  })
+
+  test('what nothing in the archive is called is said', () => {
+    expect(() => chooseEntries(entries, { ...ALL, tables: ['orders'] }, [])).toThrow('no table "orders"')
+    expect(() => chooseEntries(entries, { ...ALL, schemas: ['sale'] }, [])).toThrow('no schema "sale"')
+  })
+
+  test("the database's own privileges are told from those of its content", () => {
+    expect(databaseEntries(entries)).toEqual([3401])
+  })
+})
