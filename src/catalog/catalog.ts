@@ -5,7 +5,14 @@ import { archivedWal } from './archived-wal.ts'
 import { type BackupSummary, readBackupRecord, summaryOf } from './backup-record.ts'
 import { type Catalog, encodeCatalog, readStoredCatalog, type StoredCatalog } from './catalog-file.ts'
 import { readIdentity, requireRepository } from './identity.ts'
-import { backupRecordKey, backupsPrefix, catalogKey, isBackupId, isLogicalId, isPhysicalId } from './layout.ts'
+import {
+  backupRecordKey,
+  backupsPrefix,
+  catalogKey,
+  isBackupId,
+  isLogicalId,
+  isPhysicalId,
+} from './layout.ts'
 import { type LogicalSummary, logicalSummaryOf, readLogicalRecord } from './logical-record.ts'
 import type { TimelineWal } from './wal-ranges.ts'
 

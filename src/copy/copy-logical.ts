@@ -2,13 +2,13 @@ import { storeRecord, storeText } from '../catalog/commit-backup.ts'
 import { lockObjects } from '../catalog/immutability.ts'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import type { Lock } from '../catalog/lock.ts'
+import { logicalRestoreText } from '../catalog/logical-hand-restore.ts'
 import {
   type LogicalDraft,
   type LogicalObject,
   type LogicalRecord,
   readLogicalRecord,
 } from '../catalog/logical-record.ts'
-import { logicalRestoreText } from '../catalog/logical-hand-restore.ts'
 import { sideBySide } from '../side-by-side.ts'
 import { inFormOf, isAlike, RESTORE_TEXT, requireNoRival } from './copy-backup.ts'
 import { copyObject } from './copy-object.ts'

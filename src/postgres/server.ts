@@ -78,7 +78,7 @@ export class Server implements AsyncDisposable {
       await client.connect()
       await client.query('SET statement_timeout = 0; SET lock_timeout = 0; SET datestyle = ISO')
       await client.query(
-        `SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')`,
+        `SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`,
       )
     } catch (error) {
       await client.end().catch(() => {})

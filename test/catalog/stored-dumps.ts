@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { storeRecord, storeText } from '../../src/catalog/commit-backup.ts'
 import { backupPrefix } from '../../src/catalog/layout.ts'
+import { logicalRestoreText } from '../../src/catalog/logical-hand-restore.ts'
 import type { LogicalObject, LogicalRecord, LogicalSummary } from '../../src/catalog/logical-record.ts'
 import { putObject } from '../../src/catalog/put-object.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
-import { logicalRestoreText } from '../../src/catalog/logical-hand-restore.ts'
 import { dumpedDatabase, logicalSummary } from './stored.ts'
 
 /** What two dumps hold, as `contents.jsonl` has it. */

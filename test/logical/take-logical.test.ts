@@ -18,7 +18,12 @@ test('every database is dumped as it is, whatever its name', async () => {
   }
   const record = await answerOf<LogicalRecord>(lab, ['backup', '--method', 'logical'])
   expect(record.databases.map(({ name }) => name).toSorted()).toEqual([...ODD, 'postgres'].toSorted())
-  expect(record.databases.find(({ name }) => name === 'a b')?.contents).toMatchObject({ TABLE: 1, 'TABLE DATA': 1 })
-  const [{ logical }] = await answerOf<{ logical: LogicalRecord[] }[]>(lab, ['list']) as [{ logical: LogicalRecord[] }]
+  expect(record.databases.find(({ name }) => name === 'a b')?.contents).toMatchObject({
+    TABLE: 1,
+    'TABLE DATA': 1,
+  })
+  const [{ logical }] = (await answerOf<{ logical: LogicalRecord[] }[]>(lab, ['list'])) as [
+    { logical: LogicalRecord[] },
+  ]
   expect(logical.map(({ id }) => id)).toEqual([record.id])
 })
