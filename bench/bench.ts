@@ -2,6 +2,7 @@ import { constants } from 'node:os'
 import { findPrograms } from '../test/lab/programs.ts'
 import { mixedData, smallTables } from './data.ts'
 import { measureIncremental } from './incremental/measure-incremental.ts'
+import { measureLogical } from './logical/measure-logical.ts'
 import { loadAverage, machineFacts } from './machine.ts'
 import { measureSection, type Section } from './measure-section.ts'
 import { type BenchOptions, runChosen, type ToolName } from './options.ts'
@@ -61,4 +62,10 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => process.exit(128 + constants.signals[signal]))
 }
 
-await runChosen({ backups: measureBackups, wal: measureWal, s3: measureS3, incremental: measureIncremental })
+await runChosen({
+  backups: measureBackups,
+  wal: measureWal,
+  s3: measureS3,
+  incremental: measureIncremental,
+  logical: measureLogical,
+})

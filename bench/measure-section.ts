@@ -63,7 +63,7 @@ async function measureTool(tool: Tool, round: number, section: Section, ground: 
   if (section.operations.includes('restore')) {
     const target = await ground.scratch.folder('restored')
     await execa('sync')
-    runs.push({ ...facts, operation: 'restore', ...(await measure(tool.restore(target), ground)) })
+    runs.push({ ...facts, operation: 'restore', ...(await measure(tool.restore!(target), ground)) })
     if (round === 1) await prove(target, ground)
     await rm(target, { recursive: true })
   }

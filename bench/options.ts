@@ -68,15 +68,28 @@ export interface IncrementalBenchOptions {
   write: boolean
 }
 
+export interface LogicalBenchOptions {
+  /** Bytes of the cluster, roughly; a dump has no indexes and no free space, and is half of that. */
+  size: number
+  rounds: number
+  jobs: number
+  /** Folder of PostgreSQL's programs. */
+  postgres?: string
+  folder?: string
+  json: boolean
+  write: boolean
+}
+
 /** What each of the benchmarks does with its options. */
 export interface Benchmarks {
   backups(options: BenchOptions): Promise<void>
   wal(options: WalBenchOptions): Promise<void>
   s3(options: S3BenchOptions): Promise<void>
   incremental(options: IncrementalBenchOptions): Promise<void>
+  logical(options: LogicalBenchOptions): Promise<void>
 }
 
-export async function runChosen({ backups, wal, s3, incremental }: Benchmarks): Promise<void> {
+export async function runChosen({ backups, wal, s3, incremental, logical }: Benchmarks): Promise<void> {
   const program = new Command('npm run bench --')
     // All have options of the same names.
     .enablePositionalOptions()
@@ -130,6 +143,14 @@ export async function runChosen({ backups, wal, s3, incremental }: Benchmarks): 
     )
     .option('--pgbackrest <program>', 'one that knows this PostgreSQL (default: the one of PATH)')
   addCommon(incrementalCommand).action((options: IncrementalBenchOptions) => incremental(options))
+  const logicalCommand = program
+    .command('logical')
+    .description('Measures the dump of one large database, beside pg_dump and zstd by hand')
+    .addOption(new Option('--size <size>', 'of the cluster, roughly').argParser(asBytes).default(4e9, '4GB'))
+    .option('--rounds <number>', 'how often each is measured', asCount, 3)
+    .option('--jobs <number>', 'databases at once; there is one', asCount, 2)
+    .option('--postgres <dir>', "folder of PostgreSQL's programs (default: as the tests find them)")
+  addCommon(logicalCommand).action((options: LogicalBenchOptions) => logical(options))
   await program.parseAsync()
 }
 

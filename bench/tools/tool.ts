@@ -12,8 +12,8 @@ export interface Tool {
   readonly archiveCommand?: string
   /** A full backup, durable when the command ends. */
   backup(): Command
-  /** @param target an empty folder of mode 0700; its files are durable when the command ends */
-  restore(target: string): Command
+  /** @param target an empty folder of mode 0700; its files are durable when the command ends. Absent where only backups are measured */
+  restore?(target: string): Command
   /** Bytes of the backups that there are, without the WAL archive. */
   storedBytes(): Promise<number>
   /** Removes what `prepare` and the backups made. The server runs again. */

@@ -1,10 +1,14 @@
 import { pipeline } from 'node:stream/promises'
+import { promisify } from 'node:util'
 import {
   constants,
   createGunzip,
   gunzipSync,
+  gzip,
   gzipSync,
   type ZlibOptions,
+  type ZstdOptions,
+  zstdCompress,
   zstdCompressSync,
   zstdDecompressSync,
 } from 'node:zlib'
@@ -59,7 +63,7 @@ export function decodeCommand(method: Codec['method']): string {
 
 /**
  * One independent frame (zstd, RFC 8878) or member (gzip, RFC 1952): frames one after another are again a valid
- * stream. Synchronous, for worker threads: the asynchronous calls grow their output in small steps.
+ * stream. Synchronous, for worker threads.
  * @param plain is not kept; for `none` the result is `plain` itself
  */
 export function compressFrame(codec: Codec, plain: Buffer): Buffer {
@@ -67,21 +71,41 @@ export function compressFrame(codec: Codec, plain: Buffer): Buffer {
     case 'none':
       return plain
     case 'gzip':
-      return gzipSync(plain, {
-        level: codec.level,
-        chunkSize: Math.max(64, plain.length),
-      } satisfies ZlibOptions)
+      return gzipSync(plain, gzipOptions(codec.level, plain))
     case 'zstd':
-      return zstdCompressSync(plain, {
-        chunkSize: Math.max(64, plain.length + (plain.length >> 7) + 1024),
-        params: {
-          [constants.ZSTD_c_compressionLevel]: codec.level,
-          [constants.ZSTD_c_checksumFlag]: 1,
-          [constants.ZSTD_c_contentSizeFlag]: 1,
-        },
-      })
+      return zstdCompressSync(plain, zstdOptions(codec.level, plain))
   }
 }
+
+/** The same in a thread of Node's pool. @param plain is read until the frame is there */
+export async function compressFrameAside(codec: Codec, plain: Buffer): Promise<Buffer> {
+  switch (codec.method) {
+    case 'none':
+      return plain
+    case 'gzip':
+      return gzipAside(plain, gzipOptions(codec.level, plain))
+    case 'zstd':
+      return zstdCompressAside(plain, zstdOptions(codec.level, plain))
+  }
+}
+
+const gzipAside = promisify<Buffer, ZlibOptions, Buffer>(gzip)
+const zstdCompressAside = promisify<Buffer, ZstdOptions, Buffer>(zstdCompress)
+
+// Memory for all of a frame at once: it would grow in small steps otherwise.
+const gzipOptions = (level: number, plain: Buffer): ZlibOptions => ({
+  level,
+  chunkSize: Math.max(64, plain.length),
+})
+
+const zstdOptions = (level: number, plain: Buffer): ZstdOptions => ({
+  chunkSize: Math.max(64, plain.length + (plain.length >> 7) + 1024),
+  params: {
+    [constants.ZSTD_c_compressionLevel]: level,
+    [constants.ZSTD_c_checksumFlag]: 1,
+    [constants.ZSTD_c_contentSizeFlag]: 1,
+  },
+})
 
 /**
  * Decodes exactly one zstd frame. Where the frame tells its content's size, as ours do, its memory is taken once.

@@ -71,6 +71,7 @@ test('is empty where nothing was stored, and an error where no repository is: th
     systemIdentifier: undefined,
     walSegmentBytes: SEGMENT,
     backups: [],
+    logical: [],
     wal: [],
     damaged: [],
   })
