@@ -12,7 +12,10 @@ export function pgrecallLogical(name: string, ...more: string[]): ToolOf {
     const own = ['--method', 'logical', '--database', 'postgres', '--no-globals', ...more]
     const backup = () => {
       const command = tool.backup()
-      return { ...command, args: [...command.args.filter((arg) => arg !== '--type' && arg !== 'full'), ...own] }
+      return {
+        ...command,
+        args: [...command.args.filter((arg) => arg !== '--type' && arg !== 'full'), ...own],
+      }
     }
     return { ...tool, name, backup }
   }

@@ -1,6 +1,6 @@
 import { newIdentity } from '../archive/age.ts'
 import { debrisOf } from '../catalog/catalog.ts'
-import { backupId, backupPrefix, backupRecordKey, momentOfBackupId } from '../catalog/layout.ts'
+import { backupId, backupPrefix, backupRecordKey, isLogicalId, momentOfBackupId } from '../catalog/layout.ts'
 import { removeDebris } from '../catalog/remove-backup.ts'
 import { reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -76,31 +76,58 @@ export function openStore(
 }
 
 /** Removes what unfinished backups have left. @returns the one that can be gone on with, in every repository */
-export async function clearDebris(
+async function clearDebris(
   cluster: string,
   isResuming: boolean,
   destinations: Destinations,
-  { events }: Pick<RunContext, 'events'>,
+  context: Pick<RunContext, 'events'>,
 ): Promise<string | undefined> {
-  const found = await destinations.each(({ repository, catalog }) =>
-    debrisOf(repository.storage, cluster, [...catalog.backups, ...catalog.logical]),
-  )
+  const found = await findDebris(cluster, destinations)
   const mayResume = isResuming && !found.some(({ destination }) => destination.lock.mayHaveRival)
   const isInterrupted = (id: string) =>
     id.endsWith('-full') &&
     found.every(({ answer, destination }) => answer.includes(id) && id > newestOf(destination))
   const interrupted = mayResume ? found[0]!.answer.filter(isInterrupted).at(-1) : undefined
+  await removeAll(cluster, found, (id) => id !== interrupted, context)
+  return interrupted
+}
+
+/** Removes what unfinished logical backups have left; what physical ones have, the next of these may go on from. */
+export async function clearLogicalDebris(
+  cluster: string,
+  destinations: Destinations,
+  context: Pick<RunContext, 'events'>,
+): Promise<void> {
+  await removeAll(cluster, await findDebris(cluster, destinations), isLogicalId, context)
+}
+
+interface FoundDebris {
+  destination: Destination
+  /** Ids of unfinished backups. */
+  answer: string[]
+}
+
+function findDebris(cluster: string, destinations: Destinations): Promise<FoundDebris[]> {
+  return destinations.each(({ repository, catalog }) =>
+    debrisOf(repository.storage, cluster, [...catalog.backups, ...catalog.logical]),
+  )
+}
+
+async function removeAll(
+  cluster: string,
+  found: readonly FoundDebris[],
+  isUnwanted: (id: string) => boolean,
+  { events }: Pick<RunContext, 'events'>,
+): Promise<void> {
   for (const { destination, answer: debris } of found) {
     // One that only fell silent may wake up and go on for a moment: what it was writing is not touched.
     if (destination.lock.mayHaveRival) continue
-    for (const id of debris) {
-      if (id === interrupted) continue
+    for (const id of debris.filter(isUnwanted)) {
       events.emit('detail', { text: `Removing what is left of the unfinished backup ${id}` })
       const onLeft = (text: string) => events.emit('detail', { text })
       await removeDebris(destination.repository.storage, cluster, id, onLeft)
     }
   }
-  return interrupted
 }
 
 const newestOf = ({ catalog }: Destination) => catalog.backups.at(-1)?.id ?? ''

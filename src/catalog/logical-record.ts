@@ -23,6 +23,12 @@ export const SelectionSchema = z.object({
   extra: names.exactOptional(),
 })
 
+/** Which databases were asked for, by names and patterns: all, where nothing is said. */
+const ChoiceSchema = z.object({
+  databases: names.exactOptional(),
+  excludeDatabases: names.exactOptional(),
+})
+
 /** What a database is made with. */
 const DatabaseSchema = z.object({
   oid,
@@ -61,6 +67,7 @@ export const LogicalSummarySchema = z.object({
   /** Whether roles and tablespaces are in it. */
   hasGlobals: z.boolean(),
   databases: z.array(DatabaseSchema),
+  choice: ChoiceSchema.exactOptional(),
   selection: SelectionSchema.exactOptional(),
   /** Who compresses: `pg_dump` inside of its archives, or we around them. */
   compressedBy: z.enum(['pg_dump', 'pgrecall']),
@@ -107,6 +114,11 @@ export async function readLogicalRecord(
   id: string,
 ): Promise<LogicalRecord | undefined> {
   return isLogicalId(id) ? readRecord(storage, cluster, id, LogicalRecordSchema) : undefined
+}
+
+/** Whether a backup has all of the cluster, as far as a dump can: only such a one can stand for another. */
+export function isWhole({ choice, selection, hasGlobals }: LogicalSummary): boolean {
+  return choice === undefined && selection === undefined && hasGlobals
 }
 
 /** A logical backup without its objects. */

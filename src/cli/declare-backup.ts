@@ -76,6 +76,6 @@ export function declareBackup(add: Declare): void {
       '--staging <folder>',
       'dump each database with as many sessions as --jobs says; such a dump lies in this folder until it is stored',
     )
-    .option('--fingerprint', 'record the number of rows and a checksum of each table, for restore --compare')
+    .option('--fingerprint', 'record the number of rows and a checksum of each table')
     .option('--lock-wait <seconds>', 'fail after waiting so long for the lock of a table', wholeNumber(1))
 }

@@ -127,7 +127,9 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     'Read backups and their WAL, and compare every byte with what was stored (encrypted WAL only with its key)',
     ['pgrecall verify latest', 'pgrecall verify --repository offsite --json'],
   )
-    .addArgument(new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest'))
+    .addArgument(
+      new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest physical one'),
+    )
     .option('-j, --jobs <number>', 'how many objects are read side by side', wholeNumber(1, 64), 4)
 
   add(

@@ -75,7 +75,7 @@ function layOut(
 
 function fitWidths(columns: Column[], titles: string[], body: string[][], limit: number): number[] {
   const widths = titles.map((title, index) =>
-    Math.max(displayWidth(title), ...body.map((cells) => displayWidth(cells[index]!))),
+    body.reduce((widest, cells) => Math.max(widest, displayWidth(cells[index]!)), displayWidth(title)),
   )
   const floors = titles.map((title) => Math.max(displayWidth(title), NARROWEST_CUT))
   let excess = sumOf(widths) - limit

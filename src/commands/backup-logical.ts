@@ -2,10 +2,10 @@ import { resolve } from 'node:path'
 import { parseCodec } from '../archive/codec.ts'
 import type { BackupOutcome } from '../backup/outcome.ts'
 import type { LogicalRecord } from '../catalog/logical-record.ts'
+import { selectionText } from '../catalog/selection-text.ts'
 import { formatBytes, formatCount, formatDuration } from '../cli/units.ts'
 import type { ClusterConfig } from '../config/schema.ts'
 import { PgrecallError } from '../errors.ts'
-import { selectionText } from '../logical/dump-selection.ts'
 import type { LogicalRequest } from '../logical/logical-request.ts'
 import { takeLogicalBackup } from '../logical/take-logical.ts'
 import { refuseOwnOptions } from '../postgres/dump-options.ts'
@@ -63,6 +63,12 @@ function requestOf(
     throw new PgrecallError('usage', '--whole dumps all of the cluster, so nothing can be chosen of it', {
       hint: 'leave --whole out, and each database gets an archive of its own',
     })
+  if (whole && options.globals === false)
+    throw new PgrecallError(
+      'usage',
+      '--whole makes one script, which always has roles and tablespaces, so there is no --no-globals',
+      { hint: 'leave one of both out' },
+    )
   const staging = options.staging as string | undefined
   const fingerprint = options.fingerprint === true
   if (whole && (staging !== undefined || fingerprint))

@@ -1,4 +1,5 @@
-import type { LogicalSummary, Selection } from '../catalog/logical-record.ts'
+import type { LogicalSummary } from '../catalog/logical-record.ts'
+import { selectionText } from '../catalog/selection-text.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes } from '../cli/units.ts'
 import type { CommandContext } from './context.ts'
@@ -39,19 +40,4 @@ function takenAt({ databases, startedAt }: LogicalSummary): string {
 
 function databasesText({ form, databases }: LogicalSummary): string {
   return databases.length === 0 && form === 'script' ? 'all' : databases.map(({ name }) => name).join(', ')
-}
-
-/** What was chosen, in the words of the options that say so. */
-export function selectionText(selection: Selection): string {
-  const { tables, excludeTables, excludeTableData, schemas, excludeSchemas, only, extra } = selection
-  const each = (option: string, values: readonly string[] = []) => values.map((value) => `${option} ${value}`)
-  return [
-    ...each('--table', tables),
-    ...each('--exclude-table', excludeTables),
-    ...each('--exclude-table-data', excludeTableData),
-    ...each('--schema', schemas),
-    ...each('--exclude-schema', excludeSchemas),
-    ...(only ? [`--${only}-only`] : []),
-    ...(extra && extra.length > 0 ? [`-- ${extra.join(' ')}`] : []),
-  ].join(' ')
 }

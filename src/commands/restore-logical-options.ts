@@ -117,7 +117,10 @@ function roleMapOf(mappings: readonly string[]): Map<string, string> {
   )
 }
 
-/** The server that is restored into: the cluster's own, or the one that the options name. */
+/**
+ * The server that is restored into: the cluster's own, or the one that the options name.
+ * @throws PgrecallError `usage` for a part of what the configuration names as a whole
+ */
 export function targetOf(own: ConnectionOptions, options: Record<string, unknown>): ConnectionOptions {
   const named = {
     ...(options.host !== undefined && { host: options.host as string }),
@@ -125,6 +128,14 @@ export function targetOf(own: ConnectionOptions, options: Record<string, unknown
     ...(options.username !== undefined && { user: options.username as string }),
   }
   if (Object.keys(named).length === 0) return own
+  if (own.uri !== undefined && options.host === undefined)
+    throw new PgrecallError(
+      'usage',
+      'the configuration names the server by a URI, of which no part can be changed',
+      {
+        hint: 'name all of the server: --host, --port and --username',
+      },
+    )
   const { host, port, user } = own
   // The configured password is for the configured server.
   return {
@@ -134,4 +145,14 @@ export function targetOf(own: ConnectionOptions, options: Record<string, unknown
     database: 'postgres',
     ...named,
   }
+}
+
+/** The environment of PostgreSQL's programs: libpq's other ways to name a host would go before the one that is named. */
+export function environmentOf(
+  env: Record<string, string | undefined>,
+  options: Record<string, unknown>,
+): Record<string, string | undefined> {
+  if (options.host === undefined) return env
+  const { PGHOSTADDR: _address, PGSERVICE: _service, ...rest } = env
+  return rest
 }

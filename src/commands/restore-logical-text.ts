@@ -23,26 +23,35 @@ export function logicalPlanText({ plan, request, backup: { record } }: PreparedR
         ]
       : []),
     ...databases.map((database) => `Database  ${databaseText(database, request.clean)}`),
-    ...(plan.form === 'script' ? ['Script    all of the cluster, by psql'] : []),
+    ...(plan.form === 'script' ? ['Script    all of the cluster, by psql, to the first error'] : []),
     ...plan.warnings.map((text) => `Note      ${text}`),
   ]
   return `Restore plan\n${lines.map((line) => `  ${line}`).join('\n')}`
 }
 
-function databaseText({ name, into, way, dropsDatabase, dumped }: DatabasePlan, clean: boolean): string {
+function databaseText(plan: DatabasePlan, clean: boolean): string {
+  const { name, into, way, dropsDatabase, dumped, properties } = plan
   const what = `"${name}"${into === name ? '' : ` into "${into}"`}`
-  if (way !== 'existing')
-    return `${what}: ${dropsDatabase ? 'dropped, and ' : ''}made with encoding ${dumped.encoding}`
-  return `${what}: exists; ${clean ? 'what the dump has is dropped and made again' : 'nothing in it is changed'}`
+  const own = 'its settings, its privileges and its comment'
+  if (way === 'existing')
+    return `${what}: ${existingText(plan, clean)}${properties ? `; ${own} become the backup's` : ''}`
+  const made = `${what}: ${dropsDatabase ? 'dropped, and ' : ''}made with encoding ${dumped.encoding}`
+  if (way === 'create') return made
+  return `${made}, in the default tablespace${properties ? '' : `, without ${own}`}`
+}
+
+function existingText({ allOrNothing }: DatabasePlan, clean: boolean): string {
+  if (!allOrNothing) return 'exists without data, and is filled'
+  return clean
+    ? 'has data; what the dump has is dropped and made again, all of it or nothing'
+    : 'has data; the dump is added, all of it, or nothing where something of it exists'
 }
 
 const listOf = (names: readonly string[]) => names.map((name) => `"${name}"`).join(', ') || 'none'
 
 /** How many statements the server refused. */
-export function errorCount({ globals, databases, script }: LogicalRestoreResult): number {
-  const counts = [globals, script, ...databases.map(({ errors }) => errors)].map(
-    (errors) => errors?.count ?? 0,
-  )
+export function errorCount({ globals, databases }: LogicalRestoreResult): number {
+  const counts = [globals, ...databases.map(({ errors }) => errors)].map((errors) => errors?.count ?? 0)
   return counts.reduce((sum, count) => sum + count, 0)
 }
 
@@ -52,12 +61,11 @@ export function logicalResultText(
   result: LogicalRestoreResult,
   took: string,
 ): string {
-  const { globals, databases, script } = result
+  const { globals, databases } = result
   const count = errorCount(result)
   const what = plan.form === 'script' ? 'the cluster' : formatCount(databases.length, 'database')
   const refused = [
     { where: 'roles and tablespaces', errors: globals },
-    { where: 'the script', errors: script },
     ...databases.map(({ into, errors }) => ({ where: `database "${into}"`, errors })),
   ].filter(({ errors }) => (errors?.count ?? 0) > 0)
   return [

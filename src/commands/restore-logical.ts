@@ -6,7 +6,12 @@ import { prepareLogicalRestore } from '../logical/restore-prepare.ts'
 import { inDatabase } from '../postgres/in-database.ts'
 import { Server } from '../postgres/server.ts'
 import type { Run } from './context.ts'
-import { logicalRequestOf, refuseRestoreOptionsOf, targetOf } from './restore-logical-options.ts'
+import {
+  environmentOf,
+  logicalRequestOf,
+  refuseRestoreOptionsOf,
+  targetOf,
+} from './restore-logical-options.ts'
 import { errorCount, logicalPlanText, logicalResultText } from './restore-logical-text.ts'
 
 /** `restore ID` of a logical backup: into a server that runs. */
@@ -22,7 +27,7 @@ export const run: Run = async ({ args, options }, context) => {
   const source = {
     connection,
     connect: (to: Parameters<typeof Server.connect>[0]) => Server.connect(to),
-    env: context.env,
+    env: environmentOf(context.env, options),
   }
   // Nobody may be in a database that is dropped.
   await using server = await source.connect(request.create ? inDatabase(connection, 'template1') : connection)
@@ -62,11 +67,12 @@ const planFacts = ({ globals, databases, ...plan }: Plan) => ({
     existing: globals.existing,
     changesExisting: globals.changesExisting,
   },
-  databases: databases.map(({ name, into, way, dropsDatabase, properties, analyze }) => ({
+  databases: databases.map(({ name, into, way, dropsDatabase, allOrNothing, properties, analyze }) => ({
     name,
     into,
     way,
     dropsDatabase,
+    allOrNothing,
     properties,
     analyze,
   })),

@@ -1,11 +1,11 @@
 import type { DumpedDatabase, LogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { selectionText } from '../catalog/selection-text.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import { type ContentsEntry, readContents } from '../logical/contents.ts'
 import type { CommandContext, Outcome } from './context.ts'
-import { selectionText } from './logical-text.ts'
 import { seconds } from './wal-text.ts'
 
 /** How many of each kind are told of a database; the rest is in `--contents`. */
@@ -46,10 +46,10 @@ async function chosenEntries(
       hint: names === '' ? 'it is one script of the whole cluster' : `it has ${names}`,
     })
   }
-  const contents = await readContents(repository, record)
+  const contents = readContents(repository, record)
   if (!contents) {
     throw new PgrecallError('absent', `backup ${record.id} has no list of what is inside`, {
-      hint: record.form === 'script' ? 'one script has none' : `"pgrecall verify ${record.id}" reads it`,
+      hint: 'one script has none',
     })
   }
   const chosen: ContentsEntry[] = []
@@ -102,7 +102,7 @@ function recordText(
 }
 
 function factsOf(record: LogicalRecord, repository: string, folder: string): string[][] {
-  const { form, hasGlobals, selection, recipients, compressedBy, codec } = record
+  const { form, hasGlobals, choice, selection, recipients, compressedBy, codec } = record
   const what =
     form === 'script'
       ? `one script of pg_dumpall ${record.dumpVersion}`
@@ -120,12 +120,21 @@ function factsOf(record: LogicalRecord, repository: string, folder: string): str
     ['Started', seconds(record.startedAt)],
     ['Finished', seconds(record.finishedAt)],
     ['Roles', hasGlobals ? 'included, with tablespaces' : 'not included'],
+    ...(choice ? [['Databases', choiceText(choice)]] : []),
     ...(selection ? [['Selection', selectionText(selection)]] : []),
     ['Dumped', formatBytes(record.dumpedBytes)],
     ['Stored', `${formatBytes(record.storedBytes)} in ${formatCount(record.objects.length, 'object')}`],
     ['By hand', `${folder}RESTORE.txt`],
     ...record.warnings.map((text) => ['Warning', text]),
   ]
+}
+
+/** Which databases were asked for, in the words of the options. */
+function choiceText({ databases = [], excludeDatabases = [] }: NonNullable<LogicalRecord['choice']>): string {
+  return [
+    ...databases.map((pattern) => `--database ${pattern}`),
+    ...excludeDatabases.map((pattern) => `--exclude-database ${pattern}`),
+  ].join(' ')
 }
 
 function databaseTable(databases: readonly DumpedDatabase[], view: CommandContext['view']): string {

@@ -1,11 +1,7 @@
-import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
-import { decode, methodOf } from '../archive/codec.ts'
-import { backupPrefix } from '../catalog/layout.ts'
 import type { LogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { readContent } from '../catalog/sealed-object.ts'
 import type { ArchiveEntry } from '../postgres/archive-list.ts'
+import { readJsonLines } from './json-lines.ts'
 
 /** A thing that a dump holds, as a line of `contents.jsonl`. */
 export interface ContentsEntry {
@@ -43,21 +39,12 @@ export async function* contentsLines(
 /**
  * What the dumps of a backup hold, without reading them.
  * @returns undefined of a backup that has no such list, as one script
- * @throws PgrecallError `key` where no key fits, `damaged`
+ * @throws PgrecallError while it is read, as `readJsonLines`
  */
-export async function readContents(
+export function readContents(
   repository: Repository,
-  { cluster, id, objects }: LogicalRecord,
-): Promise<AsyncIterable<ContentsEntry> | undefined> {
-  const object = objects.find(({ kind }) => kind === 'contents')
-  if (!object) return undefined
-  const stored = await readContent(repository, backupPrefix(cluster, id) + object.name)
-  if (!stored) return undefined
-  const copies = async function* () {
-    for await (const piece of decode(methodOf(object.name), stored)) yield Buffer.from(piece)
-  }
-  const lines = createInterface({ input: Readable.from(copies()), crlfDelay: Number.POSITIVE_INFINITY })
-  return (async function* () {
-    for await (const line of lines) yield JSON.parse(line) as ContentsEntry
-  })()
+  record: LogicalRecord,
+): AsyncIterable<ContentsEntry> | undefined {
+  const object = record.objects.find(({ kind }) => kind === 'contents')
+  return object && readJsonLines<ContentsEntry>(repository, record, object)
 }

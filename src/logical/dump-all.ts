@@ -63,9 +63,11 @@ async function dumpParts(run: LogicalRun, failed: AbortController): Promise<Stor
         items++
       }
     })
-    const inOrder = plan.databases.flatMap(
-      ({ oid }) => dumps.find((dump) => dump?.database.oid === oid) ?? [],
-    )
+    const inOrder = plan.databases.flatMap((database) => dumps[largestFirst.indexOf(database)] ?? [])
+    if (inOrder.length === 0)
+      throw new PgrecallError('failed', 'every database was dropped before it could be dumped', {
+        hint: 'run this again',
+      })
     const fingerprints = request.fingerprint ? [await storeFingerprints(run, inOrder)] : []
     return {
       databases: inOrder.map(({ database }) => database),
@@ -84,10 +86,10 @@ async function dumpParts(run: LogicalRun, failed: AbortController): Promise<Stor
  */
 function missing({ request, warnings }: LogicalRun, { name }: DumpableDatabase): undefined {
   if (request.databases.include.includes(name))
-    throw new PgrecallError('absent', `database "${name}" was dropped or renamed before it could be dumped`, {
+    throw new PgrecallError('absent', `database "${name}" was dropped before it could be dumped`, {
       hint: 'run this again without it',
     })
-  warnings.push(`database "${name}" was dropped or renamed meanwhile, and is not in this backup`)
+  warnings.push(`database "${name}" was dropped meanwhile, and is not in this backup`)
 }
 
 /** Roles, tablespaces, and privileges on settings. */

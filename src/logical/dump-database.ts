@@ -2,17 +2,17 @@ import { codecSuffix } from '../archive/codec.ts'
 import { compressed } from '../archive/compressed.ts'
 import type { StoredIn } from '../backup/backup-store.ts'
 import type { DumpedDatabase, LogicalObject } from '../catalog/logical-record.ts'
-import { systemCode } from '../errors.ts'
 import type { ArchiveEntry } from '../postgres/archive-list.ts'
 import { type DumpableDatabase, type Snapshot, takeSnapshot } from '../postgres/dumpable.ts'
 import { inDatabase } from '../postgres/in-database.ts'
 import { formatLsn } from '../postgres/lsn.ts'
 import { type DumpOptions, pgDump } from '../postgres/pg-dump.ts'
 import { ArchiveListing } from '../postgres/pg-restore.ts'
-import type { Server } from '../postgres/server.ts'
+import { connectToDatabase } from './connect-to-database.ts'
 import { dumpIntoFolder } from './dump-into-folder.ts'
+import { nameByOid } from './dump-names.ts'
 import { dumpSelection } from './dump-selection.ts'
-import { fingerprintsOf, keysOfData, type TableFingerprint } from './fingerprint.ts'
+import { fingerprintsOf, fingerprintText, keysOfData, type TableFingerprint } from './fingerprint.ts'
 import { folderTar } from './folder-tar.ts'
 import type { LogicalRun } from './logical-run.ts'
 
@@ -45,18 +45,25 @@ type Parts = Pick<StoredDump, 'entries' | 'stored' | 'fingerprints'> & { archive
 /**
  * Dumps a database, as it is in one moment, into all repositories at once; its table of contents is read on the way, and its
  * rows are counted beside.
- * @param name of its object, without an ending
+ * @param planned as it was when the backup was planned
+ * @param plannedName of its object, without an ending
  * @param onBytes hears of what `pg_dump` gives out
  * @returns undefined when the database is not there any more
+ * @throws as `connectToDatabase`, `pgDump` and `BackupStore.put`
  */
 export async function dumpDatabase(
   run: LogicalRun,
-  database: DumpableDatabase,
-  name: string,
+  planned: DumpableDatabase,
+  plannedName: string,
   onBytes: (bytes: number) => void,
 ): Promise<StoredDump | undefined> {
-  await using session = await connectIfThere(run, database)
-  if (!session) return undefined
+  const found = await connectToDatabase(run, planned)
+  if (!found) return undefined
+  const { database } = found
+  await using session = found.session
+  const isAsPlanned = database.oid === planned.oid && database.name === planned.name
+  const name = isAsPlanned ? plannedName : nameByOid(database.oid)
+  if (!isAsPlanned) run.warnings.push(changedText(planned, database))
   // It is idle, for as long as the dump takes.
   await session.query('SET idle_in_transaction_session_timeout = 0')
   const snapshot = await takeSnapshot(session)
@@ -81,28 +88,11 @@ export async function dumpDatabase(
   }
 }
 
-/** As long as somebody is connected to a database, it keeps its name. Another one may have got it before. */
-async function connectIfThere(
-  { source }: LogicalRun,
-  { oid, name }: DumpableDatabase,
-): Promise<Server | undefined> {
-  let session: Server
-  try {
-    session = await source.connect(inDatabase(source.connection, name))
-  } catch (error) {
-    if (systemCode((error as Error).cause) === INVALID_CATALOG_NAME) return undefined
-    throw error
-  }
-  const [found] = await session.query<{ oid: string }>(
-    'SELECT oid::text AS oid FROM pg_database WHERE datname = current_database()',
-  )
-  if (found?.oid === oid) return session
-  await session.close()
-  return undefined
+function changedText({ name }: DumpableDatabase, present: DumpableDatabase): string {
+  return name === present.name
+    ? `database "${name}" was dropped and made anew meanwhile; it is in this backup as it is now`
+    : `database "${name}" was renamed meanwhile, and is in this backup as "${present.name}"`
 }
-
-/** @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const INVALID_CATALOG_NAME = '3D000'
 
 /** By one session: what `pg_dump` gives out is stored as it comes. */
 async function dumpStream(dump: DatabaseDump): Promise<Parts> {
@@ -139,7 +129,7 @@ async function allParts(
 
 /** Of all rows that are in the dump, in its snapshot, by a session of its own. */
 async function fingerprints(
-  { run: { request, source }, database, snapshot, signal }: DatabaseDump,
+  { run: { request, source, warnings }, database, snapshot, signal }: DatabaseDump,
   entries: readonly ArchiveEntry[],
 ): Promise<TableFingerprint[]> {
   if (!request.fingerprint) return []
@@ -151,7 +141,16 @@ async function fingerprints(
     ...(lockWaitMs !== undefined && { lockWaitMs }),
     signal,
   }
-  return await Array.fromAsync(fingerprintsOf(server, options))
+  const counted = await Array.fromAsync(fingerprintsOf(server, options))
+  const uncounted = counted.filter(({ fault }) => fault !== undefined)
+  if (uncounted.length > 0) warnings.push(`database "${database.name}": ${uncountedText(uncounted)}`)
+  return counted
+}
+
+/** The first one with its reason: there can be thousands, and the fingerprints have them all. */
+function uncountedText([first, ...others]: readonly TableFingerprint[]): string {
+  const more = others.length > 0 ? `, and ${others.length} more` : ''
+  return `there is no fingerprint of ${fingerprintText(first!)} (${first!.fault})${more}`
 }
 
 /** @param name without what compression adds */
@@ -182,7 +181,14 @@ function dumpOptions({ run, database, snapshot, signal }: DatabaseDump): DumpOpt
 }
 
 function recordOf(
-  { isTemplate: _template, allowsConnections: _open, mayConnect: _may, locale, ...facts }: DumpableDatabase,
+  {
+    isTemplate: _template,
+    allowsConnections: _open,
+    mayConnect: _may,
+    isInvalid: _invalid,
+    locale,
+    ...facts
+  }: DumpableDatabase,
   { lsn, time }: Snapshot,
   entries: readonly ArchiveEntry[],
 ): DumpedDatabase {

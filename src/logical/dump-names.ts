@@ -15,7 +15,10 @@ export function dumpNames(databases: readonly { oid: string; name: string }[]): 
     databases.map(({ oid, name }) => {
       const isGood =
         PLAIN.test(name) && !TAKEN.test(name) && !/^oid-/.test(name) && times.get(name.toLowerCase()) === 1
-      return [oid, isGood ? name : `oid-${oid}`]
+      return [oid, isGood ? name : nameByOid(oid)]
     }),
   )
 }
+
+/** What no other dump of the same backup is called. */
+export const nameByOid = (oid: string) => `oid-${oid}`

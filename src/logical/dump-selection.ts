@@ -14,18 +14,3 @@ export function dumpSelection({ only, extra: _extra, ...patterns }: Selection): 
 export function isPartial({ tables, excludeTables, schemas, excludeSchemas, extra }: Selection): boolean {
   return [tables, excludeTables, schemas, excludeSchemas, extra].some((list) => (list?.length ?? 0) > 0)
 }
-
-/** For people: what was asked for, as the options that say so; empty where all was. */
-export function selectionText(selection: Selection): string {
-  const each = (option: string, patterns: readonly string[] = []) =>
-    patterns.map((pattern) => `--${option} ${pattern}`)
-  return [
-    ...each('table', selection.tables),
-    ...each('exclude-table', selection.excludeTables),
-    ...each('schema', selection.schemas),
-    ...each('exclude-schema', selection.excludeSchemas),
-    ...each('exclude-table-data', selection.excludeTableData),
-    ...(selection.only ? [`--${selection.only}-only`] : []),
-    ...(selection.extra ?? []),
-  ].join(' ')
-}

@@ -1,4 +1,4 @@
-import { fingerprintKey, type TableFingerprint } from './fingerprint.ts'
+import { fingerprintKey, fingerprintText, type TableFingerprint } from './fingerprint.ts'
 
 /** What is not the same of one table. */
 export interface Difference {
@@ -49,8 +49,9 @@ function differenceOf(
 
 /** A difference for people, in one line. Pure. */
 export function differenceText({ kind, recorded, found }: Difference): string {
-  const { kind: what, schema, name } = (recorded ?? found)!
-  const which = what === 'large objects' ? 'large objects' : `${what} "${schema}"."${name}"`
+  const one = (recorded ?? found)!
+  const { kind: what } = one
+  const which = fingerprintText(one)
   switch (kind) {
     case 'missing':
       return `${which}: not there`

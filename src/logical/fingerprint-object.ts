@@ -1,11 +1,7 @@
-import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
-import { decode, methodOf } from '../archive/codec.ts'
-import { backupPrefix } from '../catalog/layout.ts'
 import type { LogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { readContent } from '../catalog/sealed-object.ts'
 import type { TableFingerprint } from './fingerprint.ts'
+import { readJsonLines } from './json-lines.ts'
 
 /** A line of `fingerprints.jsonl`. */
 export interface RecordedFingerprint extends TableFingerprint {
@@ -25,20 +21,12 @@ export function* fingerprintLines(
 /**
  * What was counted when a backup was taken.
  * @returns undefined of a backup without `--fingerprint`
- * @throws PgrecallError `key` where no key fits, `damaged`
+ * @throws PgrecallError while it is read, as `readJsonLines`
  */
-export async function readFingerprints(
+export function readFingerprints(
   repository: Repository,
-  { cluster, id, objects }: Pick<LogicalRecord, 'cluster' | 'id' | 'objects'>,
-): Promise<RecordedFingerprint[] | undefined> {
-  const object = objects.find(({ kind }) => kind === 'fingerprint')
-  const stored = object && (await readContent(repository, backupPrefix(cluster, id) + object.name))
-  if (!stored) return undefined
-  const copies = async function* () {
-    for await (const piece of decode(methodOf(object.name), stored)) yield Buffer.from(piece)
-  }
-  const lines = createInterface({ input: Readable.from(copies()), crlfDelay: Number.POSITIVE_INFINITY })
-  const found: RecordedFingerprint[] = []
-  for await (const line of lines) found.push(JSON.parse(line) as RecordedFingerprint)
-  return found
+  record: Pick<LogicalRecord, 'cluster' | 'id' | 'objects'>,
+): AsyncIterable<RecordedFingerprint> | undefined {
+  const object = record.objects.find(({ kind }) => kind === 'fingerprint')
+  return object && readJsonLines<RecordedFingerprint>(repository, record, object)
 }

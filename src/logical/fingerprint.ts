@@ -2,6 +2,7 @@ import pg from 'pg'
 import { reasonOf } from '../errors.ts'
 import type { ArchiveEntry } from '../postgres/archive-list.ts'
 import { quoteIdentifier, type Server } from '../postgres/server.ts'
+import { holdStill, placeOf, type Relation, relationsOf } from './fingerprint-relations.ts'
 
 /** What tells whether rows are the same somewhere else: on another server, of another version, encoding or locale. */
 export interface TableFingerprint {
@@ -29,6 +30,11 @@ export interface FingerprintOptions {
 
 type Named = Pick<TableFingerprint, 'kind' | 'schema' | 'name'>
 
+/** Which table it is of, for people. */
+export function fingerprintText({ kind, schema, name }: Named): string {
+  return kind === 'large objects' ? kind : `${kind} "${schema}"."${name}"`
+}
+
 /** The same for a thing on a server and in an archive's list, where line breaks are spaces. */
 export function fingerprintKey({ kind, schema = '', name = '' }: Named): string {
   return `${kind} ${schema} ${name}`.replace(/[\r\n]/g, ' ')
@@ -52,17 +58,6 @@ export function keysOfData(entries: readonly ArchiveEntry[]): Set<string> {
       return fingerprintKey(kind === 'large objects' ? { kind } : { kind, schema: schema ?? '', name })
     }),
   )
-}
-
-interface Relation {
-  schema: string
-  name: string
-  relkind: 'r' | 'm' | 'S'
-  isReadable: boolean
-  isFiltered: boolean
-  isPopulated: boolean
-  ofExtension: boolean
-  columns: { name: string; type: string }[]
 }
 
 /**
@@ -90,6 +85,9 @@ const SETTINGS = {
  * Partitioned tables have no rows of their own, and those of foreign tables are elsewhere. Generated columns are left out, as
  * they are from a dump. What cannot be read says why.
  *
+ * A snapshot does not show what was truncated, rewritten or dropped since: as soon as the tables are known all are locked
+ * against that, as `pg_dump` locks them, and what came before the lock is told.
+ *
  * The hash is MD5, half of it: `hashtextextended` is of the server's own making, which no version promises to keep, and which
  * differs with the order of a processor's bytes. It guards against mistakes and damage, not against malice.
  * @param server in the database, without a transaction; is closed when the signal aborts
@@ -107,10 +105,19 @@ export async function* fingerprintsOf(
   try {
     await begin(server, options)
     const hash = await hashExpression(server)
-    for (const relation of await relations(server)) {
-      const named = namedOf(relation)
-      if (only ? only.has(fingerprintKey(named)) : !relation.ofExtension)
-        yield { ...named, ...(await attempt(server, () => ofRelation(server, relation, hash))) }
+    const wanted = (await relationsOf(server)).filter((relation) =>
+      only ? only.has(fingerprintKey(namedOf(relation))) : !relation.ofExtension,
+    )
+    const faults = new Map<Relation, string>()
+    for (const relation of wanted) {
+      const { fault } = await attempt(server, async () => ({ fault: await holdStill(server, relation) }))
+      if (fault !== undefined) faults.set(relation, fault)
+    }
+    for (const relation of wanted) {
+      const fault = faults.get(relation)
+      const measured =
+        fault === undefined ? await attempt(server, () => ofRelation(server, relation, hash)) : { fault }
+      yield { ...namedOf(relation), ...measured }
     }
     const objects = { kind: 'large objects' } as const
     if (only?.has(fingerprintKey(objects)) ?? true)
@@ -149,27 +156,6 @@ async function hashExpression(server: Server): Promise<(row: string) => string> 
 
 const firstHalf = (digest: string) => `('x' || left(${digest}, 16))::bit(64)::bigint`
 
-async function relations(server: Server): Promise<Relation[]> {
-  const { version } = await server.one<{ version: number }>(
-    `SELECT current_setting('server_version_num')::int AS version`,
-  )
-  return server.query<Relation & pg.QueryResultRow>(
-    `SELECT nspname AS schema, relname AS name, relkind::text AS relkind, relispopulated AS "isPopulated",
-            has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS "isReadable",
-            row_security_active(c.oid) AS "isFiltered",
-            EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
-              AS "ofExtension",
-            coalesce((SELECT json_agg(json_build_object('name', attname, 'type', atttypid::regtype::text))
-                        FROM pg_attribute
-                       WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-                             ${version < 120_000 ? '' : "AND attgenerated = ''"}), '[]') AS columns
-       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
-      WHERE relkind IN ('r', 'm', 'S') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
-            AND NOT (relpersistence = 'u' AND pg_is_in_recovery()) AND relpersistence <> 't'
-      ORDER BY nspname::text COLLATE "C", relname::text COLLATE "C"`,
-  )
-}
-
 const KINDS = { r: 'table', m: 'materialized view', S: 'sequence' } as const
 
 const namedOf = ({ relkind, schema, name }: Relation) => ({ kind: KINDS[relkind], schema, name })
@@ -177,7 +163,10 @@ const namedOf = ({ relkind, schema, name }: Relation) => ({ kind: KINDS[relkind]
 type Measured = Pick<TableFingerprint, 'rows' | 'content' | 'fault'>
 
 /** What the server refuses of one table is told of that, and the transaction goes on. */
-async function attempt(server: Server, measure: () => Promise<Measured>): Promise<Measured> {
+async function attempt<Result extends { fault?: string | undefined }>(
+  server: Server,
+  measure: () => Promise<Result>,
+): Promise<Result | { fault: string }> {
   await server.query('SAVEPOINT one')
   try {
     return await measure()
@@ -195,11 +184,8 @@ async function ofRelation(
   relation: Relation,
   hash: (row: string) => string,
 ): Promise<Measured> {
-  const { schema, name, relkind, columns } = relation
-  if (!relation.isReadable) return { fault: 'the role may not read it' }
-  if (relation.isFiltered) return { fault: 'row security hides some of its rows from the role' }
-  if (!relation.isPopulated) return { fault: 'it was never filled' }
-  const where = `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`
+  const { relkind, columns } = relation
+  const where = placeOf(relation)
   if (relkind === 'S') {
     const { last, called } = await server.one<{ last: string; called: boolean }>(
       `SELECT last_value::text AS last, is_called AS called FROM ${where}`,

@@ -3,14 +3,18 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { padding, TAR_END, tarHeader } from '../archive/tar.ts'
 
+/** @see src/bin/pg_dump/pg_backup_directory.c */
+const TABLE_OF_CONTENTS = 'toc.dat'
 const READ_BYTES = 1024 * 1024
 
 /**
- * An archive of `pg_dump`'s directory format as a tar, by name: a flat folder of files that nobody writes to any more.
+ * An archive of `pg_dump`'s directory format as a tar: a flat folder of files that nobody writes to any more. The table of
+ * contents comes first, so that whoever looks for nothing else has to read no further; the other files by name.
  * @throws Error when a file changes nevertheless
  */
 export async function* folderTar(folder: string): AsyncGenerator<Buffer> {
-  for (const name of (await readdir(folder)).toSorted()) {
+  const names = (await readdir(folder)).filter((name) => name !== TABLE_OF_CONTENTS).toSorted()
+  for (const name of [TABLE_OF_CONTENTS, ...names]) {
     const path = join(folder, name)
     const { size, mtimeMs } = await stat(path)
     // Whoever unpacks it owns it.

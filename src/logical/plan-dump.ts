@@ -1,31 +1,34 @@
 import { type Codec, formatCodec } from '../archive/codec.ts'
-import { PgrecallError } from '../errors.ts'
+import { PgrecallError, systemCode } from '../errors.ts'
 import { findProgram, type Program } from '../postgres/client-programs.ts'
-import { type DumpableDatabase, dumpableDatabases, dumpSource } from '../postgres/dumpable.ts'
+import { type DumpableDatabase, dumpableDatabases, dumpSource, tablesBytes } from '../postgres/dumpable.ts'
+import { inDatabase } from '../postgres/in-database.ts'
 import { canCompress } from '../postgres/pg-dump.ts'
 import type { Server } from '../postgres/server.ts'
 import { chooseDatabases } from './choose-databases.ts'
 import { isPartial } from './dump-selection.ts'
 import type { LogicalRequest } from './logical-request.ts'
 import type { DumpPrograms, LogicalPlan, LogicalSource } from './logical-run.ts'
-import { requireRoom } from './staging.ts'
+import { freeRoom, requireRoom } from './staging.ts'
 
 /**
  * Asks the server what there is, and finds what dumps it; changes nothing.
  * @param server in any database
+ * @param source where it is, and PostgreSQL's programs
  * @throws PgrecallError `refused` where a program or the room to stage a dump is missing, `absent` or `refused` for a database
  * that cannot be dumped
  */
 export async function planDump(
   request: LogicalRequest,
   server: Server,
-  { env }: LogicalSource,
+  source: LogicalSource,
 ): Promise<LogicalPlan> {
+  const { env } = source
   const facts = await dumpSource(server)
   const all = await dumpableDatabases(server, facts.majorVersion)
   const { databases, warnings } = chooseDatabases(all, request.databases)
   const programs = await findDumpPrograms(facts.majorVersion, env)
-  await requireRoomForLargest(request, databases)
+  await requireRoomForEach(request, databases, source)
   const warned =
     facts.isSuperuser || !(request.globals || request.whole) ? [] : [withoutPasswordsText(server.user)]
   return {
@@ -38,15 +41,30 @@ export async function planDump(
 }
 
 /** One at a time is staged. How much a selection is of a database nobody knows before. */
-async function requireRoomForLargest(
+async function requireRoomForEach(
   { staging, selection }: LogicalRequest,
   databases: readonly DumpableDatabase[],
+  source: LogicalSource,
 ): Promise<void> {
   if (staging === undefined) return
-  const largest = databases.reduce((one, other) => (other.bytes > one.bytes ? other : one))
-  const isLess = isPartial(selection) || selection.only === 'schema' || selection.excludeTableData
-  await requireRoom(staging, isLess ? 0 : largest.bytes, `the dump of "${largest.name}"`)
+  const free = await freeRoom(staging)
+  if (isPartial(selection) || selection.only === 'schema' || selection.excludeTableData) return
+  for (const database of databases.filter(({ bytes }) => bytes > free))
+    await requireRoom(staging, await dumpBytes(database, source), `the dump of "${database.name}"`)
 }
+
+/** About as much as the tables, as a dump has no indexes; where somebody holds one of them up, as all of the database. */
+async function dumpBytes({ name, bytes }: DumpableDatabase, source: LogicalSource): Promise<number> {
+  await using server = await source.connect(inDatabase(source.connection, name))
+  await server.query(`SET lock_timeout = '2s'`)
+  return await tablesBytes(server).catch((error) => {
+    if (systemCode(error) === LOCK_NOT_AVAILABLE) return bytes
+    throw error
+  })
+}
+
+/** @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const LOCK_NOT_AVAILABLE = '55P03'
 
 const withoutPasswordsText = (role: string) =>
   `"${role}" is no superuser, so the passwords of roles are not in this backup`

@@ -1,10 +1,9 @@
-import { PgrecallError } from '../errors.ts'
-import { findProgram } from '../postgres/client-programs.ts'
 import { inDatabase } from '../postgres/in-database.ts'
 import { type ArchiveInput, archiveScript, type RestoreSelection } from '../postgres/pg-restore.ts'
 import { runScript } from '../postgres/psql.ts'
 import type { RestoreErrors } from '../postgres/restore-messages.ts'
 import { splitStatements } from '../postgres/sql-statements.ts'
+import { saysTooMuch, withoutLaterSettings } from './restore-older-server.ts'
 import { withRoles } from './restore-roles.ts'
 import type { RestoreRun } from './restore-run.ts'
 
@@ -26,31 +25,45 @@ export async function restoreProperties(
     archiveScript(program, env, { ...selection, create: true, signal }, input),
     (piece) => Buffer.from(piece),
   )
-  return runArchiveScript(run, database, propertyStatements(Buffer.concat(pieces)))
+  return runArchiveScript(run, database, propertyStatements(Buffer.concat(pieces)), false)
 }
 
-/** Restores an archive as a script, in which some roles stand for others. @param selection what of it, and how */
-export function restoreWithRoles(
+/**
+ * Restores an archive as a script, in which some roles stand for others.
+ * @param selection what of it, and how
+ * @param allOrNothing in one transaction. Otherwise errors are counted, and there must be no rows in it: behind a COPY that
+ * was refused they would be taken for statements
+ */
+export function restoreAsScript(
   run: RestoreRun,
   database: string,
   selection: RestoreSelection,
   input: ArchiveInput,
+  allOrNothing: boolean,
 ): Promise<RestoreErrors> {
-  const { program, env, signal } = run
-  return runArchiveScript(run, database, archiveScript(program, env, { ...selection, signal }, input))
+  const { program, env, plan, signal } = run
+  const script = archiveScript(program, env, { ...selection, signal }, input)
+  const isOlder = saysTooMuch(program.majorVersion, plan.target.majorVersion)
+  return runArchiveScript(run, database, isOlder ? withoutLaterSettings(script) : script, allOrNothing)
 }
 
-async function runArchiveScript(
-  { request, program, source, env, signal, events }: RestoreRun,
+function runArchiveScript(
+  { request, psql, source, env, signal, events }: RestoreRun,
   database: string,
   script: AsyncIterable<Buffer>,
+  allOrNothing: boolean,
 ): Promise<RestoreErrors> {
-  const psql = await findProgram('psql', program.majorVersion, env)
-  if (!psql) throw new PgrecallError('refused', 'no psql was found beside pg_restore')
   const connection = { ...inDatabase(source.connection, database), database }
   const onMessage = (text: string) => events.emit('warning', { text: `database "${database}": ${text}` })
   const mapped = request.roles.size > 0 ? withRoles(script, request.roles) : script
-  return runScript(psql, env, { connection, stopOnError: false, signal, onMessage }, mapped)
+  const options = {
+    connection,
+    stopOnError: allOrNothing,
+    singleTransaction: allOrNothing,
+    signal,
+    onMessage,
+  }
+  return runScript(psql!, env, options, mapped)
 }
 
 /** The statements about the database itself, in the script's own encoding, in which each byte is taken as it is. */

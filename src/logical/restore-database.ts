@@ -1,20 +1,16 @@
-import { createWriteStream } from 'node:fs'
-import { rm, writeFile } from 'node:fs/promises'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import type { DumpedDatabase } from '../catalog/logical-record.ts'
-import { PgrecallError, reasonOf } from '../errors.ts'
+import { PgrecallError } from '../errors.ts'
 import { inDatabase } from '../postgres/in-database.ts'
-import { type ArchiveInput, pgRestore, type RestoreOptions } from '../postgres/pg-restore.ts'
 import type { RestoreErrors } from '../postgres/restore-messages.ts'
 import { quoteIdentifier, type Server } from '../postgres/server.ts'
-import { restoreProperties, restoreWithRoles } from './restore-as-script.ts'
+import { restoreProperties } from './restore-as-script.ts'
+import { type Dump, listFile, openDump } from './restore-dump.ts'
 import { chooseEntries, databaseEntries, type LinkedEntry, linkedEntries } from './restore-entries.ts'
-import { unpackFolder } from './restore-folder.ts'
-import { startOf, withObject } from './restore-object.ts'
+import { failureIn, type State, stateText } from './restore-failure.ts'
+import { addErrors, loadDump } from './restore-load.ts'
 import type { DatabasePlan } from './restore-plan.ts'
 import { isChosen } from './restore-request.ts'
-import type { RestoreRun } from './restore-run.ts'
+import { closedAtSignal, type RestoreRun } from './restore-run.ts'
 
 /** What became of one database. */
 export interface RestoredDatabase {
@@ -26,8 +22,8 @@ export interface RestoredDatabase {
 }
 
 /**
- * Restores one dump. What the server refuses is counted.
- * @param server of the target, in any database
+ * Restores one dump. What the server refuses is counted, or undoes all of it where the database had data.
+ * @param server of the target, in any other database
  * @throws PgrecallError that says in which state the database is
  */
 export async function restoreDatabase(
@@ -35,44 +31,69 @@ export async function restoreDatabase(
   server: Server,
   plan: DatabasePlan,
 ): Promise<RestoredDatabase> {
-  // The list first: what cannot be read at all changes nothing.
-  const entries = await listOf(run, plan)
-  const chosen = choiceOf(run, plan, entries)
+  let state: State = plan.way === 'existing' || plan.dropsDatabase ? 'untouched' : 'missing'
   try {
-    if (plan.way === 'make') await makeDatabase(run, server, plan)
-    const errors = await load(run, plan, chosen?.ids)
-    if (plan.properties) addErrors(errors, await applyProperties(run, plan, entries))
-    if (plan.analyze) await analyze(run, plan, entries, chosen?.ids)
-    return { name: plan.name, into: plan.into, errors, leftOut: chosen?.leftOut ?? [] }
+    await using dump = await openDump(run, plan)
+    // The list first: what cannot be read at all changes nothing.
+    const known = { owners: run.owners, schemas: plan.schemas }
+    const entries = await linkedEntries(run.program, run.source.env, dump.start(), known, run.signal)
+    const { chosen, leftOut } = choiceOf(run, plan, entries)
+    if (plan.dropsDatabase) {
+      state = 'dropping'
+      await server.query(`DROP DATABASE ${quoteIdentifier(plan.into)}`)
+      state = 'dropped'
+    }
+    if (plan.way !== 'existing') {
+      await requireNone(server, plan.into)
+      if (plan.way === 'make') await makeDatabase(run, server, plan)
+      state = 'made'
+    } else if (!plan.allOrNothing) state = 'begun'
+    const errors = await loadDump(run, plan, dump, chosen ?? entries, chosen === undefined, () => {
+      state = 'begun'
+    })
+    state = 'loaded'
+    if (plan.properties) addErrors(errors, await applyProperties(run, plan, dump, entries))
+    if (plan.analyze) await analyze(run, plan, chosen)
+    return { name: plan.name, into: plan.into, errors, leftOut }
   } catch (error) {
+    const left = await stateLeft(state, server, plan)
+    if (run.signal.aborted) run.events.emit('warning', { text: stateText(plan.into, left) })
     run.signal.throwIfAborted()
-    throw halfRestored(plan, error)
-  } finally {
-    if (run.staging) await rm(stagedPath(run, plan), { recursive: true, force: true })
+    throw failureIn(plan.into, left, error)
   }
 }
 
-/** Where a dump is put down, a file or a folder; one at a time. */
-const stagedPath = ({ staging }: RestoreRun, { dumped }: DatabasePlan) => staging!.file(`${dumped.oid}.dump`)
+/** Whether a database was dropped, or made by `pg_restore`, only the server knows. */
+async function stateLeft(state: State, server: Server, plan: DatabasePlan): Promise<State> {
+  const isMade = state === 'made' && plan.way === 'create'
+  if (!isMade && state !== 'dropping') return state
+  const isThere = await exists(server, plan.into).catch(() => undefined)
+  if (isThere === undefined) return state
+  if (isThere) return isMade ? 'made' : 'untouched'
+  return plan.dropsDatabase ? 'dropped' : 'missing'
+}
 
-/** Of an archive in one file; a folder is known when it is unpacked. */
-async function listOf(run: RestoreRun, plan: DatabasePlan): Promise<LinkedEntry[]> {
-  const { backup, program, source, signal } = run
-  if (plan.object.archive !== 'directory')
-    return linkedEntries(program, source.env, startOf(backup, plan.object, signal), signal)
-  const folder = stagedPath(run, plan)
-  await withObject(backup, plan.object, signal, (plain) => unpackFolder(plain, folder))
-  return linkedEntries(program, source.env, { file: folder }, signal)
+async function exists(server: Server, database: string): Promise<boolean> {
+  return (await server.query('SELECT FROM pg_database WHERE datname = $1', [database])).length > 0
+}
+
+/** `pg_restore` would pass over it that a database cannot be made, and go on in the one that is there. */
+async function requireNone(server: Server, database: string): Promise<void> {
+  if (await exists(server, database))
+    throw new PgrecallError('refused', 'somebody has made a database of this name meanwhile', {
+      hint: 'look at it, or restore beside it with --into NAME',
+    })
 }
 
 function choiceOf({ request: { choice } }: RestoreRun, plan: DatabasePlan, entries: LinkedEntry[]) {
-  return isChosen(choice) ? chooseEntries(entries, choice, plan.schemas) : undefined
+  if (!isChosen(choice)) return { chosen: undefined, leftOut: [] }
+  const { ids, leftOut } = chooseEntries(entries, choice, plan.schemas)
+  const wanted = new Set(ids)
+  return { chosen: entries.filter(({ dumpId }) => wanted.has(dumpId)), leftOut }
 }
 
 /** With the encoding and the locale of the record, from the one template that takes any. */
-async function makeDatabase(run: RestoreRun, server: Server, plan: DatabasePlan): Promise<void> {
-  const { into, dumped } = plan
-  if (plan.dropsDatabase) await server.query(`DROP DATABASE ${quoteIdentifier(into)}`)
+async function makeDatabase(run: RestoreRun, server: Server, { into, dumped }: DatabasePlan): Promise<void> {
   const role = run.request.roles.get(dumped.owner) ?? dumped.owner
   const found = await server.query('SELECT FROM pg_roles WHERE rolname = $1', [role])
   const owner = run.request.noOwner || found.length === 0 ? '' : ` OWNER ${quoteIdentifier(role)}`
@@ -89,108 +110,33 @@ function localeOf({ encoding, collate, ctype, provider, locale }: DumpedDatabase
 
 const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
 
-async function load(run: RestoreRun, plan: DatabasePlan, ids: number[] | undefined): Promise<RestoreErrors> {
-  const { request, backup, signal } = run
-  const { only } = request.choice
-  const useList = ids && (await listFile(run, plan, ids))
-  const isCreated = plan.way === 'create'
-  // A database cannot be dropped by somebody who is in it.
-  const door = plan.into === 'postgres' ? 'template1' : 'postgres'
-  const options = optionsFor(run, isCreated ? door : plan.into, {
-    create: isCreated,
-    clean: isCreated ? plan.dropsDatabase : plan.way === 'existing' && request.clean,
-    noOwner: request.noOwner,
-    noPrivileges: request.noPrivileges,
-    ...(only === 'schema' && { schemaOnly: true }),
-    ...(only === 'data' && { dataOnly: true }),
-    ...(request.role !== undefined && { role: request.role }),
-    ...(useList !== undefined && { useList }),
-  })
-  const restore = (input: ArchiveInput, jobs?: number) =>
-    request.roles.size > 0
-      ? restoreWithRoles(run, plan.into, options, input)
-      : pgRestore(run.program, run.env, { ...options, ...(jobs !== undefined && { jobs }) }, input)
-  if (plan.object.archive === 'directory') return restore({ file: stagedPath(run, plan) }, request.jobs)
-  if (request.jobs === 1) return withObject(backup, plan.object, signal, (plain) => restore(plain))
-  const file = stagedPath(run, plan)
-  await withObject(backup, plan.object, signal, (plain) =>
-    pipeline(Readable.from(copies(plain)), createWriteStream(file, { mode: 0o600 })),
-  )
-  return restore({ file }, request.jobs)
-}
-
-/** A piece may be reused when the next one is asked for. */
-async function* copies(pieces: AsyncIterable<Buffer>) {
-  for await (const piece of pieces) yield Buffer.from(piece)
-}
-
 /** Last of all: a setting such as `default_transaction_read_only` would be in the way of the rest. */
 async function applyProperties(
   run: RestoreRun,
-  plan: DatabasePlan,
-  entries: LinkedEntry[],
+  { into }: DatabasePlan,
+  dump: Dump,
+  entries: readonly LinkedEntry[],
 ): Promise<RestoreErrors> {
   const { noOwner, noPrivileges } = run.request
-  const useList = await listFile(run, plan, databaseEntries(entries))
-  const input =
-    plan.object.archive === 'directory'
-      ? { file: stagedPath(run, plan) }
-      : startOf(run.backup, plan.object, run.signal)
-  return restoreProperties(run, plan.into, { noOwner, noPrivileges, useList }, input)
+  const useList = await listFile(run, 'properties', databaseEntries(entries))
+  return restoreProperties(run, into, { noOwner, noPrivileges, useList }, dump.start())
 }
 
-function optionsFor(
-  { source, signal, events }: RestoreRun,
-  database: string,
-  options: Partial<RestoreOptions>,
-): RestoreOptions {
-  return {
-    ...options,
-    connection: { ...inDatabase(source.connection, database), database },
-    signal,
-    onMessage: (text) => events.emit('warning', { text: `database "${database}": ${text}` }),
-  }
-}
-
-async function listFile(run: RestoreRun, plan: DatabasePlan, ids: number[]): Promise<string> {
-  const file = run.staging!.file(`${plan.dumped.oid}.list`)
-  await writeFile(file, ids.map((id) => `${id}\n`).join(''))
-  return file
-}
-
-/** Of a database that got only parts, the tables that got rows; the others have theirs. */
+/** Of a database that got only parts, the tables that got rows; the others have theirs. @param chosen all, where undefined */
 async function analyze(
-  { source }: RestoreRun,
-  plan: DatabasePlan,
-  entries: LinkedEntry[],
-  ids: number[] | undefined,
+  { source, signal }: RestoreRun,
+  { into }: DatabasePlan,
+  chosen: readonly LinkedEntry[] | undefined,
 ): Promise<void> {
-  await using session = await source.connect(inDatabase(source.connection, plan.into))
-  if (!ids) {
+  await using session = await source.connect(inDatabase(source.connection, into))
+  using _closed = closedAtSignal(session, signal)
+  if (!chosen) {
     await session.query('ANALYZE')
     return
   }
-  for (const { type, schema, name, dumpId } of entries) {
-    if (type !== 'TABLE DATA' || !ids.includes(dumpId)) continue
+  for (const { schema, name } of chosen.filter(({ type }) => type === 'TABLE DATA')) {
     const table = `${quoteIdentifier(schema!)}.${quoteIdentifier(name)}`
     const [found] = await session.query<{ is: boolean }>('SELECT to_regclass($1) IS NOT NULL AS is', [table])
     if (found?.is) await session.query(`ANALYZE ${table}`)
   }
-}
-
-function addErrors(errors: RestoreErrors, more: RestoreErrors): void {
-  errors.count += more.count
-  errors.samples.push(...more.samples)
-}
-
-function halfRestored({ into, way }: DatabasePlan, error: unknown): PgrecallError {
-  const mend =
-    way === 'existing'
-      ? 'restore into it again with --clean --force'
-      : `DROP DATABASE ${quoteIdentifier(into)} if it is there, and restore again`
-  const { kind, hint } = error instanceof PgrecallError ? error : { kind: 'failed' as const }
-  return new PgrecallError(kind, `database "${into}" is not restored, or only in half: ${reasonOf(error)}`, {
-    hint: hint === undefined ? mend : `${hint}; then ${mend}`,
-    cause: error,
-  })
 }

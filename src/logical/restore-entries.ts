@@ -1,5 +1,5 @@
 import { PgrecallError } from '../errors.ts'
-import { type ArchiveEntry, parseArchiveList } from '../postgres/archive-list.ts'
+import { type ArchiveEntry, type KnownNames, parseArchiveList } from '../postgres/archive-list.ts'
 import { programFailure } from '../postgres/client-errors.ts'
 import type { Environment, Program } from '../postgres/client-programs.ts'
 import type { ArchiveInput } from '../postgres/pg-restore.ts'
@@ -27,7 +27,7 @@ const ROWS = ['TABLE DATA', 'MATERIALIZED VIEW DATA', 'SEQUENCE SET']
 const PARTS = [
   ...['DEFAULT', 'CONSTRAINT', 'CHECK CONSTRAINT', 'FK CONSTRAINT', 'INDEX', 'INDEX ATTACH', 'TABLE ATTACH'],
   ...['TRIGGER', 'RULE', 'POLICY', 'ROW SECURITY', 'STATISTICS', 'STATISTICS DATA', 'SEQUENCE OWNED BY'],
-  ...['SEQUENCE', 'SEQUENCE SET', 'COMMENT', 'ACL', 'SECURITY LABEL', 'MATERIALIZED VIEW DATA'],
+  ...['SEQUENCE', 'SEQUENCE SET', 'COMMENT', 'ACL', 'SECURITY LABEL', 'TABLE DATA', 'MATERIALIZED VIEW DATA'],
 ]
 /** What a part may only come along with. */
 const NEEDED = [...RELATIONS, 'INDEX', 'CONSTRAINT']
@@ -40,6 +40,7 @@ export async function linkedEntries(
   program: Program,
   env: Environment,
   input: ArchiveInput,
+  known: KnownNames,
   signal: AbortSignal,
 ): Promise<LinkedEntry[]> {
   const file = 'file' in input ? [input.file] : []
@@ -53,11 +54,11 @@ export async function linkedEntries(
   if (!('file' in input)) await run.writeAll(input)
   const end = await run.ended()
   if (!end.isGood) throw programFailure('pg_restore --list', run.words, end)
-  return parseLinkedEntries(Buffer.concat(await reading).toString('utf8'))
+  return parseLinkedEntries(Buffer.concat(await reading).toString('utf8'), known)
 }
 
 /** Exported for tests. */
-export function parseLinkedEntries(text: string): LinkedEntry[] {
+export function parseLinkedEntries(text: string, known: KnownNames = {}): LinkedEntry[] {
   const needs = new Map<number, number[]>()
   let dumpId = 0
   for (const line of text.split('\n')) {
@@ -65,7 +66,7 @@ export function parseLinkedEntries(text: string): LinkedEntry[] {
     const ids = /^;\tdepends on:([\d ]*)/.exec(line)?.[1]
     if (ids !== undefined) needs.set(dumpId, ids.trim().split(' ').map(Number))
   }
-  return parseArchiveList(text).entries.map((entry) => ({
+  return parseArchiveList(text, known).entries.map((entry) => ({
     ...entry,
     dependsOn: needs.get(entry.dumpId) ?? [],
   }))
@@ -73,8 +74,8 @@ export function parseLinkedEntries(text: string): LinkedEntry[] {
 
 /**
  * What of an archive is asked for. A table comes with its rows, defaults, constraints, indexes, triggers, policies,
- * comments, privileges and its own sequences, unlike with `pg_restore --table`; a foreign key only together with the
- * table that it refers to. Pure.
+ * comments, privileges, partitions and its own sequences, unlike with `pg_restore --table`; a foreign key only together with
+ * the table that it refers to. Pure.
  * @param existingSchemas of the target: those that chosen tables lie in are made where they are missing
  * @throws PgrecallError `absent` for a pattern that nothing in the archive has
  */
@@ -102,6 +103,35 @@ export function chooseEntries(
   }
 }
 
+/** An archive in three, each of which can be restored by another session. */
+export interface EntryParts {
+  before: LinkedEntry[]
+  /** No owners and no privileges are in these. */
+  rows: LinkedEntry[]
+  after: LinkedEntry[]
+}
+
+/** Types of rows that name no role, unlike large objects themselves. */
+const PLAIN_ROWS = ['TABLE DATA', 'BLOBS', 'SEQUENCE SET']
+const LARGE_OBJECTS = ['BLOB', 'BLOB METADATA']
+const PRIVILEGES = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL']
+
+/**
+ * What is restored before the rows, the rows, and what comes behind, where privileges are too: they could keep the owner from
+ * writing. In the order of the archive. Pure.
+ */
+export function partsOf(entries: readonly LinkedEntry[]): EntryParts {
+  const first = entries.findIndex(({ type }) => PLAIN_ROWS.includes(type))
+  const isBefore = ({ type }: LinkedEntry, index: number) =>
+    LARGE_OBJECTS.includes(type) || ((first < 0 || index < first) && !PRIVILEGES.includes(type))
+  const isRows = ({ type }: LinkedEntry) => PLAIN_ROWS.includes(type)
+  return {
+    before: entries.filter(isBefore),
+    rows: entries.filter(isRows),
+    after: entries.filter((entry, index) => !isRows(entry) && !isBefore(entry, index)),
+  }
+}
+
 /** The privileges and comments of the database itself. */
 export function databaseEntries(entries: readonly LinkedEntry[]): number[] {
   const isOwn = ({ type, schema, name }: LinkedEntry) =>
@@ -121,8 +151,18 @@ function withParts(entries: readonly LinkedEntry[], { tables: patterns }: Restor
   const isMet = (id: number) => chosen.has(id) || !NEEDED.includes(byId.get(id)?.type ?? '')
   for (let before = -1; before < chosen.size; ) {
     before = chosen.size
-    for (const { type, dumpId, dependsOn } of entries) {
+    for (const entry of entries) {
+      const { type, dumpId, dependsOn } = entry
       if (!PARTS.includes(type) || chosen.has(dumpId)) continue
+      if (type === 'TABLE ATTACH') {
+        const [partition, parent] = attached(entry, byId)
+        if (partition && parent && chosen.has(parent.dumpId) && !chosen.has(partition.dumpId)) {
+          chosen.add(partition.dumpId)
+          tables.push(partition)
+        }
+      }
+      // In a dump of rows only they are in the order of foreign keys, and depend on one another.
+      if (type === 'TABLE DATA' && !tables.some((table) => dependsOn.includes(table.dumpId))) continue
       // The sequence of a serial column is the table's, and knows it by this entry only.
       const owned = type === 'SEQUENCE OWNED BY' && tables.some((table) => dependsOn.includes(table.dumpId))
       if (owned) for (const id of dependsOn) chosen.add(id)
@@ -130,6 +170,15 @@ function withParts(entries: readonly LinkedEntry[], { tables: patterns }: Restor
     }
   }
   return { chosen, tables: [...tables, ...rows] }
+}
+
+/** The entry that attaches a partition is called as that is. */
+function attached({ schema, name, dependsOn }: LinkedEntry, byId: ReadonlyMap<number, LinkedEntry>) {
+  const relations = dependsOn
+    .flatMap((id) => byId.get(id) ?? [])
+    .filter(({ type }) => RELATIONS.includes(type))
+  const isPartition = (entry: LinkedEntry) => entry.schema === schema && entry.name === name
+  return [relations.find(isPartition), relations.find((entry) => !isPartition(entry))]
 }
 
 function isInSchemas(
@@ -144,13 +193,16 @@ function isInSchemas(
   return (schemas.length === 0 || isOneOf(schemas)) && !isOneOf(excludeSchemas)
 }
 
-function requireMatches(entries: readonly LinkedEntry[], { tables, schemas }: RestoreChoice): void {
+function requireMatches(
+  entries: readonly LinkedEntry[],
+  { tables, schemas, excludeSchemas }: RestoreChoice,
+): void {
   const relations = entries.filter(({ type }) => RELATIONS.includes(type) || ROWS.includes(type))
   const table = tables.find(
     (pattern) =>
       !relations.some(({ schema, name }) => matches(name, pattern) || matches(`${schema}.${name}`, pattern)),
   )
-  const schema = schemas.find(
+  const schema = [...schemas, ...excludeSchemas].find(
     (pattern) =>
       !entries.some((entry) => matches((entry.type === 'SCHEMA' ? entry.name : entry.schema) ?? '', pattern)),
   )

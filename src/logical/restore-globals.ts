@@ -63,9 +63,36 @@ export function planGlobals(
   return plan
 }
 
-/** Whether a statement makes, changes or describes a role that another one stands for, or its memberships. */
+/**
+ * Whether a statement makes, changes or describes a role that another one stands for, or its memberships; not those that it
+ * only has granted.
+ */
 const isAboutRole = ({ kind, names }: Statement, map: RoleMap) =>
-  kind.endsWith('-role') && (kind === 'grant-role' ? names : names.slice(0, 1)).some((name) => map.has(name))
+  kind.endsWith('-role') && names.slice(0, kind === 'grant-role' ? 2 : 1).some((name) => map.has(name))
+
+/** Names of the roles that a script of `pg_dumpall --globals-only` makes: all of the cluster. */
+export const rolesIn = (script: string): string[] =>
+  splitStatements(script).flatMap(({ kind, names }) => (kind === 'create-role' ? names : []))
+
+/**
+ * A name that is not the backup's would have no effect, in silence.
+ * @throws PgrecallError `refused`
+ */
+export function requireMapped(script: string, tablespaces: ReadonlyMap<string, string>, map: RoleMap): void {
+  const roles = rolesIn(script)
+  const spaces = splitStatements(script)
+    .filter(({ kind }) => kind === 'create-tablespace')
+    .flatMap((statement) => [statement.names[0]!, folderOf(statement).folder])
+  const refuse = (what: string, option: string, known: string[]) => {
+    throw new PgrecallError('refused', `the backup has no ${what}, which ${option} names`, {
+      hint: `it has ${known.map((name) => `"${name}"`).join(', ') || 'none'}`,
+    })
+  }
+  const role = [...map.keys()].find((name) => !roles.includes(name))
+  if (role !== undefined) refuse(`role "${role}"`, '--map-role', roles)
+  const space = [...tablespaces.keys()].find((name) => !spaces.includes(name))
+  if (space !== undefined) refuse(`tablespace "${space}"`, '--tablespace', spaces)
+}
 
 /** Statements that change something which has a name, other than settings of the session and the server. */
 const ABOUT_ONE = new Set<Statement['kind']>([
@@ -82,12 +109,16 @@ function withFolder(
   statement: Statement,
   tablespaces: ReadonlyMap<string, string>,
 ): { statement: Statement; location: string } {
-  const [, before = statement.sql, quoted = "''"] =
-    /^(.*\sLOCATION\s+)('(?:[^']|'')*')\s*;$/s.exec(statement.sql) ?? []
-  const old = quoted.slice(1, -1).replaceAll("''", "'")
-  const location = tablespaces.get(statement.names[0]!) ?? tablespaces.get(old)
-  if (location === undefined) return { statement, location: old }
+  const { before, folder } = folderOf(statement)
+  const location = tablespaces.get(statement.names[0]!) ?? tablespaces.get(folder)
+  if (location === undefined) return { statement, location: folder }
   return { statement: { ...statement, sql: `${before}'${location.replaceAll("'", "''")}';` }, location }
+}
+
+/** Where a tablespace lies, and the statement up to there. */
+function folderOf({ sql }: Statement): { before: string; folder: string } {
+  const [, before = sql, quoted = "''"] = /^(.*\sLOCATION\s+)('(?:[^']|'')*')\s*;$/s.exec(sql) ?? []
+  return { before, folder: quoted.slice(1, -1).replaceAll("''", "'") }
 }
 
 /** Errors of statements, without the statements, which may hold passwords. */
@@ -98,11 +129,13 @@ export interface GlobalsErrors {
 
 /**
  * Runs them one by one; what the server refuses is counted.
+ * @param signal its session is closed at this
  * @throws PgrecallError `failed` where a tablespace cannot be made, without which nothing further makes sense
  */
 export async function restoreGlobals(
   server: Server,
   { statements, madeTablespaces }: GlobalsPlan,
+  signal: AbortSignal,
   onError: (text: string) => void,
 ): Promise<GlobalsErrors> {
   const errors: GlobalsErrors = { count: 0, samples: [] }
@@ -110,6 +143,7 @@ export async function restoreGlobals(
     try {
       await server.query(sql)
     } catch (error) {
+      signal.throwIfAborted()
       if (error instanceof PgrecallError) throw error
       if (kind === 'create-tablespace') throw noTablespace(names[0]!, madeTablespaces, error)
       const text = `${kind.replace('-', ' ')} ${names.map(quoteIdentifier).join(', ')}: ${reasonOf(error)}`

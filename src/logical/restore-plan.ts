@@ -1,11 +1,12 @@
 import type { DumpedDatabase, LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
+import { selectionText } from '../catalog/selection-text.ts'
 import { PgrecallError } from '../errors.ts'
 import { quoteIdentifier } from '../postgres/server.ts'
 import { matches } from './choose-databases.ts'
-import { isPartial, selectionText } from './dump-selection.ts'
+import { isPartial } from './dump-selection.ts'
 import type { GlobalsPlan } from './restore-globals.ts'
 import { isChosen, type LogicalRestoreRequest } from './restore-request.ts'
-import type { RestoreTarget } from './restore-target.ts'
+import type { RestoreTarget, TargetDatabase } from './restore-target.ts'
 
 /** How a database comes to be where its dump is restored. */
 export type Way =
@@ -20,8 +21,10 @@ export interface DatabasePlan {
   name: string
   into: string
   way: Way
-  /** Drops the database first; with `existing` the way `clean` drops its objects. */
+  /** Drops the database first. */
   dropsDatabase: boolean
+  /** In one transaction, since it has data: a part of a dump could spoil what is there. */
+  allOrNothing: boolean
   /** Whether its settings, privileges and comment are applied, which `create` does in any case. */
   properties: boolean
   analyze: boolean
@@ -108,6 +111,7 @@ function planDatabase(
 ): DatabasePlan {
   const { create, clean, choice, analyze, into = dumped.name } = request
   const there = target.databases.find(({ name }) => name === into)
+  if (there) requireUsable(there, request)
   const isWhole = !isChosen(choice) && choice.only !== 'data'
   if (there && !(create && clean)) requireWelcome(request, there.hasData, into)
   if (there?.hasData && create && clean && !request.force)
@@ -121,17 +125,41 @@ function planDatabase(
   const makes = !there || create
   const isSame = isWhole && into === dumped.name
   const way: Way = !makes ? 'existing' : isSame && request.roles.size === 0 ? 'create' : 'make'
+  const allOrNothing = way === 'existing' && there!.hasData
+  if (allOrNothing && request.jobs > 1)
+    throw new PgrecallError('refused', `database "${into}" has data, so it is restored in one transaction`, {
+      hint: 'leave --jobs out: a transaction takes one session',
+    })
+  // What every cluster has gets the cluster's settings, where it is not in use yet.
+  const isNew = ALWAYS_THERE.includes(into) && !there?.hasData
   return {
     name: dumped.name,
     into,
     way,
     dropsDatabase: makes && there !== undefined,
-    properties: isSame && (way === 'make' || (way === 'existing' && (clean || ALWAYS_THERE.includes(into)))),
-    analyze: analyze && choice.only !== 'schema' && !dumped.contents['STATISTICS DATA'],
+    allOrNothing,
+    properties: isSame && (way === 'make' || (way === 'existing' && (clean || isNew))),
+    analyze:
+      analyze && choice.only !== 'schema' && (choice.only === 'data' || !dumped.contents['STATISTICS DATA']),
     dumped,
     object: record.objects.find(({ kind, database }) => kind === 'dump' && database === dumped.oid)!,
     schemas: makes ? ['public'] : there!.schemas,
   }
+}
+
+/** Whatever is asked for with `force`. */
+function requireUsable(
+  { name, allowsConnections }: TargetDatabase,
+  { create, clean }: LogicalRestoreRequest,
+): void {
+  if (create && clean && name === 'template1')
+    throw new PgrecallError('refused', 'template1 cannot be dropped: new databases are made from it', {
+      hint: 'leave --create out',
+    })
+  if (allowsConnections || create) return
+  throw new PgrecallError('refused', `database "${name}" allows no connections`, {
+    hint: 'ALTER DATABASE ... ALLOW_CONNECTIONS true, or name another one with --into',
+  })
 }
 
 function requireWelcome({ create, force }: LogicalRestoreRequest, hasData: boolean, into: string): void {
@@ -141,29 +169,32 @@ function requireWelcome({ create, force }: LogicalRestoreRequest, hasData: boole
     })
   if (!hasData || force) return
   throw new PgrecallError('refused', `database "${into}" has data`, {
-    hint: 'restore beside it with --database NAME --into OTHER, or add --force; only --clean changes what exists',
+    hint: 'restore beside it with --database NAME --into OTHER, or add --force: all of it is added, or nothing where something of it exists; with --clean that is dropped first',
   })
 }
 
 function requireEmpty({ force }: LogicalRestoreRequest, { databases }: RestoreTarget): void {
-  const full = databases.find(({ hasData }) => hasData)
+  const full = databases.find(({ name, hasData }) => hasData && name !== 'template0')
   if (!full || force) return
   throw new PgrecallError('refused', `the server has data already, in database "${full.name}"`, {
-    hint: 'restore into an empty server, or add --force; what exists makes errors, and is not changed',
+    hint: 'restore into an empty server, or add --force: roles get what the script says, and it ends at the first thing that exists',
   })
 }
 
 function requireRoles(
-  { roles }: LogicalRestoreRequest,
+  { roles, role }: LogicalRestoreRequest,
   target: RestoreTarget,
   globals: GlobalsPlan | undefined,
 ): void {
   const known = [...target.roles, ...(globals?.madeRoles ?? [])]
-  const missing = [...roles.values()].find((name) => !known.includes(name))
-  if (missing === undefined) return
-  throw new PgrecallError('refused', `the server has no role "${missing}", which --map-role names`, {
-    hint: `CREATE ROLE ${quoteIdentifier(missing)}, or name another one`,
-  })
+  const require = (name: string, option: string) => {
+    if (known.includes(name)) return
+    throw new PgrecallError('refused', `the server has no role "${name}", which ${option} names`, {
+      hint: `CREATE ROLE ${quoteIdentifier(name)}, or name another one`,
+    })
+  }
+  for (const name of roles.values()) require(name, '--map-role')
+  if (role !== undefined) require(role, '--role')
 }
 
 function requireVersion({ postgres }: LogicalRecord, { majorVersion, versionText }: RestoreTarget): void {

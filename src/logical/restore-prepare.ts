@@ -5,11 +5,13 @@ import type { Events } from '../events.ts'
 import { findProgram, type Program } from '../postgres/client-programs.ts'
 import type { Server } from '../postgres/server.ts'
 import type { LogicalSource } from './logical-run.ts'
-import { planGlobals } from './restore-globals.ts'
+import { planGlobals, requireMapped, rolesIn } from './restore-globals.ts'
 import { type StoredBackup, withObject } from './restore-object.ts'
+import { saysTooMuch } from './restore-older-server.ts'
 import { chooseDumps, type LogicalRestorePlan, planRestore } from './restore-plan.ts'
 import { isChosen, type LogicalRestoreRequest } from './restore-request.ts'
 import { lookAtTarget } from './restore-target.ts'
+import { requireRoom } from './staging.ts'
 
 export interface PrepareContext {
   repositories: readonly Repository[]
@@ -22,8 +24,12 @@ export interface PreparedRestore {
   request: LogicalRestoreRequest
   plan: LogicalRestorePlan
   backup: StoredBackup
+  /** Roles of the backup and of the target, by which owners in lists are told from names. */
+  owners: string[]
   /** `pg_restore`, or `psql` for a script. */
   program: Program
+  /** For what of an archive is run as a script; where that may be needed. */
+  psql: Program | undefined
 }
 
 /**
@@ -39,23 +45,34 @@ export async function prepareLogicalRestore(
 ): Promise<PreparedRestore> {
   const backup = await findBackup(request, context)
   const { record, repository } = backup
-  if (record.form === 'script') requireWholeRequest(request)
-  const dumps = record.form === 'script' ? [] : chooseDumps(record, request)
+  const isScript = record.form === 'script'
+  if (isScript) requireWholeRequest(request)
+  const dumps = isScript ? [] : chooseDumps(record, request)
   const names = request.into === undefined ? dumps.map(({ name }) => name) : [request.into]
-  const target = await lookAtTarget(
-    server,
-    source,
-    (name) => record.form === 'script' || names.includes(name),
-  )
-  const script = request.globals ? await readGlobals(backup, context.signal) : undefined
+  const target = await lookAtTarget(server, source, (name) => isScript || names.includes(name))
+  const script = await readGlobals(backup, context.signal)
+  if (script !== undefined) requireMapped(script, request.tablespaces, request.roles)
   const globals =
-    script === undefined
-      ? undefined
-      : planGlobals(script, target, request.clean, request.tablespaces, request.roles)
+    script !== undefined && request.globals
+      ? planGlobals(script, target, request.clean, request.tablespaces, request.roles)
+      : undefined
+  if (request.tablespaces.size > 0 && !globals)
+    throw new PgrecallError('usage', '--tablespace has no part in a restore without roles and tablespaces', {
+      hint: 'leave it out, or restore the whole backup',
+    })
   const plan = planRestore(record, repository.name, request, target, globals)
-  requireStaging(request, plan)
-  const name = record.form === 'script' ? 'psql' : 'pg_restore'
-  return { request, plan, backup, program: await programFor(name, record.dumpVersion, target, source) }
+  await requireStaging(request, plan)
+  const { dumpVersion } = record
+  const program = await programFor(isScript ? 'psql' : 'pg_restore', dumpVersion, target, source)
+  const needsPsql =
+    request.roles.size > 0 ||
+    plan.databases.some(
+      ({ properties, allOrNothing }) =>
+        properties || (allOrNothing && saysTooMuch(program.majorVersion, target.majorVersion)),
+    )
+  const psql = needsPsql ? await programFor('psql', program.majorVersion, target, source) : undefined
+  const owners = [...target.roles, ...rolesIn(script ?? ''), ...record.databases.map(({ owner }) => owner)]
+  return { request, plan, backup, owners, program, psql }
 }
 
 async function findBackup(
@@ -110,36 +127,38 @@ async function programFor(
   })
 }
 
-function requireStaging(
-  { jobs, staging, roles }: LogicalRestoreRequest,
+/** A place with room for the largest dump, where dumps have to be put down. */
+async function requireStaging(
+  { jobs, staging }: LogicalRestoreRequest,
   { databases }: LogicalRestorePlan,
-): void {
-  if (jobs > 1 && roles.size > 0)
-    throw new PgrecallError('usage', 'with --map-role a script is run, which takes one session', {
-      hint: 'leave --jobs out',
-    })
-  if (staging !== undefined) return
+): Promise<void> {
   const folder = databases.find(({ object }) => object.archive === 'directory')
-  if (jobs === 1 && !folder) return
-  throw new PgrecallError(
-    'usage',
-    folder
-      ? `the dump of database "${folder.name}" is a folder, which has to be unpacked to be restored`
-      : 'several sessions can restore a dump only from a file, not as it streams by',
-    { hint: 'name a folder with room for the largest dump: --staging DIR' },
-  )
+  if (staging === undefined) {
+    if (jobs === 1 && !folder) return
+    throw new PgrecallError(
+      'usage',
+      folder
+        ? `the dump of database "${folder.name}" is a folder, which has to be unpacked to be restored`
+        : 'several sessions can restore a dump only from a file, not as it streams by',
+      { hint: 'name a folder with room for the largest dump: --staging DIR' },
+    )
+  }
+  const staged = databases.filter(({ object }) => jobs > 1 || object.archive === 'directory')
+  const bytes = staged.map(({ object }) => object.plainBytes ?? object.bytes)
+  await requireRoom(staging, Math.max(0, ...bytes), 'the largest dump')
 }
 
 function requireWholeRequest(request: LogicalRestoreRequest): void {
   const { databases, into, choice, create, clean, noOwner, noPrivileges, role, roles, jobs } = request
+  const { globals, tablespaces, staging } = request
   const isWhole =
-    databases.include.length + databases.exclude.length === 0 && !isChosen(choice) && !choice.only
+    databases.include.length + databases.exclude.length === 0 && !isChosen(choice) && !choice.only && globals
   const isPlain =
     into === undefined &&
     !(create || clean || noOwner || noPrivileges) &&
     role === undefined &&
-    roles.size === 0
-  if (isWhole && isPlain && jobs === 1) return
+    roles.size + tablespaces.size === 0
+  if (isWhole && isPlain && jobs === 1 && staging === undefined) return
   throw new PgrecallError(
     'usage',
     `backup ${request.id} is one script, which is run as it is or not at all`,

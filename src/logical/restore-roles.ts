@@ -41,7 +41,7 @@ export async function* withRoles(script: AsyncIterable<Buffer>, roles: RoleMap):
       if (length === undefined) break
       const text = rest.slice(0, length)
       done += inRows ? text : mapRoles(text, map)
-      inRows = !inRows && /^\s*(?:--[^\n]*\n\s*)*COPY\s[^;]*FROM stdin;$/.test(text)
+      inRows = !inRows && beginsRows(text)
       rest = rest.slice(length)
     }
     if (inRows) {
@@ -55,6 +55,13 @@ export async function* withRoles(script: AsyncIterable<Buffer>, roles: RoleMap):
     if (done !== '') yield Buffer.from(done, 'latin1')
   }
   if (rest !== '') yield Buffer.from(rest, 'latin1')
+}
+
+/** Between the two there are names, which may hold anything. */
+function beginsRows(statement: string): boolean {
+  if (!statement.endsWith(' FROM stdin;')) return false
+  for (const { kind, text } of tokensOf(statement)) if (kind !== 'none') return text === 'COPY'
+  return false
 }
 
 /** Of the rows in front, with the mark of their end; a line break is always before that. */
@@ -127,6 +134,9 @@ function rolesIn(tokens: Token[]): number[] {
   switch (`${words[0]} ${words[1]}`) {
     case 'ALTER DEFAULT':
       return [...behind('FOR', 'ROLE'), ...granted()]
+    case 'ALTER ROLE':
+      // Its settings in one database.
+      return words[3] === 'IN' ? [2] : []
     case 'SET SESSION':
       return behind('AUTHORIZATION')
     case 'CREATE POLICY':

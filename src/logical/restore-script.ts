@@ -1,28 +1,44 @@
 import { inDatabase } from '../postgres/in-database.ts'
 import { runScript } from '../postgres/psql.ts'
-import type { RestoreErrors } from '../postgres/restore-messages.ts'
 import { quoteIdentifier, type Server } from '../postgres/server.ts'
 import { withObject } from './restore-object.ts'
-import type { RestoreRun } from './restore-run.ts'
+import { saysTooMuch, withoutLaterSettings } from './restore-older-server.ts'
+import { closedAtSignal, type RestoreRun } from './restore-run.ts'
 
-/** Runs the one script of a backup that is not one of archives. Roles that exist are not made, but get what it sets. */
-export async function restoreScript(run: RestoreRun, server: Server): Promise<RestoreErrors> {
-  const { backup, source, program, events, signal } = run
+/**
+ * Runs the one script of a backup that is not one of archives, to its first error: psql would take the rows behind a COPY
+ * that was refused for statements. Roles that exist are not made, but get what it sets.
+ * @throws PgrecallError at the first error
+ */
+export async function restoreScript(run: RestoreRun, server: Server): Promise<void> {
+  const { backup, source, program, plan, request, events, signal } = run
   const object = backup.record.objects.find(({ kind }) => kind === 'script')!
   const roles = await server.query<{ name: string }>('SELECT rolname AS name FROM pg_roles')
+  const names = roles.map(({ name }) => name)
   const connection = { ...inDatabase(source.connection, 'postgres'), database: 'postgres' }
   const onMessage = (text: string) => events.emit('warning', { text })
-  return withObject(backup, object, signal, (plain) =>
+  const isOlder = saysTooMuch(backup.record.dumpVersion, plan.target.majorVersion)
+  await withObject(backup, object, signal, (plain) =>
     runScript(
       program,
       run.env,
-      { connection, stopOnError: false, signal, onMessage },
-      withoutRoles(
-        plain,
-        roles.map(({ name }) => name),
-      ),
+      { connection, stopOnError: true, signal, onMessage },
+      withoutRoles(isOlder ? withoutLaterSettings(plain) : plain, names),
     ),
   )
+  if (request.analyze) await analyzeAll(run, server)
+}
+
+/** What a script made is not told by its record. */
+async function analyzeAll({ source, signal }: RestoreRun, server: Server): Promise<void> {
+  const databases = await server.query<{ name: string }>(
+    'SELECT datname AS name FROM pg_database WHERE datallowconn AND NOT datistemplate',
+  )
+  for (const { name } of databases) {
+    await using session = await source.connect(inDatabase(source.connection, name))
+    using _closed = closedAtSignal(session, signal)
+    await session.query('ANALYZE')
+  }
 }
 
 /**

@@ -7,7 +7,9 @@ import type { LogicalSource } from './logical-run.ts'
 export interface TargetDatabase {
   name: string
   encoding: string
-  /** Whether it holds anything that somebody made. */
+  /** Whether anybody may connect; what is in one that is closed nobody knows. */
+  allowsConnections: boolean
+  /** Whether it holds anything that somebody made, or may do so. */
   hasData: boolean
   schemas: string[]
 }
@@ -21,14 +23,20 @@ export interface RestoreTarget {
   databases: TargetDatabase[]
 }
 
-/** What initdb and extensions did not make: relations, large objects. */
-const HAS_DATA = `
-  SELECT EXISTS (
-    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-     WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND nspname <> 'information_schema' AND nspname !~ '^pg_'
+/** What initdb and extensions did not make, nor comes along with something else: as a table's row type does. */
+const hasOwn = (catalog: string, namespace: string, which = 'true') => `EXISTS (
+    SELECT FROM ${catalog} c JOIN pg_namespace n ON n.oid = ${namespace}
+     WHERE ${which} AND nspname <> 'information_schema' AND nspname !~ '^pg_'
        AND NOT EXISTS (SELECT FROM pg_depend
-                        WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
-  ) OR EXISTS (SELECT FROM pg_largeobject_metadata) AS "hasData",
+                        WHERE classid = '${catalog}'::regclass AND objid = c.oid AND deptype IN ('e', 'i')))`
+const HAS_DATA = `
+  SELECT ${hasOwn('pg_class', 'relnamespace', `relkind IN ('r', 'p', 'v', 'm', 'f', 'S')`)}
+      OR ${hasOwn('pg_proc', 'pronamespace')} OR ${hasOwn('pg_type', 'typnamespace')}
+      OR EXISTS (SELECT FROM pg_namespace n
+                  WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_'
+                    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_namespace'::regclass
+                                       AND objid = n.oid AND deptype = 'e'))
+      OR EXISTS (SELECT FROM pg_largeobject_metadata) AS "hasData",
   ARRAY(SELECT nspname::text FROM pg_namespace) AS schemas`
 
 /**
@@ -51,12 +59,16 @@ export async function lookAtTarget(
       hint: 'name its primary, or another server, with --host and --port',
     })
   const names = async (query: string) => (await server.query<{ name: string }>(query)).map(({ name }) => name)
-  const all = await server.query<{ name: string; encoding: string }>(
-    `SELECT datname AS name, pg_encoding_to_char(encoding) AS encoding FROM pg_database
-      WHERE datallowconn ORDER BY datname`,
+  const all = await server.query<Pick<TargetDatabase, 'name' | 'encoding' | 'allowsConnections'>>(
+    `SELECT datname AS name, pg_encoding_to_char(encoding) AS encoding, datallowconn AS "allowsConnections"
+       FROM pg_database ORDER BY datname`,
   )
   const databases: TargetDatabase[] = []
   for (const database of all.filter(({ name }) => isAskedFor(name))) {
+    if (!database.allowsConnections) {
+      databases.push({ ...database, hasData: true, schemas: [] })
+      continue
+    }
     await using session = await source.connect(inDatabase(source.connection, database.name))
     const inside = await session.one<Pick<TargetDatabase, 'hasData' | 'schemas'>>(HAS_DATA)
     databases.push({ ...database, ...inside })

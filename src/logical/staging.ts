@@ -41,17 +41,22 @@ export class StagingFolder implements AsyncDisposable {
   }
 }
 
+/** What is free in a place, in bytes. @throws PgrecallError `refused` where there is no such folder */
+export async function freeRoom(place: string): Promise<number> {
+  const facts = await statfs(place).catch((error) => {
+    throw unusable(place, error)
+  })
+  if (!(await stat(place)).isDirectory()) throw unusable(place, new Error('it is no folder'))
+  return facts.bavail * facts.bsize
+}
+
 /**
  * @param neededBytes an estimate
  * @param what is to lie there, for the sentence: `the dump of "shop"`
  * @throws PgrecallError `refused` where there is less room, or no such folder
  */
 export async function requireRoom(place: string, neededBytes: number, what: string): Promise<void> {
-  const facts = await statfs(place).catch((error) => {
-    throw unusable(place, error)
-  })
-  if (!(await stat(place)).isDirectory()) throw unusable(place, new Error('it is no folder'))
-  const free = facts.bavail * facts.bsize
+  const free = await freeRoom(place)
   if (neededBytes <= free) return
   const mib = (bytes: number) => `${Math.ceil(bytes / 1024 / 1024)} MiB`
   throw new PgrecallError(

@@ -1,7 +1,7 @@
 import { formatCodec } from '../archive/codec.ts'
 import { Destinations } from '../backup/destinations.ts'
 import { clearRun } from '../backup/leave-run.ts'
-import { clearDebris, newBackupId, openStore } from '../backup/open-run.ts'
+import { clearLogicalDebris, newBackupId, openStore } from '../backup/open-run.ts'
 import { type BackupOutcome, failuresOf, type StoredRecord, tellOutcome } from '../backup/outcome.ts'
 import { storeRecord, storeText } from '../catalog/commit-backup.ts'
 import { FORMAT } from '../catalog/identity.ts'
@@ -11,6 +11,7 @@ import { logicalRestoreText } from '../catalog/logical-hand-restore.ts'
 import type { LogicalDraft, LogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import type { Events } from '../events.ts'
+import type { DatabaseChoice } from './choose-databases.ts'
 import { dumpAll, type StoredParts } from './dump-all.ts'
 import type { LogicalRequest } from './logical-request.ts'
 import type { LogicalPlan, LogicalRun, LogicalSource } from './logical-run.ts'
@@ -63,7 +64,7 @@ async function planned(request: LogicalRequest, source: LogicalSource): Promise<
   return await planDump(request, server, source)
 }
 
-/** The new backup's folder. All debris goes. */
+/** The new backup's folder. Debris of logical backups goes. */
 async function openLogicalRun(
   request: LogicalRequest,
   plan: LogicalPlan,
@@ -72,7 +73,7 @@ async function openLogicalRun(
   { events, signal, now }: LogicalContext,
 ): Promise<LogicalRun> {
   const { cluster } = request
-  await clearDebris(cluster, false, destinations, { events })
+  await clearLogicalDebris(cluster, destinations, { events })
   const id = await newBackupId(destinations, cluster, 'logical', { events, now })
   return {
     request,
@@ -120,7 +121,7 @@ function draftRecord(
   startedAt: Date,
 ): LogicalDraft {
   const { server, programs, compressedBy } = plan
-  const { selection } = request
+  const { selection, databases: choice } = request
   return {
     format: FORMAT,
     ...place,
@@ -133,6 +134,7 @@ function draftRecord(
     fromStandby: server.inRecovery,
     hasGlobals,
     databases,
+    ...(choice.include.length + choice.exclude.length > 0 && { choice: choiceOf(choice) }),
     ...(Object.keys(selection).length > 0 && { selection }),
     compressedBy,
     codec: formatCodec(request.codec),
@@ -142,5 +144,13 @@ function draftRecord(
     tool: request.tool,
     warnings,
     objects: objects.map(({ stored, facts }) => ({ ...stored[name]!, ...facts })),
+  }
+}
+
+/** In the words of the record. */
+function choiceOf({ include, exclude }: DatabaseChoice): NonNullable<LogicalDraft['choice']> {
+  return {
+    ...(include.length > 0 && { databases: [...include] }),
+    ...(exclude.length > 0 && { excludeDatabases: [...exclude] }),
   }
 }

@@ -113,7 +113,7 @@ function headerOf(lines: string[]): ArchiveHeader {
   // The first of each counts: an entry cannot look like one, since it begins with a number.
   const fields = new Map<string, string>()
   for (const line of lines) {
-    const [, key, value] = /^; {5}([\w ]+): (.*)/.exec(line) ?? []
+    const [, key, value] = /^; {5}([\w ]+): (.*)/s.exec(line) ?? []
     if (key !== undefined && !fields.has(key)) fields.set(key, value!)
   }
   const field = (key: string) => fields.get(key) ?? ''
@@ -137,31 +137,45 @@ interface BareEntry {
 }
 
 function bareEntry(line: string): BareEntry | undefined {
-  const [, dumpId, description] = /^(\d+); \d+ \d+ (.*)/.exec(line) ?? []
+  const [, dumpId, description] = /^(\d+); \d+ \d+ (.*)/s.exec(line) ?? []
   if (description === undefined) return undefined
   const restBehind = (type: string) => description.slice(type.length + 1)
   const type =
-    TYPES_OF_WORDS.find((words) => description.startsWith(`${words} `) && / .* /.test(restBehind(words))) ??
+    TYPES_OF_WORDS.find((words) => description.startsWith(`${words} `) && / .* /s.test(restBehind(words))) ??
     description.split(' ', 1)[0]!
   return { dumpId: Number(dumpId), type, rest: restBehind(type) }
 }
 
 function entriesOf(bare: BareEntry[], known: KnownNames): ArchiveEntry[] {
-  const owners = longestFirst(known.owners ?? [])
+  const owners = new Set(known.owners)
   const own = bare.flatMap(({ type, rest }) =>
     type === 'SCHEMA' ? splitOwner(rest.slice(`${NO_SCHEMA} `.length), owners).name : [],
   )
-  const schemas = longestFirst([...(known.schemas ?? []), ...own])
+  const schemas = new Set([...(known.schemas ?? []), ...own])
   return bare.map(({ dumpId, type, rest }) => {
-    const schema = schemas.find((name) => rest.startsWith(`${name} `)) ?? rest.split(' ', 1)[0]!
+    const schema = longestStart(rest, schemas) ?? rest.split(' ', 1)[0]!
     const { name, owner } = splitOwner(rest.slice(schema.length + 1), owners)
     return { dumpId, type, schema: schema === NO_SCHEMA ? undefined : schema, name, owner }
   })
 }
 
-const longestFirst = (names: string[]) => names.toSorted((a, b) => b.length - a.length)
+function longestStart(text: string, names: ReadonlySet<string>): string | undefined {
+  for (let at = text.lastIndexOf(' '); at > 0; at = text.lastIndexOf(' ', at - 1)) {
+    const start = text.slice(0, at)
+    if (names.has(start)) return start
+  }
+  return undefined
+}
 
-function splitOwner(text: string, owners: string[]): { name: string; owner: string } {
-  const owner = owners.find((name) => text.endsWith(` ${name}`)) ?? text.slice(text.lastIndexOf(' ') + 1)
+function splitOwner(text: string, owners: ReadonlySet<string>): { name: string; owner: string } {
+  const owner = longestEnd(text, owners) ?? text.slice(text.lastIndexOf(' ') + 1)
   return { name: text.slice(0, -owner.length - 1), owner }
+}
+
+function longestEnd(text: string, names: ReadonlySet<string>): string | undefined {
+  for (let at = text.indexOf(' '); at >= 0; at = text.indexOf(' ', at + 1)) {
+    const end = text.slice(at + 1)
+    if (names.has(end)) return end
+  }
+  return undefined
 }

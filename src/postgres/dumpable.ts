@@ -29,6 +29,8 @@ export interface DumpableDatabase {
   /** Whether anybody, and whether this role, may connect to it. */
   allowsConnections: boolean
   mayConnect: boolean
+  /** What an interrupted `DROP DATABASE` has left: nobody can connect to it, and nothing but dropping it is possible. */
+  isInvalid: boolean
   /** What it takes up; 0 where the role may not ask. */
   bytes: number
 }
@@ -77,17 +79,17 @@ function localeColumns(majorVersion: number): string {
 
 const PROVIDERS = { c: 'libc', i: 'icu', b: 'builtin' } as const
 
-/** All of them, by name; also templates, and those to which nobody may connect. */
+/** All of them, by name; also templates, and those to which nobody may connect or can. */
 export async function dumpableDatabases(server: Server, majorVersion: number): Promise<DumpableDatabase[]> {
   const rows = await server.query<
-    Omit<DumpableDatabase, 'provider' | 'bytes'> & { provider: string; bytes: string }
+    Omit<DumpableDatabase, 'provider' | 'bytes'> & { provider: string; bytes: string | null }
   >(
     `SELECT oid::text AS oid, datname AS name, pg_get_userbyid(datdba) AS owner,
             pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, datctype AS ctype,
             ${localeColumns(majorVersion)}, datistemplate AS "isTemplate", datallowconn AS "allowsConnections",
-            has_database_privilege(oid, 'CONNECT') AS "mayConnect",
+            has_database_privilege(oid, 'CONNECT') AS "mayConnect", datconnlimit = -2 AS "isInvalid",
             CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) ELSE 0 END::text AS bytes
-       FROM pg_database WHERE datconnlimit <> -2 ORDER BY datname`,
+       FROM pg_database ORDER BY datname`,
   )
   return rows.map((row) => ({
     ...row,
@@ -95,6 +97,21 @@ export async function dumpableDatabases(server: Server, majorVersion: number): P
     locale: row.locale ?? undefined,
     bytes: Number(row.bytes),
   }))
+}
+
+/**
+ * What the rows of a database take up, without its indexes.
+ * @param server in that database; another one's lock on a table is waited for no longer than its `lock_timeout`
+ * @throws the server's error where such a lock was not had
+ */
+export async function tablesBytes(server: Server): Promise<number> {
+  const { bytes } = await server.one<{ bytes: string }>(
+    `SELECT coalesce(sum(pg_table_size(c.oid)), 0)::text AS bytes
+       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+      WHERE c.oid = 'pg_catalog.pg_largeobject'::regclass
+            OR relkind = 'r' AND relpersistence <> 't' AND nspname NOT IN ('pg_catalog', 'information_schema')`,
+  )
+  return Number(bytes)
 }
 
 /**

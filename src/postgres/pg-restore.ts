@@ -18,26 +18,18 @@ export interface RestoreSelection {
   noPrivileges?: boolean
   schemaOnly?: boolean
   dataOnly?: boolean
-  /** Names, not patterns; as they are, without quotes. */
-  tables?: string[]
-  schemas?: string[]
-  excludeSchemas?: string[]
   /** A file with lines of the archive's list: what is restored, in this order. */
   useList?: string
-  /** Only with `dataOnly`, for a superuser. */
-  disableTriggers?: boolean
+  /** `SET ROLE` at the start. */
+  role?: string
 }
 
 export interface RestoreOptions extends RestoreSelection {
   /** The database that is restored into; with `create` any that exists. */
   connection: ConnectionOptions & { database: string }
-  /** `SET ROLE` at the start. */
-  role?: string
   /** Sessions side by side; only from a file. */
   jobs?: number
-  /** Otherwise errors of statements are counted, and it goes on. */
-  exitOnError?: boolean
-  /** All or nothing; implies `exitOnError`. */
+  /** All or nothing, by one session; otherwise errors of statements are counted, and it goes on. */
   singleTransaction?: boolean
   signal: AbortSignal
   /** Called with each warning and each error, in one line. */
@@ -115,10 +107,11 @@ async function textOf(stream: AsyncIterable<Buffer>): Promise<string> {
 }
 
 /**
- * Restores an archive into a database. What the server refuses is counted and passed over, unless `exitOnError`.
+ * Restores an archive into a database. What the server refuses is counted and passed over, unless all
+ * of it is one transaction.
  *
  * @throws PgrecallError `connection`, also when the server is lost on the way; `damaged` when the archive cannot be read
- * to its end; `failed` or `refused` at the first error with `exitOnError`; what the input throws; the signal's reason
+ * to its end; `failed` or `refused` at the first error in one transaction; what the input throws; the signal's reason
  * @see https://www.postgresql.org/docs/current/app-pgrestore.html
  */
 export async function pgRestore(
@@ -142,8 +135,9 @@ export async function pgRestore(
   const { errors, ignored, lastError, loss } = messages.finish()
   const by = `pg_restore into "${connection.database}"`
   if (loss !== undefined) throw programFailure(by, `error: ${loss}`, end)
-  // It ends with 1 when it has passed over errors, as it does when it gives up; but only then it tells how many.
-  if (end.isGood || ignored !== undefined) return { ...errors, count: ignored ?? errors.count }
+  // It ends with 1 when it has passed over errors, as it does when it gives up; but only then it tells at last how many.
+  if (end.isGood || (end.exitCode === 1 && ignored !== undefined))
+    return { ...errors, count: Math.max(ignored ?? 0, errors.count) }
   throw programFailure(by, lastError === undefined ? run.words : `error: ${lastError}`, end)
 }
 
@@ -183,18 +177,16 @@ export async function* archiveScript(
 
 const fileArgument = (input: ArchiveInput) => ('file' in input ? [input.file] : [])
 
-function restoreArguments({ role, jobs, exitOnError, singleTransaction }: RestoreOptions): string[] {
+function restoreArguments({ jobs, singleTransaction }: RestoreOptions): string[] {
   return [
     '--no-password',
-    ...(role === undefined ? [] : [`--role=${role}`]),
     ...(jobs === undefined ? [] : [`--jobs=${jobs}`]),
-    ...(exitOnError ? ['--exit-on-error'] : []),
     ...(singleTransaction ? ['--single-transaction'] : []),
   ]
 }
 
 function selectionArguments(selection: RestoreSelection): string[] {
-  const { tables = [], schemas = [], excludeSchemas = [], useList } = selection
+  const { useList, role } = selection
   return [
     ...(selection.create ? ['--create'] : []),
     ...(selection.clean ? ['--clean', '--if-exists'] : []),
@@ -202,10 +194,7 @@ function selectionArguments(selection: RestoreSelection): string[] {
     ...(selection.noPrivileges ? ['--no-privileges'] : []),
     ...(selection.schemaOnly ? ['--schema-only'] : []),
     ...(selection.dataOnly ? ['--data-only'] : []),
-    ...(selection.disableTriggers ? ['--disable-triggers'] : []),
-    ...tables.map((name) => `--table=${name}`),
-    ...schemas.map((name) => `--schema=${name}`),
-    ...excludeSchemas.map((name) => `--exclude-schema=${name}`),
     ...(useList === undefined ? [] : [`--use-list=${useList}`]),
+    ...(role === undefined ? [] : [`--role=${role}`]),
   ]
 }

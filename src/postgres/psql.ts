@@ -34,8 +34,8 @@ const NO_ERROR_LEVEL = /^(?:DEBUG|LOG|INFO|NOTICE|WARNING)\d?$/
  * does not know the command, which counts as an error here.
  *
  * @throws PgrecallError `connection`, also when the server is lost on the way; `failed` or `refused` at the first error
- * with `stopOnError`; what the script's source throws, and then no statement is run that had not come as a whole; the
- * signal's reason
+ * with `stopOnError`, and where psql ends before the script does; what the script's source throws, and then no statement is
+ * run that had not come as a whole; the signal's reason
  * @see https://www.postgresql.org/docs/current/app-psql.html
  */
 export async function runScript(
@@ -75,13 +75,19 @@ export async function runScript(
     signal,
     onLine,
   }).ignoreOutput()
-  await run.writeAll(script)
+  let isTaken = true
+  for await (const piece of script) {
+    isTaken = await run.write(piece)
+    if (!isTaken) break
+  }
+  run.endInput()
   const end = await run.ended()
-  if (end.isGood) return errors
+  if (end.isGood && isTaken) return errors
   const lost = end.exitCode === CONNECTION_LOST ? run.words : undefined
+  const words = lost ?? (firstError && `error: ${firstError}`) ?? run.words
   throw programFailure(
     `psql in "${connection.database}"`,
-    lost ?? (firstError && `error: ${firstError}`) ?? run.words,
+    end.isGood ? 'error: it ended before the script did' : words,
     end,
   )
 }

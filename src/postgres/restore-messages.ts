@@ -10,11 +10,16 @@ export interface RestoreErrors {
 const MOST_SAMPLES = 20
 /** A message can quote a whole statement. */
 const LONGEST_MESSAGE = 2000
+/**
+ * What a program of 17 and later tells every server, and an older one does not know; its default is this.
+ * @see src/bin/pg_dump/pg_backup_archiver.c: _doSetFixedOutputState
+ */
+const SETTING_OF_LATER_SERVERS = /\nCommand was: SET transaction_timeout = 0;\s*$/
 
 /** What all messages of a restore came to. */
 export interface RestoreOutcome {
   errors: RestoreErrors
-  /** How many errors it says that it has passed over: only when it came to its end. */
+  /** How many errors it says at last that it has passed over: only when it came to its end. */
   ignored: number | undefined
   /** What made it end, if it gave up. */
   lastError: string | undefined
@@ -28,6 +33,7 @@ export class RestoreMessages {
   readonly #errors: RestoreErrors = { count: 0, samples: [] }
   #message: { isError: boolean; text: string } | undefined
   #ignored: number | undefined
+  #harmless = 0
   #lastError: string | undefined
   #loss: string | undefined
 
@@ -50,19 +56,24 @@ export class RestoreMessages {
     const [, level, text] = /^(error|warning): +(.*)/.exec(said) ?? []
     if (text === undefined) return
     const ignored = level === 'warning' ? /^errors ignored on restore: (\d+)/.exec(text)?.[1] : undefined
+    this.#ignored = ignored === undefined ? undefined : Number(ignored)
     if (ignored === undefined) this.#message = { isError: level === 'error', text }
-    else this.#ignored = Number(ignored)
   }
 
   finish(): RestoreOutcome {
     this.#tell()
-    return { errors: this.#errors, ignored: this.#ignored, lastError: this.#lastError, loss: this.#loss }
+    const ignored = this.#ignored === undefined ? undefined : this.#ignored - this.#harmless
+    return { errors: this.#errors, ignored, lastError: this.#lastError, loss: this.#loss }
   }
 
   #tell(): void {
     if (!this.#message) return
     const { isError, text } = this.#message
     this.#message = undefined
+    if (isError && SETTING_OF_LATER_SERVERS.test(text)) {
+      this.#harmless++
+      return
+    }
     const told = reasonOf(text)
     this.#onMessage(told)
     if (!isError) return

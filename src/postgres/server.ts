@@ -77,7 +77,9 @@ export class Server implements AsyncDisposable {
     try {
       await client.connect()
       // First of all: in a database whose owner chose the path, a function of his could be called in place of PostgreSQL's.
-      await client.query(`SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = 0; SET datestyle = ISO`)
+      await client.query(
+        `SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = 0; SET datestyle = ISO`,
+      )
       await client.query(
         `SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`,
       )

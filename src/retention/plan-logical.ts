@@ -1,4 +1,4 @@
-import type { LogicalSummary } from '../catalog/logical-record.ts'
+import { isWhole, type LogicalSummary } from '../catalog/logical-record.ts'
 import type { Pin } from '../catalog/pin.ts'
 
 /** What becomes of a logical backup, and why. */
@@ -12,7 +12,9 @@ export interface LogicalVerdict {
 }
 
 /**
- * Decides which logical backups stay: the newest ones, and what is held. None needs WAL or another backup. Pure.
+ * Decides which logical backups stay: the newest ones, and what is held. One of a part of the cluster does not count, and
+ * stays until so many whole ones are newer. None needs WAL or another backup. Pure.
+ * @param logical oldest first
  * @param keep how many; undefined where all stay
  * @param hold why one stays that the rule lets go
  */
@@ -23,17 +25,21 @@ export function planLogical(
 ): LogicalVerdict[] {
   if (keep !== undefined && !(keep >= 1))
     throw new RangeError(`a rule must keep at least one logical backup, not ${keep}`)
-  const isRecent = (index: number) => keep === undefined || index >= logical.length - keep
-  return logical.map((backup, index) => {
-    const held = isRecent(index) ? recentText(keep) : hold(backup)
+  let newer = 0
+  const verdicts = logical.toReversed().map((backup) => {
+    const held = keep === undefined || newer < keep ? recentText(backup, keep) : hold(backup)
+    if (isWhole(backup)) newer++
     const { id, finishedAt, storedBytes } = backup
     const reason = held ?? `beyond the newest ${keep}`
     return { id, finishedAt, storedBytes, stays: held !== undefined, reason }
   })
+  return verdicts.toReversed()
 }
 
-const recentText = (keep: number | undefined) =>
-  keep === undefined ? 'no rule for logical backups' : `one of the newest ${keep}`
+function recentText(backup: LogicalSummary, keep: number | undefined): string {
+  if (keep === undefined) return 'no rule for logical backups'
+  return isWhole(backup) ? `one of the newest ${keep}` : 'a part of the cluster, so not counted'
+}
 
 /** Why a backup stays that a rule lets go: somebody reads it, or the store keeps it. */
 export function heldByOthers(

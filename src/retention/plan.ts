@@ -14,7 +14,7 @@ export interface RetentionRules {
    * all WAL.
    */
   full?: number | undefined
-  /** How many logical backups stay; at least one. Without this rule all of them stay. */
+  /** How many logical backups of the whole cluster stay; at least one. Without this rule all of them stay. */
   logical?: number | undefined
 }
 

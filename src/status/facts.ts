@@ -67,7 +67,7 @@ export interface RepositoryFacts {
   newestBackup: StoredBackup | null
   /** The newest one that builds upon no other. */
   newestFull: StoredBackup | null
-  /** Physical ones are the others. */
+  /** Physical ones are the others. One of a part of the cluster does not count. */
   newestLogical: StoredBackup | null
   /** The end of the current timeline in the archive, and how long ago anything of it was stored. */
   archived: {

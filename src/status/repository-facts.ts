@@ -1,7 +1,7 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
-import type { LogicalSummary } from '../catalog/logical-record.ts'
+import { isWhole, type LogicalSummary } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import {
   droppedAtEnd,
@@ -60,7 +60,7 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
       catalog.backups.findLast(({ type }) => type === 'full'),
       now,
     ),
-    newestLogical: storedLogical(catalog.logical.at(-1), now),
+    newestLogical: storedLogical(catalog.logical.findLast(isWhole), now),
     archived: archivedEnd(own, server, catalog.walSegmentBytes, now),
     receiving: own?.receiving ?? null,
     freeBytes: (await repository.storage.freeBytes()) ?? null,

@@ -1,7 +1,7 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { loadCatalog } from '../catalog/catalog.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
-import { backupRecordKey, isLogicalId } from '../catalog/layout.ts'
+import { backupRecordKey, isLogicalId, isPhysicalId } from '../catalog/layout.ts'
 import { type LogicalRecord, readLogicalRecord } from '../catalog/logical-record.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import { objectsOf, readObjects } from '../catalog/read-objects.ts'
@@ -15,7 +15,10 @@ import { verifyWalFile, walNamesOf } from './verify-wal.ts'
 
 export interface VerifyRequest {
   cluster: string
-  /** Ids of backups, to which all is added that they build upon; all when there are none. */
+  /**
+   * Ids of backups, to which all is added that they build upon; all when there are none. `latest` is the newest physical one,
+   * and a logical one where there is no other.
+   */
   ids: readonly string[]
   /** How many objects are read side by side. */
   jobs: number
@@ -86,7 +89,7 @@ async function chosen({ name, storage }: Repository, { cluster, ids }: VerifyReq
     ids.length === 0
       ? known
       : ids.map((asked) => {
-          const found = asked === 'latest' ? known.at(-1) : known.find(({ id }) => id === asked)
+          const found = asked === 'latest' ? newestOf(known) : known.find(({ id }) => id === asked)
           if (found) return found
           throw new PgrecallError('absent', `there is no backup ${asked} in repository "${name}"`, {
             hint: '"pgrecall list" shows the backups that there are',
@@ -98,6 +101,10 @@ async function chosen({ name, storage }: Repository, { cluster, ids }: VerifyReq
   const missing = new Map(backups.map((backup) => [backup.id, chains.missingOf(backup)]))
   return known.filter((backup) => wanted.has(backup)).map(({ id }) => ({ id, missing: missing.get(id) }))
 }
+
+/** A dump is one only where there is nothing to recover with. */
+const newestOf = <Backup extends { id: string }>(known: readonly Backup[]) =>
+  known.findLast(({ id }) => isPhysicalId(id)) ?? known.at(-1)
 
 async function verifyBackup(
   repository: Repository,

@@ -7,6 +7,7 @@ import type { CommandContext } from '../../src/commands/context.ts'
 import { run as list } from '../../src/commands/list.ts'
 import { run as show } from '../../src/commands/show.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
+import { readObject } from '../../src/storage/storage.ts'
 import { plainRepository } from '../lab/repositories.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { record, SEGMENT, storeBackup } from './stored.ts'
@@ -107,6 +108,16 @@ test('show --contents lists what is inside, all or a part', async () => {
   )
   await expect(shown(LAST, { contents: true, database: 'none' })).rejects.toMatchObject({ kind: 'absent' })
   await expect(shown(FULL, { contents: true })).rejects.toMatchObject({ kind: 'usage' })
+})
+
+test('a list of what is inside that was removed is damage', async () => {
+  const { storage } = onlyLogical
+  const key = `main/backups/${FIRST}/contents.jsonl`
+  const whole = (await readObject(storage, key))!
+  await storage.remove(key)
+  await expect(shown(FIRST, { contents: true }, onlyLogical)).rejects.toMatchObject({ kind: 'damaged' })
+  await storage.put(key, whole)
+  expect((await shown(FIRST, { contents: true }, onlyLogical)).json).toMatchObject({ contents: CONTENTS })
 })
 
 test('the rebuilt catalog has both kinds', async () => {

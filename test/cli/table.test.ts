@@ -73,3 +73,10 @@ test('what must be whole is not cut, and where that is too wide, columns are lef
   expect(at(36)).toBe('20261120T120000Z-full  before the g…')
   expect(at(10)).toBe('20261120T120000Z-full  before …')
 })
+
+test('there can be more rows than a function takes arguments', () => {
+  const rows = Array.from({ length: 300_000 }, (_, index) => [`row ${index}`])
+  const lines = renderTable([{ title: 'Name' }], rows, { color: false, width: 80 }).split('\n')
+  expect(lines).toHaveLength(300_001)
+  expect(lines.at(-1)).toBe('row 299999')
+})

@@ -91,7 +91,7 @@ test('a folder that is not there is refused before anything is dumped, and so is
     kind: 'refused',
     message: expect.stringMatching(/^nothing can be staged in \/nowhere: /),
   })
-  for (const option of [['--staging', '/'], ['--fingerprint']])
+  for (const option of [['--staging', '/'], ['--fingerprint'], ['--no-globals']])
     expect(await failureOf(lab, [...LOGICAL, '--whole', ...option])).toMatchObject({ kind: 'usage' })
   expect(await failureOf(lab, ['backup', '--fingerprint'])).toMatchObject({ kind: 'usage' })
 })

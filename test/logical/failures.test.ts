@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { LogicalRecord } from '../../src/catalog/logical-record.ts'
@@ -6,6 +6,7 @@ import { answerOf, type Failure, failureOf, labFolder } from '../backup/commands
 import { SmallDisk } from '../crash/small-disk.ts'
 import { Lab } from '../lab/lab.ts'
 import { requireServer } from '../lab/programs.ts'
+import { giveToLabUser } from '../lab/user.ts'
 
 beforeEach((context) => void requireServer(context))
 
@@ -17,7 +18,8 @@ async function listed(lab: Lab): Promise<string[]> {
   return catalog!.logical.map(({ id }) => id)
 }
 
-const folders = (lab: Lab) => readdir(join(lab.repository, 'main/backups')).catch(() => [])
+const folders = async (lab: Lab) =>
+  (await readdir(join(lab.repository, 'main/backups')).catch(() => [])).toSorted()
 
 async function expectNothingLeft(lab: Lab): Promise<void> {
   expect(await listed(lab)).toEqual([])
@@ -58,12 +60,20 @@ describe('a logical backup that is stopped', () => {
     process.kill('SIGKILL')
     await process
     await holder.query('COMMIT')
+    // What an interrupted physical one has left, the next of these may go on from.
+    const physical = '20261101T120000Z-full'
+    await cp(
+      join(lab.repository, 'main/backups', unfinished!),
+      join(lab.repository, 'main/backups', physical),
+      { recursive: true },
+    )
+    await giveToLabUser(join(lab.repository, 'main/backups', physical))
     expect(await listed(lab)).toEqual([])
-    expect(await folders(lab)).toEqual([unfinished])
+    expect(await folders(lab)).toEqual([physical, unfinished].toSorted())
     const { id } = await answerOf<LogicalRecord>(lab, LOGICAL)
     expect(id).not.toBe(unfinished)
     expect(await listed(lab)).toEqual([id])
-    expect(await folders(lab)).toEqual([id])
+    expect(await folders(lab)).toEqual([physical, id].toSorted())
   })
 
   test('by SIGKILL leaves a staged dump, which goes with the next one; by SIGTERM none', async () => {
@@ -185,8 +195,10 @@ describe('a full disk', () => {
     await using lab = await Lab.create()
     await using disk = await SmallDisk.mount(await lab.scratch.folder('small'), 3)
     if (!disk) return context.skip('this user may not mount')
-    await fill(lab)
     const staging = ['--staging', disk.path]
+    // The database is larger than the disk, and has no tables yet.
+    await answerOf(lab, [...LOGICAL, ...staging])
+    await fill(lab)
     expect(await failureOf(lab, [...LOGICAL, ...staging])).toMatchObject({
       exitCode: 5,
       message: expect.stringMatching(/has \d MiB free, and the dump of "postgres" may need \d+ MiB there/),
@@ -197,32 +209,66 @@ describe('a full disk', () => {
       message: `${disk.path} is full: there is no room for the dump of "postgres"`,
     })
     expect(await readdir(disk.path)).toEqual([])
-    await expectNothingLeft(lab)
+    expect(await listed(lab)).toHaveLength(1)
   })
 })
 
-test('a database that was dropped or replaced before its turn is missing, and said to be', async () => {
+test('a database that was dropped before its turn is missing; one that was renamed or made anew is not', async () => {
   await using lab = await Lab.create()
-  const args = { all: [], replaced: [], named: ['--database', 'postgres', '--database', 'gone'] }
-  for (const [how, more] of Object.entries(args)) {
-    await lab.cluster.sql('DROP DATABASE IF EXISTS gone')
+  const named = ['--database', 'postgres', '--database', 'gone']
+  const changes: Record<string, { more: string[]; sql: string[] }> = {
+    dropped: { more: [], sql: ['DROP DATABASE gone'] },
+    named: { more: named, sql: ['DROP DATABASE gone'] },
+    renamed: { more: [], sql: ['ALTER DATABASE gone RENAME TO "else where"'] },
+    replaced: { more: named, sql: ['DROP DATABASE gone', 'CREATE DATABASE gone'] },
+    swapped: { more: [], sql: ['ALTER DATABASE gone RENAME TO other', 'CREATE DATABASE gone'] },
+  }
+  for (const [how, { more, sql }] of Object.entries(changes)) {
+    for (const name of ['gone', 'other', '"else where"'])
+      await lab.cluster.sql(`DROP DATABASE IF EXISTS ${name}`)
     await lab.cluster.sql('CREATE DATABASE gone')
     await lab.cluster.sql('CREATE TABLE IF NOT EXISTS held AS SELECT g FROM generate_series(1, 50000) AS g')
     await using holder = await lab.cluster.connect()
     await holder.query('BEGIN; LOCK TABLE held')
     const { process } = await lab.startPgrecall([...LOGICAL, ...more, '--json'])
     await lab.cluster.waitUntil(IS_WAITING)
-    await lab.cluster.sql('DROP DATABASE gone')
-    if (how === 'replaced') await lab.cluster.sql('CREATE DATABASE gone')
+    for (const statement of sql) await lab.cluster.sql(statement)
     await holder.query('COMMIT')
-    if (how === 'named') {
-      expect(await endOf(process)).toMatchObject({ exitCode: 1, message: expect.stringContaining('"gone"') })
+    if (how === 'named' || how === 'swapped') {
+      const exitCode = how === 'named' ? 1 : 11
+      expect(await endOf(process)).toMatchObject({ exitCode, message: expect.stringContaining('"gone"') })
       continue
     }
     const record = JSON.parse(String((await process).stdout)) as LogicalRecord
-    expect(record.databases.map(({ name }) => name)).toEqual(['postgres'])
-    expect(record.warnings).toEqual([expect.stringContaining('"gone" was dropped')])
+    const other = { dropped: [], renamed: ['else where'], replaced: ['gone'] }[how]!
+    expect(record.databases.map(({ name }) => name).toSorted()).toEqual([...other, 'postgres'].toSorted())
+    const [gone] = await lab.cluster.sql<{ oid: string }>(
+      `SELECT oid::text AS oid FROM pg_database WHERE datname IN ('gone', 'else where')`,
+    )
+    const dumps = record.objects.filter(({ kind }) => kind === 'dump')
+    expect(dumps.map(({ name }) => name.replace(/\.dump.*/, '')).toSorted()).toEqual(
+      [...(gone ? [`oid-${gone.oid}`] : []), 'postgres'].toSorted(),
+    )
+    const text = { dropped: '"gone" was dropped', renamed: 'as "else where"', replaced: 'made anew' }[how]!
+    expect(record.warnings).toEqual([expect.stringContaining(text)])
   }
+}, 120_000)
+
+test('a backup of no database at all is none', async () => {
+  await using lab = await Lab.create()
+  await lab.cluster.sql('CREATE DATABASE gone')
+  // Holds up pg_dumpall, and nothing else.
+  await using holder = await lab.cluster.connect()
+  await holder.query('BEGIN; LOCK TABLE pg_auth_members')
+  const { process } = await lab.startPgrecall([...LOGICAL, '--database', 'g*', '--json'])
+  await lab.cluster.waitUntil(IS_WAITING)
+  await lab.cluster.sql('DROP DATABASE gone')
+  await holder.query('COMMIT')
+  expect(await endOf(process)).toMatchObject({
+    exitCode: 11,
+    message: 'every database was dropped before it could be dumped',
+  })
+  await expectNothingLeft(lab)
 })
 
 test('a role with few privileges dumps what it may read, and is told what it may not', async () => {
@@ -244,6 +290,13 @@ test('a role with few privileges dumps what it may read, and is told what it may
   const record = await answerOf<LogicalRecord>(lab, [...LOGICAL, '--table', 'mine', '--fingerprint'])
   expect(record.databases[0]!.contents).toMatchObject({ TABLE: 1 })
   expect(record.warnings).toEqual([expect.stringContaining('"plain" is no superuser')])
+  await lab.cluster.sql(
+    `GRANT SELECT ON secret TO plain; SELECT lo_from_bytea(77, 'x'); GRANT SELECT ON LARGE OBJECT 77 TO plain`,
+  )
+  expect((await answerOf<LogicalRecord>(lab, [...LOGICAL, '--fingerprint'])).warnings).toEqual([
+    expect.stringContaining('"plain" is no superuser'),
+    'database "postgres": there is no fingerprint of large objects (the role may not read them all)',
+  ])
 })
 
 test('a standby is dumped like any other server, also by several sessions', async () => {

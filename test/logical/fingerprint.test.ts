@@ -148,3 +148,31 @@ test('a signal ends a statement that takes long', async () => {
   stop.abort(new Error('enough'))
   await expect(counting).rejects.toThrow('enough')
 })
+
+test('what was truncated, rewritten or dropped since the snapshot is told, and nothing is while it is counted', async () => {
+  await using cluster = await Cluster.create()
+  const names = ['a', 'cut', 'rewritten', 'dropped', 'z']
+  for (const name of names) await cluster.sql(`CREATE TABLE ${name} AS SELECT 1 AS i`)
+  await cluster.sql('CREATE MATERIALIZED VIEW seen AS SELECT * FROM a')
+  await using session = await cluster.connect()
+  await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+  const { rows } = await session.query<{ id: string }>('SELECT pg_export_snapshot() AS id')
+  await cluster.sql('TRUNCATE cut')
+  await cluster.sql('ALTER TABLE rewritten ALTER i TYPE bigint')
+  await cluster.sql('DROP TABLE dropped')
+  const { host, port, user } = cluster
+  await using server = await Server.connect({ host, port, user, database: 'postgres' })
+  const counting = fingerprintsOf(server, { signal, snapshot: rows[0]!.id })
+  const { value: first } = await counting.next()
+  // The others are held as soon as the first one is counted.
+  const held = await cluster.sql<{ name: string }>(
+    `SELECT relation::regclass::text AS name FROM pg_locks
+      WHERE mode = 'AccessShareLock' AND relation IN ('a'::regclass, 'z'::regclass, 'seen'::regclass)`,
+  )
+  expect(new Set(held.map(({ name }) => name))).toEqual(new Set(['a', 'z', 'seen']))
+  const all = [first as TableFingerprint, ...(await Array.fromAsync(counting))]
+  for (const name of ['a', 'z', 'seen']) expect(ofTable(all, name)).toMatchObject({ rows: 1 })
+  for (const name of ['cut', 'rewritten'])
+    expect(ofTable(all, name)).toMatchObject({ fault: 'it was truncated or rewritten meanwhile' })
+  expect(ofTable(all, 'dropped')).toMatchObject({ fault: expect.stringContaining('does not exist') })
+})

@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { chooseEntries, databaseEntries, parseLinkedEntries } from '../../src/logical/restore-entries.ts'
+import {
+  chooseEntries,
+  databaseEntries,
+  parseLinkedEntries,
+  partsOf,
+} from '../../src/logical/restore-entries.ts'
 
 /** As `pg_restore --list --verbose --create` writes it. */
 const LIST = `;
@@ -42,6 +47,41 @@ const LIST = `;
 3412; 0 0 COMMENT sales INDEX by_day anna
 ;	depends on: 3203
 `
+const PARTITIONED = `
+7; 2615 1 SCHEMA - other anna
+10; 1259 1 TABLE public part anna
+11; 1259 2 TABLE other middle anna
+;	depends on: 7
+12; 1259 3 TABLE public leaf anna
+13; 1259 4 TABLE public last anna
+20; 0 0 TABLE ATTACH other middle anna
+;	depends on: 11 10
+21; 0 0 TABLE ATTACH public leaf anna
+;	depends on: 11 12
+22; 0 0 TABLE ATTACH public last anna
+;	depends on: 10 13
+30; 0 4 TABLE DATA public last anna
+;	depends on: 13
+31; 0 3 TABLE DATA public leaf anna
+;	depends on: 12
+`
+/** Of `--data-only`: the tables are not there. */
+const ROWS = `
+40; 0 1 TABLE DATA public hen anna
+;	depends on: 10
+41; 0 2 TABLE DATA public egg anna
+;	depends on: 11 40
+`
+const MIXED = `
+1; 1259 1 TABLE public t anna
+2; 0 0 ACL public TABLE t anna
+3; 0 1 TABLE DATA public t anna
+4; 0 0 SEQUENCE SET public s anna
+5; 2613 4711 BLOB - 4711 anna
+6; 0 0 BLOBS - BLOBS 
+7; 0 0 ACL - LARGE OBJECT 4711 anna
+8; 1259 2 INDEX public i anna
+`
 const ALL = { tables: [], schemas: [], excludeSchemas: [], only: undefined }
 const entries = parseLinkedEntries(LIST)
 
@@ -73,6 +113,34 @@ describe('what of an archive is restored', () => {
   test('what nothing in the archive is called is said', () => {
     expect(() => chooseEntries(entries, { ...ALL, tables: ['orders'] }, [])).toThrow('no table "orders"')
     expect(() => chooseEntries(entries, { ...ALL, schemas: ['sale'] }, [])).toThrow('no schema "sale"')
+    expect(() => chooseEntries(entries, { ...ALL, excludeSchemas: ['sale'] }, [])).toThrow('no schema "sale"')
+  })
+
+  test('a partitioned table comes with its partitions, and theirs; a partition alone', () => {
+    const partitioned = parseLinkedEntries(PARTITIONED)
+    const chosen = (table: string) => chooseEntries(partitioned, { ...ALL, tables: [table] }, ['public'])
+    expect(chosen('part').ids).toEqual([7, 10, 11, 12, 13, 20, 21, 22, 30, 31])
+    expect(chosen('leaf').ids).toEqual([12, 31])
+  })
+
+  test('in a dump of rows, those of a table come without the ones that wait for them', () => {
+    const rows = parseLinkedEntries(ROWS)
+    expect(chooseEntries(rows, { ...ALL, tables: ['hen'] }, ['public']).ids).toEqual([40])
+  })
+
+  test('names with spaces are told apart by those that are known', () => {
+    const line = '215; 1259 16388 TABLE two words a table my role\n'
+    const [entry] = parseLinkedEntries(line, { owners: ['role', 'my role'], schemas: ['two words'] })
+    expect(entry).toMatchObject({ schema: 'two words', name: 'a table', owner: 'my role' })
+  })
+
+  test('rows are told from what names roles', () => {
+    const { before, rows, after } = partsOf(parseLinkedEntries(MIXED))
+    expect([before, rows, after].map((part) => part.map(({ dumpId }) => dumpId))).toEqual([
+      [1, 5],
+      [3, 4, 6],
+      [2, 7, 8],
+    ])
   })
 
   test("the database's own privileges are told from those of its content", () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { planGlobals } from '../../src/logical/restore-globals.ts'
+import { planGlobals, requireMapped } from '../../src/logical/restore-globals.ts'
 
 const SCRIPT = `\\restrict x
 SET default_transaction_read_only = off;
@@ -59,4 +59,24 @@ test('a role that another one stands for is not made, and owns nothing', () => {
   const sql = plan.statements.map((statement) => statement.sql)
   expect(sql).toContain(`CREATE TABLESPACE fast OWNER "anna" LOCATION '/mnt/it''s fast';`)
   expect(sql.filter((text) => /berta/.test(text))).toEqual([])
+})
+
+test('what a role has granted that another one stands for stays granted, in the name of that one', () => {
+  const sql = sqlOf(
+    SCRIPT,
+    { roles: ['admin'], tablespaces: [] },
+    false,
+    NONE,
+    new Map([['postgres', 'admin']]),
+  )
+  expect(sql).toContain('GRANT berta TO anna GRANTED BY "admin";')
+})
+
+test('names that the backup does not have are refused', () => {
+  const check = (tablespace: string, role: string) =>
+    requireMapped(SCRIPT, new Map([[tablespace, '/new']]), new Map([[role, 'x']]))
+  check('fast', 'anna')
+  check("/mnt/it's fast", 'berta')
+  expect(() => check('fats', 'anna')).toThrow('the backup has no tablespace "fats", which --tablespace names')
+  expect(() => check('fast', 'ana')).toThrow('the backup has no role "ana", which --map-role names')
 })

@@ -1,25 +1,10 @@
-import { execFileSync } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import type { LogicalRecord } from '../../src/catalog/logical-record.ts'
 import { answerOf } from '../backup/commands.ts'
 import { Cluster } from '../lab/cluster.ts'
 import { Lab } from '../lab/lab.ts'
-import { Programs } from '../lab/programs.ts'
 import { makeManyDatabases } from './many-databases.ts'
-import { targetOf } from './restore-lab.ts'
-
-const SCRIPT = fileURLToPath(new URL('../../scripts/postgres.sh', import.meta.url))
-
-/** A server that `scripts/postgres.sh` has made before; undefined where it has not. */
-function installed(version: number): Programs | undefined {
-  try {
-    const folder = execFileSync('sh', [SCRIPT, '--installed', String(version)], { encoding: 'utf8' }).trim()
-    return new Programs(folder)
-  } catch {
-    return undefined
-  }
-}
+import { installed, targetOf } from './restore-lab.ts'
 
 const COUNTED: [database: string, table: string][] = [
   ['a b', 'customer'],

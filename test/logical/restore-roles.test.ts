@@ -25,6 +25,10 @@ describe('other roles', () => {
       `CREATE POLICY old ON public.old FOR SELECT TO a, "new" USING ((x = 'old'::text));`,
     ],
     ['CREATE USER MAPPING FOR old SERVER old;', 'CREATE USER MAPPING FOR "new" SERVER old;'],
+    [
+      'ALTER ROLE old IN DATABASE old SET search_path TO old;',
+      'ALTER ROLE "new" IN DATABASE old SET search_path TO old;',
+    ],
     [`COMMENT ON TABLE old IS 'TO old';`, `COMMENT ON TABLE old IS 'TO old';`],
   ])('%s', (sql, expected) => {
     expect(mapRoles(sql, ROLES)).toBe(expected)
@@ -43,6 +47,10 @@ ALTER TABLE t OWNER TO old;
 it's; "odd $$
 \\.
 
+COPY public."odd; name" ("a;
+b") FROM stdin;
+ALTER TABLE t OWNER TO old;
+\\.
 COPY public.empty (a) FROM stdin;
 \\.
 ALTER TABLE t OWNER TO old;

@@ -31,6 +31,25 @@ test('the newest ones stay, and the others go last', () => {
   expect(inOrderOfRemoval(catalog, plan).map(({ id }) => id)).toEqual(IDS.slice(0, 2))
 })
 
+test('what is of a part only does not count, and stays until so many whole ones are newer', () => {
+  const parts: Parameters<typeof logicalSummary>[1][] = [
+    { choice: { databases: ['shop'] } },
+    { selection: { tables: ['orders'] } },
+    { hasGlobals: false },
+  ]
+  const days = parts.map((facts, day) => logicalSummary(`2026110${day + 2}T140000Z-logical`, facts))
+  const logical = [...IDS.map((id) => logicalSummary(id)), ...days].toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  expect(verdicts(planRetention(catalogOf({ logical }), { full: 1, logical: 2 }, []))).toEqual([
+    [false, 'beyond the newest 2'],
+    [false, 'beyond the newest 2'],
+    [false, 'beyond the newest 2'],
+    [true, 'one of the newest 2'],
+    [true, 'a part of the cluster, so not counted'],
+    [true, 'one of the newest 2'],
+    [true, 'a part of the cluster, so not counted'],
+  ])
+})
+
 test('without a rule all stay', () => {
   const plan = planRetention(catalogOf(), { full: 1 }, [])
   expect(new Set(verdicts(plan).map(String))).toEqual(new Set(['true,no rule for logical backups']))

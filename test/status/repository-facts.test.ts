@@ -97,6 +97,7 @@ test('a logical backup is the newest of its own kind, and has no part in windows
   const before = await facts()
   expect(before.newestLogical).toBeNull()
   await storeLogical(storage, logicalRecord('20261120T130000Z-logical'))
+  await storeLogical(storage, logicalRecord('20261120T133000Z-logical', { selection: { tables: ['t'] } }))
   const { newestLogical, ...others } = await facts()
   expect(newestLogical).toMatchObject({ id: '20261120T130000Z-logical', ageSeconds: 3600 })
   expect({ ...others, newestLogical: null }).toEqual(before)

@@ -1,10 +1,12 @@
+import { chmod } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { newIdentity } from '../../src/archive/age.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
 import { Events } from '../../src/events.ts'
 import { verifyRepository } from '../../src/verification/verify-repository.ts'
-import { SEGMENT } from '../catalog/stored.ts'
+import { record, SEGMENT, storeBackup } from '../catalog/stored.ts'
 import { storeDumps } from '../catalog/stored-dumps.ts'
 import { localStorage } from '../copy/sample.ts'
 import { findPrograms } from '../lab/programs.ts'
@@ -21,14 +23,16 @@ beforeEach(async () => {
 })
 afterEach(() => scratch[Symbol.asyncDispose]())
 
-async function verify(repository: Repository) {
-  const context = {
-    env: process.env,
-    events: new Events(),
-    signal: new AbortController().signal,
-    now: () => new Date(),
-  }
-  const [found] = await verifyRepository(repository, { cluster: 'main', ids: [ID], jobs: 2 }, context)
+const contextOf = (env: Record<string, string | undefined> = process.env) => ({
+  env,
+  events: new Events(),
+  signal: new AbortController().signal,
+  now: () => new Date(),
+})
+
+async function verify(repository: Repository, env?: Record<string, string | undefined>) {
+  const request = { cluster: 'main', ids: [ID], jobs: 2 }
+  const [found] = await verifyRepository(repository, request, contextOf(env))
   return found!
 }
 
@@ -62,4 +66,31 @@ test.skipIf(!findPrograms())('what pg_restore cannot read is a fault of each arc
   const { faults } = await verify(repository)
   expect(faults.map(({ key }) => key.split('/').at(-1))).toEqual(['crm.dump', 'shop.dump'])
   expect(faults[0]!.reason).toContain('pg_restore cannot read it')
+})
+
+test('a pg_restore that is killed says nothing of the backup', async () => {
+  const repository = plainRepository('here', await localStorage(scratch, 'here'))
+  await stored(repository, OLD)
+  const program = await scratch.file(
+    'pg_restore',
+    '#!/bin/sh\n[ "$1" = --version ] && echo "pg_restore (PostgreSQL) 1.0" || kill -9 $$\n',
+  )
+  await chmod(program, 0o755)
+  const { faults, unlisted } = await verify(repository, { PATH: `${dirname(program)}:${process.env.PATH}` })
+  expect(faults).toEqual([])
+  expect(unlisted).toContain('it was ended by SIGKILL')
+})
+
+test('the latest is a physical backup where there is one', async () => {
+  const repository = plainRepository('here', await localStorage(scratch, 'here'))
+  const full = '20261119T120000Z-full'
+  await stored(repository, OLD)
+  const latest = async () => {
+    const context = contextOf()
+    const request = { cluster: 'main', ids: ['latest'], jobs: 2 }
+    return (await verifyRepository(repository, request, context)).map(({ id }) => id)
+  }
+  expect(await latest()).toEqual([ID])
+  await storeBackup(repository.storage, record(full, { standalone: true }))
+  expect(await latest()).toEqual([full])
 })

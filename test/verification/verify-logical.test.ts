@@ -7,7 +7,7 @@ import { ObjectSum } from '../../src/catalog/object-sum.ts'
 import { encodeRecord } from '../../src/catalog/record-file.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
 import type { VerifiedBackup } from '../../src/verification/verify-repository.ts'
-import { answerOf } from '../backup/commands.ts'
+import { answerOf, labFolder } from '../backup/commands.ts'
 import { Lab } from '../lab/lab.ts'
 import { requireServer } from '../lab/programs.ts'
 
@@ -87,4 +87,28 @@ test('what has the right sum and is no archive is found', async () => {
       }
     },
   )
+})
+
+test('archives that were staged are opened too', async () => {
+  const staging = await labFolder(join(lab.scratch.path, 'staging'))
+  const staged = await answerOf<LogicalRecord>(lab, ['backup', '--method', 'logical', '--staging', staging])
+  const folder = join(lab.repository, backupPrefix('main', staged.id))
+  const { name, database } = staged.objects.find(({ archive }) => archive === 'directory')!
+  const [look] = await answerOf<Answer>(lab, ['verify', staged.id])
+  expect(look.backups).toMatchObject([{ faults: [] }])
+  expect(look.backups[0]).not.toHaveProperty('unlisted')
+  // With another number of things in the record, which proves that they were counted.
+  const path = join(folder, 'backup.json')
+  const whole = await readFile(path)
+  const stored = (await readLogicalRecord(new LocalStorage(lab.repository), 'main', staged.id))!
+  const databases = stored.databases.map((each) =>
+    each.oid === database ? { ...each, contents: { ...each.contents, ODD: 1 } } : each,
+  )
+  await writeFile(path, encodeRecord({ ...stored, databases }))
+  const { exitCode, stdout } = await lab.pgrecall(['verify', staged.id, '--json'])
+  await writeFile(path, whole)
+  expect(exitCode).toBe(9)
+  expect((JSON.parse(stdout) as Answer)[0].backups[0]!.faults).toMatchObject([
+    { key: expect.stringContaining(name), reason: expect.stringContaining('its table of contents has') },
+  ])
 })
