@@ -1,14 +1,14 @@
-import { pipeline } from 'node:stream/promises'
-import { promisify } from 'node:util'
+import type { Duplex } from 'node:stream'
+import { finished, pipeline } from 'node:stream/promises'
 import {
   constants,
   createGunzip,
+  createGzip,
+  createZstdCompress,
   gunzipSync,
-  gzip,
   gzipSync,
   type ZlibOptions,
   type ZstdOptions,
-  zstdCompress,
   zstdCompressSync,
   zstdDecompressSync,
 } from 'node:zlib'
@@ -83,14 +83,29 @@ export async function compressFrameAside(codec: Codec, plain: Buffer): Promise<B
     case 'none':
       return plain
     case 'gzip':
-      return gzipAside(plain, gzipOptions(codec.level, plain))
+      return pressAside(createGzip(gzipOptions(codec.level, plain)), plain)
     case 'zstd':
-      return zstdCompressAside(plain, zstdOptions(codec.level, plain))
+      return pressAside(createZstdCompress(zstdOptions(codec.level, plain)), plain)
   }
 }
 
-const gzipAside = promisify<Buffer, ZlibOptions, Buffer>(gzip)
-const zstdCompressAside = promisify<Buffer, ZstdOptions, Buffer>(zstdCompress)
+/**
+ * Node's own way to do this copies the frame together, and leaves the memory that it was made in to the garbage collector. Here
+ * it stays in that memory, which `releaseMemory` gives back.
+ */
+async function pressAside(press: Duplex, plain: Buffer): Promise<Buffer> {
+  const pieces: Buffer[] = []
+  press.on('data', (piece: Buffer) => void pieces.push(piece)).end(plain)
+  await finished(press)
+  let end = pieces[0]!.byteOffset
+  const areOne = pieces.every(({ buffer, byteOffset, length }) => {
+    const isNext = buffer === pieces[0]!.buffer && byteOffset === end
+    end += length
+    return isNext
+  })
+  const { buffer, byteOffset } = pieces[0]!
+  return areOne ? Buffer.from(buffer, byteOffset, end - byteOffset) : Buffer.concat(pieces)
+}
 
 // Memory for all of a frame at once: it would grow in small steps otherwise.
 const gzipOptions = (level: number, plain: Buffer): ZlibOptions => ({

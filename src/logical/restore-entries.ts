@@ -49,7 +49,7 @@ export async function linkedEntries(
     input: !('file' in input),
     signal,
   })
-  const reading = Array.fromAsync(run.stdout as AsyncIterable<Buffer>)
+  const reading = Array.fromAsync(run.stdout)
   reading.catch(() => {})
   if (!('file' in input)) await run.writeAll(input)
   const end = await run.ended()

@@ -1,4 +1,5 @@
 import { PgrecallError } from '../errors.ts'
+import { BulkOutput } from './bulk-output.ts'
 import { programFailure } from './client-errors.ts'
 import { connectionArguments, connectionString, type Environment, type Program } from './client-programs.ts'
 import { refuseOwnOptions } from './dump-options.ts'
@@ -44,9 +45,10 @@ export interface DumpAllOptions extends AnyDumpOptions {
 }
 
 /**
- * Dumps a database as an archive (`custom`) or a script (`plain`). Each piece is a buffer of its own. When the last one
- * has come, the program has ended well: whatever goes wrong is thrown before this ends.
+ * Dumps a database as an archive (`custom`) or a script (`plain`). When the last piece has come, the program has ended well:
+ * whatever goes wrong is thrown before this ends.
  *
+ * @returns pieces of 1 MiB, each valid until the next one is asked for
  * @throws PgrecallError `connection`, `refused` (a privilege, row security, an old program), `absent` (a pattern fits
  * nothing), `usage` (an extra option that cannot be), `failed` (a lock, and all else); the signal's reason
  * @see https://www.postgresql.org/docs/current/app-pgdump.html
@@ -80,6 +82,7 @@ export async function pgDumpDirectory(
  * Dumps what belongs to the whole cluster, and with `globalsOnly` false every database behind it, as one script for psql.
  * A database whose name holds a line break makes it fail: it starts `pg_dump` through a shell.
  *
+ * @returns as `pgDump`
  * @throws as `pgDump`
  * @see https://www.postgresql.org/docs/current/app-pg-dumpall.html
  */
@@ -130,7 +133,8 @@ async function* output(
     const warning = /^(?:pg_dump(?:all)?: warning|WARNING): +(.*)/.exec(line)?.[1]
     if (warning !== undefined) onWarning(warning)
   }
-  await using run = new ProgramRun(program, env, { args, settings, input: false, signal, onLine })
+  using bulk = await BulkOutput.open()
+  await using run = new ProgramRun(program, env, { args, settings, input: false, bulk, signal, onLine })
   try {
     for await (const piece of run.stdout) yield piece
   } catch (error) {

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { Readable, Writable } from 'node:stream'
+import type { Writable } from 'node:stream'
 import { reasonOf } from '../errors.ts'
+import type { BulkOutput } from './bulk-output.ts'
 import type { Environment, Program } from './client-programs.ts'
 
 export interface RunOptions {
@@ -10,6 +11,8 @@ export interface RunOptions {
   settings?: Record<string, string>
   /** Whether something is written to its input. */
   input: boolean
+  /** For an output of gigabytes. */
+  bulk?: BulkOutput
   signal?: AbortSignal | undefined
   /** Called with each line of its messages. */
   onLine?: (line: string) => void
@@ -54,7 +57,7 @@ export class ProgramRun implements AsyncDisposable {
     this.#options = options
     this.#child = spawn(program.path, options.args, {
       env: { ...env, ...options.settings, LC_ALL: 'C', PG_COLOR: 'never', PGAPPNAME: 'pgrecall' },
-      stdio: [options.input ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+      stdio: [options.input ? 'pipe' : 'ignore', options.bulk?.forProgram ?? 'pipe', 'pipe'],
     })
     // A program may end before it has read all; its exit code tells whether it had enough.
     this.#child.stdin?.on('error', () => {})
@@ -64,13 +67,15 @@ export class ProgramRun implements AsyncDisposable {
     if (options.signal?.aborted) this.#end()
   }
 
-  get stdout(): Readable {
-    return this.#child.stdout!
+  /** What it gives out; of a bulk, each piece is valid until the next one is asked for. To be read once. */
+  get stdout(): AsyncIterable<Buffer> {
+    const { stdout } = this.#child
+    return this.#options.bulk?.read(stdout) ?? (stdout as AsyncIterable<Buffer>)
   }
 
   /** For a program whose output is of no interest: reads it away. */
   ignoreOutput(): this {
-    this.stdout.resume()
+    this.#child.stdout?.resume()
     return this
   }
 

@@ -100,7 +100,9 @@ describe('the list of an archive', () => {
     await using cluster = await Cluster.create()
     await withObjects(cluster)
     await using listing = new ArchiveListing(programOf(cluster, 'pg_restore'), env)
-    const passed = Buffer.concat(await Array.fromAsync(listing.tee(dumpOf(cluster))))
+    const passed = Buffer.concat(
+      await Array.fromAsync(listing.tee(dumpOf(cluster)), (piece) => Buffer.from(piece)),
+    )
     const list = await listing.result()
     expect(list.entries.map(({ type }) => type)).toContain('FK CONSTRAINT')
     const again = await listArchive(programOf(cluster, 'pg_restore'), env, inPieces(passed))

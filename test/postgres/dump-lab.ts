@@ -51,7 +51,7 @@ export const dumpOf = (cluster: Cluster, database = 'postgres') =>
   })
 
 export const archiveOf = async (cluster: Cluster, database = 'postgres') =>
-  Buffer.concat(await Array.fromAsync(dumpOf(cluster, database)))
+  Buffer.concat(await Array.fromAsync(dumpOf(cluster, database), (piece) => Buffer.from(piece)))
 
 export async function* inPieces(bytes: Buffer, size = 64 * 1024) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)

@@ -24,7 +24,7 @@ async function dumped(
     ...quiet,
     ...options,
   })
-  return Buffer.concat(await Array.fromAsync(pieces)).toString('latin1')
+  return Buffer.concat(await Array.fromAsync(pieces, (piece) => Buffer.from(piece))).toString('latin1')
 }
 
 async function globals(
@@ -39,7 +39,7 @@ async function globals(
     withoutPasswords,
     ...quiet,
   })
-  return Buffer.concat(await Array.fromAsync(script)).toString()
+  return Buffer.concat(await Array.fromAsync(script, (piece) => Buffer.from(piece))).toString()
 }
 
 describe('a dump', () => {
