@@ -96,10 +96,13 @@ function changedText({ name }: DumpableDatabase, present: DumpableDatabase): str
 
 /** By one session: what `pg_dump` gives out is stored as it comes. */
 async function dumpStream(dump: DatabaseDump): Promise<Parts> {
-  const { run, name, signal, onBytes } = dump
+  const { run, database, name, signal, onBytes } = dump
   const { programs } = run.plan
   const pieces = pgDump(programs.dump, run.source.env, { ...dumpOptions(dump), format: 'custom' })
-  await using listing = new ArchiveListing(programs.restore, run.source.env, { signal })
+  await using listing = new ArchiveListing(programs.restore, run.source.env, {
+    known: { encoding: database.encoding },
+    signal,
+  })
   const stored = store(run, `${name}.dump`, listing.tee(withCount(pieces, onBytes)), signal)
   const listed = listing.result().then(({ entries }) => entries)
   return { archive: 'custom', ...(await allParts(dump, stored, listed)) }
@@ -107,8 +110,8 @@ async function dumpStream(dump: DatabaseDump): Promise<Parts> {
 
 /** By several sessions, into a folder, which is stored when it is whole. */
 async function dumpFolder(dump: DatabaseDump): Promise<Parts> {
-  const { run, name, signal, onBytes } = dump
-  await using folder = await dumpIntoFolder(run, dumpOptions(dump))
+  const { run, database, name, signal, onBytes } = dump
+  await using folder = await dumpIntoFolder(run, dumpOptions(dump), database.encoding)
   const stored = store(run, `${name}.dir.tar`, withCount(folderTar(folder.path), onBytes), signal)
   return { archive: 'directory', ...(await allParts(dump, stored, Promise.resolve(folder.entries))) }
 }

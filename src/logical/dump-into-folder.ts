@@ -13,9 +13,14 @@ export interface DumpFolder extends AsyncDisposable {
 
 /**
  * Dumps a database into a folder of the place for staging, by several sessions.
+ * @param encoding of the database
  * @throws as `pgDumpDirectory`; `refused` where nothing can be staged, `failed` when the place is full
  */
-export async function dumpIntoFolder(run: LogicalRun, options: DumpOptions): Promise<DumpFolder> {
+export async function dumpIntoFolder(
+  run: LogicalRun,
+  options: DumpOptions,
+  encoding: string,
+): Promise<DumpFolder> {
   const { plan, source, request } = run
   const place = request.staging!
   await using owned = new AsyncDisposableStack()
@@ -25,7 +30,12 @@ export async function dumpIntoFolder(run: LogicalRun, options: DumpOptions): Pro
     throw isFull(error) ? full(place, options.connection.database, error) : error
   })
   const { signal } = options
-  const { entries } = await listArchive(plan.programs.restore, source.env, { file: folder.path }, { signal })
+  const { entries } = await listArchive(
+    plan.programs.restore,
+    source.env,
+    { file: folder.path },
+    { known: { encoding }, signal },
+  )
   const kept = owned.move()
   return { path: folder.path, entries, [Symbol.asyncDispose]: () => kept.disposeAsync() }
 }

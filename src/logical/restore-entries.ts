@@ -2,6 +2,7 @@ import { PgrecallError } from '../errors.ts'
 import { type ArchiveEntry, type KnownNames, parseArchiveList } from '../postgres/archive-list.ts'
 import { programFailure } from '../postgres/client-errors.ts'
 import type { Environment, Program } from '../postgres/client-programs.ts'
+import { decodeNames } from '../postgres/name-decoder.ts'
 import type { ArchiveInput } from '../postgres/pg-restore.ts'
 import { ProgramRun } from '../postgres/program-run.ts'
 import { matches } from './choose-databases.ts'
@@ -54,7 +55,7 @@ export async function linkedEntries(
   if (!('file' in input)) await run.writeAll(input)
   const end = await run.ended()
   if (!end.isGood) throw programFailure('pg_restore --list', run.words, end)
-  return parseLinkedEntries(Buffer.concat(await reading).toString('utf8'), known)
+  return parseLinkedEntries(decodeNames(Buffer.concat(await reading), known.encoding), known)
 }
 
 /** Exported for tests. */

@@ -79,8 +79,10 @@ const TYPES_OF_WORDS = [
 
 const NO_SCHEMA = '-'
 
-/** Names that have spaces in them, to be recognized in a list. */
+/** What is known of the names in a list: those that have spaces in them are recognized. */
 export interface KnownNames {
+  /** Of the database, and so of the list; UTF-8 when left out. */
+  encoding?: string
   schemas?: string[]
   /** Of roles. */
   owners?: string[]

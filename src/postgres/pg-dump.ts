@@ -100,7 +100,8 @@ export async function* pgDumpall(
     // This program's --dbname is a connection string whose database has no meaning.
     ...(database === undefined ? [] : [`--database=${connectionString(database)}`]),
     ...commonArguments(options),
-    ...(globalsOnly ? ['--globals-only'] : []),
+    // Otherwise it is that of whichever database it connects to, and names are read from it.
+    ...(globalsOnly ? ['--globals-only', '--encoding=UTF8'] : []),
     ...(withoutPasswords ? ['--no-role-passwords'] : []),
     ...extra,
   ]
@@ -134,7 +135,9 @@ async function* output(
     if (warning !== undefined) onWarning(warning)
   }
   using bulk = await BulkOutput.open()
-  await using run = new ProgramRun(program, env, { args, settings, input: false, bulk, signal, onLine })
+  // An archive is in the encoding of its database, by which its names are read.
+  const own = { ...settings, PGCLIENTENCODING: '' }
+  await using run = new ProgramRun(program, env, { args, settings: own, input: false, bulk, signal, onLine })
   try {
     for await (const piece of run.stdout) yield piece
   } catch (error) {

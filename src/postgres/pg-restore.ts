@@ -1,6 +1,7 @@
 import { type ArchiveList, type KnownNames, parseArchiveList } from './archive-list.ts'
 import { programFailure } from './client-errors.ts'
 import { connectionArguments, type Environment, type Program } from './client-programs.ts'
+import { decodeNames } from './name-decoder.ts'
 import { ProgramRun } from './program-run.ts'
 import { type RestoreErrors, RestoreMessages } from './restore-messages.ts'
 import type { ConnectionOptions } from './server.ts'
@@ -72,7 +73,7 @@ export class ArchiveListing implements AsyncDisposable {
     this.#run = new ProgramRun(program, env, { args, input: file === undefined, signal })
     this.#known = known
     // Read at once: a program that cannot write its list would not read on either.
-    this.#text = textOf(this.#run.stdout)
+    this.#text = textOf(this.#run.stdout, known?.encoding)
     this.#text.catch(() => {})
   }
 
@@ -102,8 +103,8 @@ export class ArchiveListing implements AsyncDisposable {
   }
 }
 
-async function textOf(stream: AsyncIterable<Buffer>): Promise<string> {
-  return Buffer.concat(await Array.fromAsync(stream)).toString('utf8')
+async function textOf(stream: AsyncIterable<Buffer>, encoding: string | undefined): Promise<string> {
+  return decodeNames(Buffer.concat(await Array.fromAsync(stream)), encoding)
 }
 
 /**

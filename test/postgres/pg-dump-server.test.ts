@@ -59,6 +59,10 @@ describe('a dump', () => {
       }
     }
     expect(await globals(cluster, { database: `quo"te'` })).toContain('CREATE ROLE postgres;')
+    // Roles are read in one encoding, whichever the database is in that the program happens to connect to.
+    await cluster.sql(`CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'`)
+    await cluster.sql(`CREATE ROLE "käthe"`, { database: 'latin' })
+    expect(await globals(cluster, { database: 'latin' })).toContain('CREATE ROLE "käthe";')
   })
 
   test('is of one snapshot, and of what was selected', async (context) => {
