@@ -106,5 +106,6 @@ function declareLogical(command: Command): void {
     .option('--map-role <OLD=NEW>', only('NEW owns and may do what OLD did (may be repeated)'), collect, [])
     .option('--role <role>', only('SET ROLE first'))
     .option('--no-analyze', only('do not gather statistics afterwards'))
+    .option('--compare', only('count afterwards, and compare with what backup --fingerprint recorded'))
     .option('--staging <dir>', only('where dumps are put down for --jobs'))
 }

@@ -24,6 +24,7 @@ const OPTIONS: Record<'logical' | 'physical', Record<string, unknown>> = {
     role: undefined,
     mapRole: [],
     analyze: true,
+    compare: undefined,
     staging: undefined,
   },
   physical: {
@@ -77,6 +78,10 @@ export function logicalRequestOf(
     throw new PgrecallError('usage', '--map-role says who owns what, and so do --role and --no-owner')
   if (options.clean && only === 'data')
     throw new PgrecallError('usage', '--clean drops tables, which --data-only does not make again')
+  if (options.compare && only === 'schema')
+    throw new PgrecallError('usage', '--compare counts rows, of which --schema-only restores none', {
+      hint: 'leave one of both out',
+    })
   const choice = {
     tables: lists('table'),
     schemas: lists('schema'),
@@ -103,6 +108,7 @@ export function logicalRequestOf(
     jobs: (options.jobs as number | undefined) ?? 1,
     staging: options.staging as string | undefined,
     analyze: options.analyze === true,
+    compare: options.compare === true,
   }
 }
 

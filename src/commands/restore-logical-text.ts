@@ -1,4 +1,6 @@
 import { formatBytes, formatCount } from '../cli/units.ts'
+import type { TableFingerprint } from '../logical/fingerprint.ts'
+import { type Difference, differenceText } from '../logical/fingerprint-compare.ts'
 import type { LogicalRestoreResult } from '../logical/restore-logical.ts'
 import type { DatabasePlan, LogicalRestorePlan } from '../logical/restore-plan.ts'
 import type { PreparedRestore } from '../logical/restore-prepare.ts'
@@ -24,6 +26,7 @@ export function logicalPlanText({ plan, request, backup: { record } }: PreparedR
       : []),
     ...databases.map((database) => `Database  ${databaseText(database, request.clean)}`),
     ...(plan.form === 'script' ? ['Script    all of the cluster, by psql, to the first error'] : []),
+    ...(request.compare ? [`Compare   ${compareText(request)}`] : []),
     ...plan.warnings.map((text) => `Note      ${text}`),
   ]
   return `Restore plan\n${lines.map((line) => `  ${line}`).join('\n')}`
@@ -47,12 +50,22 @@ function existingText({ allOrNothing }: DatabasePlan, clean: boolean): string {
     : 'has data; the dump is added, all of it, or nothing where something of it exists'
 }
 
+function compareText({ choice }: PreparedRestore['request']): string {
+  const what = 'all rows that are restored, with what was counted when they were dumped'
+  return choice.only === 'data' ? `${what}; a table that has rows already will differ` : what
+}
+
 const listOf = (names: readonly string[]) => names.map((name) => `"${name}"`).join(', ') || 'none'
 
 /** How many statements the server refused. */
 export function errorCount({ globals, databases }: LogicalRestoreResult): number {
   const counts = [globals, ...databases.map(({ errors }) => errors)].map((errors) => errors?.count ?? 0)
   return counts.reduce((sum, count) => sum + count, 0)
+}
+
+/** How many things are not there as they were recorded. */
+export function differenceCount({ databases }: LogicalRestoreResult): number {
+  return databases.reduce((sum, { compare }) => sum + (compare?.differences.length ?? 0), 0)
 }
 
 /** What was done, and what went wrong. @param took how long it took, for people */
@@ -79,5 +92,49 @@ export function logicalResultText(
     ...databases.flatMap(({ into, leftOut }) =>
       leftOut.map((text) => `Left out of "${into}", since it needs what was not chosen: ${text}`),
     ),
+    ...comparisonLines(result),
   ].join('\n')
+}
+
+const DIFFERENCES_SHOWN = 20
+/** In this order, and what one of them is called. */
+const COMPARED: readonly [TableFingerprint['kind'], string][] = [
+  ['table', 'table'],
+  ['materialized view', 'materialized view'],
+  ['sequence', 'sequence'],
+  ['large objects', 'large object'],
+]
+
+/** Nothing where nothing was compared. */
+function comparisonLines(result: LogicalRestoreResult): string[] {
+  const { databases } = result
+  const comparisons = databases.flatMap(({ into, compare }) => (compare ? [{ into, ...compare }] : []))
+  if (comparisons.length === 0) return []
+  const counts = COMPARED.map(([kind, one]) => ({
+    count: comparisons.reduce((sum, { compared }) => sum + (compared[kind] ?? 0), 0),
+    one,
+  })).filter(({ count }) => count > 0)
+  const compared = counts.map(({ count, one }) => formatCount(count, one)).join(', ')
+  const lines = (list: 'differences' | 'remarks') =>
+    firstOf(comparisons.flatMap((each) => each[list].map((one) => differenceLine(each.into, one))))
+  const [differences, remarks] = [lines('differences'), lines('remarks')]
+  const verdict =
+    differences.length > 0
+      ? `${formatCount(differenceCount(result), 'difference')}:`
+      : remarks.length > 0
+        ? 'no rows are known to differ.'
+        : 'all as recorded.'
+  return [
+    `Compared ${compared || 'nothing'}: ${verdict}`,
+    ...differences,
+    ...(remarks.length > 0 ? ['To be looked at, and no failure:', ...remarks] : []),
+  ]
+}
+
+const differenceLine = (into: string, difference: Difference) =>
+  `  database "${into}": ${differenceText(difference)}`
+
+function firstOf(lines: readonly string[]): string[] {
+  const more = lines.length - DIFFERENCES_SHOWN
+  return [...lines.slice(0, DIFFERENCES_SHOWN), ...(more > 0 ? [`  and ${more} more: see --json`] : [])]
 }

@@ -12,7 +12,7 @@ import {
   refuseRestoreOptionsOf,
   targetOf,
 } from './restore-logical-options.ts'
-import { errorCount, logicalPlanText, logicalResultText } from './restore-logical-text.ts'
+import { differenceCount, errorCount, logicalPlanText, logicalResultText } from './restore-logical-text.ts'
 
 /** `restore ID` of a logical backup: into a server that runs. */
 export const run: Run = async ({ args, options }, context) => {
@@ -37,7 +37,7 @@ export const run: Run = async ({ args, options }, context) => {
     signal: context.signal,
   })
   const words = logicalPlanText(prepared)
-  const facts = { plan: planFacts(prepared.plan) }
+  const facts = { plan: planFacts(prepared.plan, request.compare) }
   if (options.dryRun) return { text: words, json: { dryRun: true, ...facts } }
 
   context.events.emit('notice', { lines: words.split('\n') })
@@ -49,18 +49,20 @@ export const run: Run = async ({ args, options }, context) => {
     now: context.now,
   })
   const took = formatDuration(context.now().getTime() - begun.getTime())
+  const [errors, differences] = [errorCount(result), differenceCount(result)]
   return {
     text: logicalResultText(prepared.plan, result, took),
-    json: { dryRun: false, ...facts, ...result, errors: errorCount(result) },
-    exitCode: errorCount(result) > 0 ? EXIT_CODES.failed.code : 0,
+    json: { dryRun: false, ...facts, ...result, errors, ...(request.compare && { differences }) },
+    exitCode: errors > 0 ? EXIT_CODES.failed.code : differences > 0 ? EXIT_CODES.problems.code : 0,
   }
 }
 
 type Plan = Awaited<ReturnType<typeof prepareLogicalRestore>>['plan']
 
 /** Without the statements about roles, which may hold passwords. */
-const planFacts = ({ globals, databases, ...plan }: Plan) => ({
+const planFacts = ({ globals, databases, ...plan }: Plan, compare: boolean) => ({
   ...plan,
+  compare,
   globals: globals && {
     madeRoles: globals.madeRoles,
     madeTablespaces: globals.madeTablespaces,

@@ -2,10 +2,11 @@ import { codecSuffix } from '../archive/codec.ts'
 import { compressed } from '../archive/compressed.ts'
 import type { StoredIn } from '../backup/backup-store.ts'
 import type { DumpedDatabase, LogicalObject } from '../catalog/logical-record.ts'
-import type { ArchiveEntry } from '../postgres/archive-list.ts'
+import type { ArchiveEntry, KnownNames } from '../postgres/archive-list.ts'
 import { type DumpableDatabase, type Snapshot, takeSnapshot } from '../postgres/dumpable.ts'
 import { inDatabase } from '../postgres/in-database.ts'
 import { formatLsn } from '../postgres/lsn.ts'
+import { namesWithSpaces } from '../postgres/names-with-spaces.ts'
 import { type DumpOptions, pgDump } from '../postgres/pg-dump.ts'
 import { ArchiveListing } from '../postgres/pg-restore.ts'
 import { connectToDatabase } from './connect-to-database.ts'
@@ -31,6 +32,7 @@ export interface StoredDump {
 interface DatabaseDump {
   run: LogicalRun
   database: DumpableDatabase
+  known: KnownNames
   /** Of its object, without an ending. */
   name: string
   snapshot: Snapshot
@@ -66,6 +68,7 @@ export async function dumpDatabase(
   if (!isAsPlanned) run.warnings.push(changedText(planned, database))
   // It is idle, for as long as the dump takes.
   await session.query('SET idle_in_transaction_session_timeout = 0')
+  const known = await namesWithSpaces(session)
   const snapshot = await takeSnapshot(session)
   const failed = new AbortController()
   const signal = AbortSignal.any([run.signal, session.lost, failed.signal])
@@ -77,7 +80,7 @@ export async function dumpDatabase(
     bytes += count
     onBytes(count)
   }
-  const dump = { run, database, name, snapshot, failed, signal, onBytes: onCounted }
+  const dump = { run, database, known, name, snapshot, failed, signal, onBytes: onCounted }
   const { archive, ...parts } = await (run.request.staging === undefined
     ? dumpStream(dump)
     : dumpFolder(dump))
@@ -96,11 +99,11 @@ function changedText({ name }: DumpableDatabase, present: DumpableDatabase): str
 
 /** By one session: what `pg_dump` gives out is stored as it comes. */
 async function dumpStream(dump: DatabaseDump): Promise<Parts> {
-  const { run, database, name, signal, onBytes } = dump
+  const { run, known, name, signal, onBytes } = dump
   const { programs } = run.plan
   const pieces = pgDump(programs.dump, run.source.env, { ...dumpOptions(dump), format: 'custom' })
   await using listing = new ArchiveListing(programs.restore, run.source.env, {
-    known: { encoding: database.encoding },
+    known,
     signal,
   })
   const stored = store(run, `${name}.dump`, listing.tee(withCount(pieces, onBytes)), signal)
@@ -110,8 +113,8 @@ async function dumpStream(dump: DatabaseDump): Promise<Parts> {
 
 /** By several sessions, into a folder, which is stored when it is whole. */
 async function dumpFolder(dump: DatabaseDump): Promise<Parts> {
-  const { run, database, name, signal, onBytes } = dump
-  await using folder = await dumpIntoFolder(run, dumpOptions(dump), database.encoding)
+  const { run, known, name, signal, onBytes } = dump
+  await using folder = await dumpIntoFolder(run, dumpOptions(dump), known)
   const stored = store(run, `${name}.dir.tar`, withCount(folderTar(folder.path), onBytes), signal)
   return { archive: 'directory', ...(await allParts(dump, stored, Promise.resolve(folder.entries))) }
 }

@@ -1,5 +1,5 @@
 import { PgrecallError } from '../errors.ts'
-import type { ArchiveEntry } from '../postgres/archive-list.ts'
+import type { ArchiveEntry, KnownNames } from '../postgres/archive-list.ts'
 import { type DumpOptions, pgDumpDirectory } from '../postgres/pg-dump.ts'
 import { listArchive } from '../postgres/pg-restore.ts'
 import type { LogicalRun } from './logical-run.ts'
@@ -13,13 +13,13 @@ export interface DumpFolder extends AsyncDisposable {
 
 /**
  * Dumps a database into a folder of the place for staging, by several sessions.
- * @param encoding of the database
+ * @param known of the database
  * @throws as `pgDumpDirectory`; `refused` where nothing can be staged, `failed` when the place is full
  */
 export async function dumpIntoFolder(
   run: LogicalRun,
   options: DumpOptions,
-  encoding: string,
+  known: KnownNames,
 ): Promise<DumpFolder> {
   const { plan, source, request } = run
   const place = request.staging!
@@ -34,7 +34,7 @@ export async function dumpIntoFolder(
     plan.programs.restore,
     source.env,
     { file: folder.path },
-    { known: { encoding }, signal },
+    { known, signal },
   )
   const kept = owned.move()
   return { path: folder.path, entries, [Symbol.asyncDispose]: () => kept.disposeAsync() }

@@ -1,4 +1,4 @@
-import { fingerprintKey, fingerprintText, type TableFingerprint } from './fingerprint.ts'
+import { fingerprintText, type TableFingerprint } from './fingerprint.ts'
 
 /** What is not the same of one table. */
 export interface Difference {
@@ -22,10 +22,10 @@ export function compareFingerprints(
   recorded: readonly TableFingerprint[],
   found: readonly TableFingerprint[],
 ): Difference[] {
-  const byKey = new Map(found.map((each) => [fingerprintKey(each), each]))
+  const byKey = new Map(found.map((each) => [identityOf(each), each]))
   const differences = recorded.flatMap((one): Difference[] => {
-    const other = byKey.get(fingerprintKey(one))
-    byKey.delete(fingerprintKey(one))
+    const other = byKey.get(identityOf(one))
+    byKey.delete(identityOf(one))
     const kind = differenceOf(one, other)
     return kind === undefined ? [] : [{ kind, recorded: one, found: other }]
   })
@@ -35,6 +35,9 @@ export function compareFingerprints(
     ...unexpected.map((other): Difference => ({ kind: 'unexpected', recorded: undefined, found: other })),
   ]
 }
+
+/** Two names of which one ends where the other begins are not the same, unlike in an archive's list. */
+export const identityOf = ({ kind, schema, name }: TableFingerprint) => JSON.stringify([kind, schema, name])
 
 function differenceOf(
   one: TableFingerprint,

@@ -40,7 +40,9 @@ export function fingerprintKey({ kind, schema = '', name = '' }: Named): string 
   return `${kind} ${schema} ${name}`.replace(/[\r\n]/g, ' ')
 }
 
-const KINDS_BY_ENTRY: Record<string, TableFingerprint['kind']> = {
+type Kinds = Record<string, TableFingerprint['kind']>
+
+const KINDS_OF_DATA: Kinds = {
   'TABLE DATA': 'table',
   'MATERIALIZED VIEW DATA': 'materialized view',
   'SEQUENCE SET': 'sequence',
@@ -49,11 +51,22 @@ const KINDS_BY_ENTRY: Record<string, TableFingerprint['kind']> = {
   'BLOB METADATA': 'large objects',
 }
 
+const KINDS_OF_RELATIONS: Kinds = {
+  TABLE: 'table',
+  'MATERIALIZED VIEW': 'materialized view',
+  SEQUENCE: 'sequence',
+}
+
 /** The keys of what an archive has the rows of. */
-export function keysOfData(entries: readonly ArchiveEntry[]): Set<string> {
+export const keysOfData = (entries: readonly ArchiveEntry[]) => keysOf(entries, KINDS_OF_DATA)
+
+/** The keys of what an archive makes, with rows or without. */
+export const keysOfRelations = (entries: readonly ArchiveEntry[]) => keysOf(entries, KINDS_OF_RELATIONS)
+
+function keysOf(entries: readonly ArchiveEntry[], kinds: Kinds): Set<string> {
   return new Set(
     entries.flatMap(({ type, schema, name }) => {
-      const kind = KINDS_BY_ENTRY[type]
+      const kind = kinds[type]
       if (kind === undefined) return []
       return fingerprintKey(kind === 'large objects' ? { kind } : { kind, schema: schema ?? '', name })
     }),
@@ -158,7 +171,7 @@ const firstHalf = (digest: string) => `('x' || left(${digest}, 16))::bit(64)::bi
 
 const KINDS = { r: 'table', m: 'materialized view', S: 'sequence' } as const
 
-const namedOf = ({ relkind, schema, name }: Relation) => ({ kind: KINDS[relkind], schema, name })
+export const namedOf = ({ relkind, schema, name }: Relation) => ({ kind: KINDS[relkind], schema, name })
 
 type Measured = Pick<TableFingerprint, 'rows' | 'content' | 'fault'>
 

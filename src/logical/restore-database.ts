@@ -4,6 +4,7 @@ import { inDatabase } from '../postgres/in-database.ts'
 import type { RestoreErrors } from '../postgres/restore-messages.ts'
 import { quoteIdentifier, type Server } from '../postgres/server.ts'
 import { restoreProperties } from './restore-as-script.ts'
+import type { Brought, Comparison } from './restore-compare.ts'
 import { type Dump, listFile, openDump } from './restore-dump.ts'
 import { chooseEntries, databaseEntries, type LinkedEntry, linkedEntries } from './restore-entries.ts'
 import { failureIn, type State, stateText } from './restore-failure.ts'
@@ -19,23 +20,26 @@ export interface RestoredDatabase {
   errors: RestoreErrors
   /** What belongs to chosen tables, and is not there. */
   leftOut: string[]
+  /** Where it was compared. */
+  compare?: Comparison
 }
 
 /**
  * Restores one dump. What the server refuses is counted, or undoes all of it where the database had data.
  * @param server of the target, in any other database
+ * @returns what became of it, and what of the dump was restored
  * @throws PgrecallError that says in which state the database is
  */
 export async function restoreDatabase(
   run: RestoreRun,
   server: Server,
   plan: DatabasePlan,
-): Promise<RestoredDatabase> {
+): Promise<{ restored: RestoredDatabase; brought: Brought }> {
   let state: State = plan.way === 'existing' || plan.dropsDatabase ? 'untouched' : 'missing'
   try {
     await using dump = await openDump(run, plan)
     // The list first: what cannot be read at all changes nothing.
-    const known = { owners: run.owners, schemas: plan.schemas }
+    const known = { owners: run.owners, schemas: plan.schemas, encoding: plan.dumped.encoding }
     const entries = await linkedEntries(run.program, run.source.env, dump.start(), known, run.signal)
     const { chosen, leftOut } = choiceOf(run, plan, entries)
     if (plan.dropsDatabase) {
@@ -54,7 +58,8 @@ export async function restoreDatabase(
     state = 'loaded'
     if (plan.properties) addErrors(errors, await applyProperties(run, plan, dump, entries))
     if (plan.analyze) await analyze(run, plan, chosen)
-    return { name: plan.name, into: plan.into, errors, leftOut }
+    const brought = { entries: chosen ?? entries, isAll: chosen === undefined }
+    return { restored: { name: plan.name, into: plan.into, errors, leftOut }, brought }
   } catch (error) {
     const left = await stateLeft(state, server, plan)
     if (run.signal.aborted) run.events.emit('warning', { text: stateText(plan.into, left) })
@@ -85,9 +90,9 @@ async function requireNone(server: Server, database: string): Promise<void> {
     })
 }
 
-function choiceOf({ request: { choice } }: RestoreRun, plan: DatabasePlan, entries: LinkedEntry[]) {
+function choiceOf({ request: { choice }, backup }: RestoreRun, plan: DatabasePlan, entries: LinkedEntry[]) {
   if (!isChosen(choice)) return { chosen: undefined, leftOut: [] }
-  const { ids, leftOut } = chooseEntries(entries, choice, plan.schemas)
+  const { ids, leftOut } = chooseEntries(entries, choice, plan.schemas, backup.record.dumpVersion)
   const wanted = new Set(ids)
   return { chosen: entries.filter(({ dumpId }) => wanted.has(dumpId)), leftOut }
 }

@@ -78,17 +78,19 @@ export function parseLinkedEntries(text: string, known: KnownNames = {}): Linked
  * comments, privileges, partitions and its own sequences, unlike with `pg_restore --table`; a foreign key only together with
  * the table that it refers to. Pure.
  * @param existingSchemas of the target: those that chosen tables lie in are made where they are missing
+ * @param dumpVersion major version of the `pg_dump` that made the archive
  * @throws PgrecallError `absent` for a pattern that nothing in the archive has
  */
 export function chooseEntries(
   entries: readonly LinkedEntry[],
   choice: RestoreChoice,
   existingSchemas: readonly string[],
+  dumpVersion: number,
 ): ChosenEntries {
   requireMatches(entries, choice)
   const inSchemas = entries.filter((entry) => isInSchemas(entry, choice, existingSchemas))
   if (choice.tables.length === 0) return { ids: inSchemas.map(({ dumpId }) => dumpId), leftOut: [] }
-  const { chosen, tables } = withParts(inSchemas, choice)
+  const { chosen, tables } = withParts(inSchemas, choice, dumpVersion)
   const schemas = new Set(tables.map(({ schema }) => schema))
   const isMissing = (name: string | undefined) => schemas.has(name) && !existingSchemas.includes(name!)
   for (const { type, name, dumpId } of entries) if (type === 'SCHEMA' && isMissing(name)) chosen.add(dumpId)
@@ -142,25 +144,37 @@ export function databaseEntries(entries: readonly LinkedEntry[]): number[] {
   return entries.filter(isOwn).map(({ dumpId }) => dumpId)
 }
 
-function withParts(entries: readonly LinkedEntry[], { tables: patterns }: RestoreChoice) {
+/** Up to 13 a partition is no more than a table that depends on another one, as those are that inherit: all of them come along. */
+const FIRST_WITH_ATTACH = 14
+
+function withParts(
+  entries: readonly LinkedEntry[],
+  { tables: patterns }: RestoreChoice,
+  dumpVersion: number,
+) {
   const isAsked = ({ schema, name }: LinkedEntry) =>
     patterns.some((pattern) => matches(name, pattern) || matches(`${schema}.${name}`, pattern))
   const tables = entries.filter(({ type }) => RELATIONS.includes(type)).filter(isAsked)
   const rows = entries.filter(({ type }) => ROWS.includes(type)).filter(isAsked)
   const chosen = new Set([...tables, ...rows].map(({ dumpId }) => dumpId))
   const byId = new Map(entries.map((entry) => [entry.dumpId, entry]))
+  const bring = (table: LinkedEntry) => {
+    chosen.add(table.dumpId)
+    tables.push(table)
+  }
   const isMet = (id: number) => chosen.has(id) || !NEEDED.includes(byId.get(id)?.type ?? '')
   for (let before = -1; before < chosen.size; ) {
     before = chosen.size
     for (const entry of entries) {
       const { type, dumpId, dependsOn } = entry
+      const isTable = type === 'TABLE' || type === 'FOREIGN TABLE'
+      if (dumpVersion < FIRST_WITH_ATTACH && isTable && !chosen.has(dumpId))
+        if (tables.some((table) => dependsOn.includes(table.dumpId))) bring(entry)
       if (!PARTS.includes(type) || chosen.has(dumpId)) continue
       if (type === 'TABLE ATTACH') {
         const [partition, parent] = attached(entry, byId)
-        if (partition && parent && chosen.has(parent.dumpId) && !chosen.has(partition.dumpId)) {
-          chosen.add(partition.dumpId)
-          tables.push(partition)
-        }
+        if (partition && parent && chosen.has(parent.dumpId) && !chosen.has(partition.dumpId))
+          bring(partition)
       }
       // In a dump of rows only they are in the order of foreign keys, and depend on one another.
       if (type === 'TABLE DATA' && !tables.some((table) => dependsOn.includes(table.dumpId))) continue

@@ -4,6 +4,7 @@ import type { Events } from '../events.ts'
 import type { RestoreErrors } from '../postgres/restore-messages.ts'
 import type { Server } from '../postgres/server.ts'
 import type { LogicalSource } from './logical-run.ts'
+import { compareDatabase } from './restore-compare.ts'
 import { type RestoredDatabase, restoreDatabase } from './restore-database.ts'
 import { onceChanged } from './restore-failure.ts'
 import { restoreGlobals } from './restore-globals.ts'
@@ -36,7 +37,7 @@ export async function restoreLogical(
   server: Server,
   context: LogicalRestoreContext,
 ): Promise<LogicalRestoreResult> {
-  const { plan, backup } = prepared
+  const { plan, backup, fingerprints } = prepared
   const { events, signal, now } = context
   const warn = (text: string) => events.emit('warning', { text })
   const { storage } = backup.repository
@@ -58,8 +59,10 @@ export async function restoreLogical(
       signal.throwIfAborted()
       events.emit('detail', { text: `Restoring database "${database.name}" into "${database.into}"` })
       begun++
-      databases.push(await restoreDatabase(run, server, database))
+      const { restored, brought } = await restoreDatabase(run, server, database)
       isChanged = true
+      databases.push(restored)
+      if (fingerprints) restored.compare = await compareDatabase(run, fingerprints, database, brought)
     }
     return { globals, databases }
   } catch (error) {

@@ -124,7 +124,8 @@ function planDatabase(
     })
   const makes = !there || create
   const isSame = isWhole && into === dumped.name
-  const way: Way = !makes ? 'existing' : isSame && request.roles.size === 0 ? 'create' : 'make'
+  const isMadeByArchive = isSame && request.roles.size === 0 && knowsDatabaseStatement(record, target)
+  const way: Way = !makes ? 'existing' : isMadeByArchive ? 'create' : 'make'
   const allOrNothing = way === 'existing' && there!.hasData
   if (allOrNothing && request.jobs > 1)
     throw new PgrecallError('refused', `database "${into}" has data, so it is restored in one transaction`, {
@@ -145,6 +146,14 @@ function planDatabase(
     object: record.objects.find(({ kind, database }) => kind === 'dump' && database === dumped.oid)!,
     schemas: makes ? ['public'] : there!.schemas,
   }
+}
+
+/** From 15 on archives name the provider of a database's locale, which no server before it knows. */
+const FIRST_WITH_PROVIDER = 15
+
+/** Whether the server understands how the archive makes its database. @see src/bin/pg_dump/pg_dump.c, dumpDatabase */
+function knowsDatabaseStatement({ dumpVersion }: LogicalRecord, { majorVersion }: RestoreTarget): boolean {
+  return dumpVersion < FIRST_WITH_PROVIDER || majorVersion >= FIRST_WITH_PROVIDER
 }
 
 /** Whatever is asked for with `force`. */

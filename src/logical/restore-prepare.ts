@@ -4,6 +4,7 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { findProgram, type Program } from '../postgres/client-programs.ts'
 import type { Server } from '../postgres/server.ts'
+import { RecordedFingerprints } from './fingerprint-object.ts'
 import type { LogicalSource } from './logical-run.ts'
 import { planGlobals, requireMapped, rolesIn } from './restore-globals.ts'
 import { type StoredBackup, withObject } from './restore-object.ts'
@@ -30,6 +31,8 @@ export interface PreparedRestore {
   program: Program
   /** For what of an archive is run as a script; where that may be needed. */
   psql: Program | undefined
+  /** What is compared with; where that is asked for. */
+  fingerprints: RecordedFingerprints | undefined
 }
 
 /**
@@ -48,6 +51,9 @@ export async function prepareLogicalRestore(
   const isScript = record.form === 'script'
   if (isScript) requireWholeRequest(request)
   const dumps = isScript ? [] : chooseDumps(record, request)
+  const fingerprints = request.compare
+    ? await RecordedFingerprints.read(backup, new Set(dumps.map(({ name }) => name)), context.signal)
+    : undefined
   const names = request.into === undefined ? dumps.map(({ name }) => name) : [request.into]
   const target = await lookAtTarget(server, source, (name) => isScript || names.includes(name))
   const script = await readGlobals(backup, context.signal)
@@ -72,7 +78,7 @@ export async function prepareLogicalRestore(
     )
   const psql = needsPsql ? await programFor('psql', program.majorVersion, target, source) : undefined
   const owners = [...target.roles, ...rolesIn(script ?? ''), ...record.databases.map(({ owner }) => owner)]
-  return { request, plan, backup, owners, program, psql }
+  return { request, plan, backup, owners, program, psql, fingerprints }
 }
 
 async function findBackup(

@@ -40,6 +40,8 @@ export interface LogicalRestoreRequest {
   staging: string | undefined
   /** Whether statistics are gathered afterwards. */
   analyze: boolean
+  /** Whether what was restored is compared with the backup's fingerprints. */
+  compare: boolean
 }
 
 /** Whether only parts of the databases are asked for. */

@@ -43,3 +43,16 @@ test.each([
     ])
   },
 )
+
+test('names with spaces are told apart', async () => {
+  await using lab = await Lab.create()
+  await lab.cluster.sql(`CREATE ROLE "a b"; CREATE SCHEMA "s t" AUTHORIZATION "a b"; CREATE TABLE "s t"."u v" (i int);
+                         ALTER TABLE "s t"."u v" OWNER TO "a b"`)
+  const { id } = await answerOf<LogicalRecord>(lab, [...BACKUP, '--table', '"s t".*'])
+  const { contents } = await answerOf<{ contents: { schema?: string }[] }>(lab, ['show', id, '--contents'])
+  const names = { schema: 's t', name: 'u v', owner: 'a b' }
+  expect(contents.filter(({ schema }) => schema !== undefined)).toMatchObject([
+    { type: 'TABLE', ...names },
+    { type: 'TABLE DATA', ...names },
+  ])
+})

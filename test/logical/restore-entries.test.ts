@@ -65,6 +65,18 @@ const PARTITIONED = `
 31; 0 3 TABLE DATA public leaf anna
 ;	depends on: 12
 `
+const PARTITIONED_BEFORE_14 = `
+10; 1259 1 TABLE public part anna
+11; 1259 2 TABLE public middle anna
+;	depends on: 10
+12; 1259 3 TABLE public leaf anna
+;	depends on: 11
+13; 1259 4 TABLE public other anna
+30; 0 3 TABLE DATA public leaf anna
+;	depends on: 12
+31; 0 4 TABLE DATA public other anna
+;	depends on: 13
+`
 /** Of `--data-only`: the tables are not there. */
 const ROWS = `
 40; 0 1 TABLE DATA public hen anna
@@ -87,45 +99,57 @@ const entries = parseLinkedEntries(LIST)
 
 describe('what of an archive is restored', () => {
   test('a table comes with all that belongs to it, and without what needs another one', () => {
-    const { ids, leftOut } = chooseEntries(entries, { ...ALL, tables: ['order'] }, ['public'])
+    const { ids, leftOut } = chooseEntries(entries, { ...ALL, tables: ['order'] }, ['public'], 15)
     expect(ids).toEqual([6, 212, 211, 3410, 3200, 3301, 3411, 3203, 3412])
     expect(leftOut).toEqual(['FK CONSTRAINT sales.order order_customer_fkey'])
   })
 
   test('a foreign key comes with both of its tables', () => {
-    const { ids, leftOut } = chooseEntries(entries, { ...ALL, tables: ['sales.*'] }, ['public', 'sales'])
+    const { ids, leftOut } = chooseEntries(entries, { ...ALL, tables: ['sales.*'] }, ['public', 'sales'], 15)
     expect(ids).toContain(3204)
     expect(ids).not.toContain(6)
     expect(leftOut).toEqual([])
   })
 
   test('a table alone does not bring what refers to it', () => {
-    const { ids } = chooseEntries(entries, { ...ALL, tables: ['sales.customer'] }, ['sales'])
+    const { ids } = chooseEntries(entries, { ...ALL, tables: ['sales.customer'] }, ['sales'], 15)
     expect(ids).toEqual([210, 3300, 3202])
   })
 
   test('a schema comes whole, also its making', () => {
-    const { ids } = chooseEntries(entries, { ...ALL, schemas: ['sales'] }, ['public'])
+    const { ids } = chooseEntries(entries, { ...ALL, schemas: ['sales'] }, ['public'], 15)
     expect(ids).toEqual(entries.map(({ dumpId }) => dumpId).filter((id) => id < 3400 || id > 3402))
-    expect(chooseEntries(entries, { ...ALL, excludeSchemas: ['sales'] }, []).ids).toEqual([3400, 3401, 3402])
+    expect(chooseEntries(entries, { ...ALL, excludeSchemas: ['sales'] }, [], 15).ids).toEqual([
+      3400, 3401, 3402,
+    ])
   })
 
   test('what nothing in the archive is called is said', () => {
-    expect(() => chooseEntries(entries, { ...ALL, tables: ['orders'] }, [])).toThrow('no table "orders"')
-    expect(() => chooseEntries(entries, { ...ALL, schemas: ['sale'] }, [])).toThrow('no schema "sale"')
-    expect(() => chooseEntries(entries, { ...ALL, excludeSchemas: ['sale'] }, [])).toThrow('no schema "sale"')
+    expect(() => chooseEntries(entries, { ...ALL, tables: ['orders'] }, [], 15)).toThrow('no table "orders"')
+    expect(() => chooseEntries(entries, { ...ALL, schemas: ['sale'] }, [], 15)).toThrow('no schema "sale"')
+    expect(() => chooseEntries(entries, { ...ALL, excludeSchemas: ['sale'] }, [], 15)).toThrow(
+      'no schema "sale"',
+    )
   })
 
   test('a partitioned table comes with its partitions, and theirs; a partition alone', () => {
     const partitioned = parseLinkedEntries(PARTITIONED)
-    const chosen = (table: string) => chooseEntries(partitioned, { ...ALL, tables: [table] }, ['public'])
+    const chosen = (table: string) => chooseEntries(partitioned, { ...ALL, tables: [table] }, ['public'], 15)
     expect(chosen('part').ids).toEqual([7, 10, 11, 12, 13, 20, 21, 22, 30, 31])
     expect(chosen('leaf').ids).toEqual([12, 31])
   })
 
+  test('up to 13, whatever depends on a table may be a partition, and comes with it', () => {
+    const older = parseLinkedEntries(PARTITIONED_BEFORE_14)
+    const chosen = (dumpVersion: number) =>
+      chooseEntries(older, { ...ALL, tables: ['part'] }, ['public'], dumpVersion).ids
+    expect(chosen(13)).toEqual([10, 11, 12, 30])
+    expect(chosen(14)).toEqual([10])
+  })
+
   test('in a dump of rows, those of a table come without the ones that wait for them', () => {
     const rows = parseLinkedEntries(ROWS)
-    expect(chooseEntries(rows, { ...ALL, tables: ['hen'] }, ['public']).ids).toEqual([40])
+    expect(chooseEntries(rows, { ...ALL, tables: ['hen'] }, ['public'], 15).ids).toEqual([40])
   })
 
   test('names with spaces are told apart by those that are known', () => {
