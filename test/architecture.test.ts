@@ -26,7 +26,7 @@ const ROOMS: Record<string, string[]> = {
   logical: ['archive', 'backup', 'catalog', 'postgres', 'storage'],
   copy: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
   rotation: ['archive', 'catalog', 'postgres', 'storage', 'wal'],
-  verification: ['archive', 'catalog', 'postgres', 'wal'],
+  verification: ['archive', 'catalog', 'logical', 'postgres', 'wal'],
   retention: ['catalog', 'postgres', 'storage'],
   status: ['catalog', 'cli', 'postgres', 'restore', 'storage', 'wal'],
   commands: [

@@ -125,12 +125,26 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   add(
     'verify',
     'Read backups and their WAL, and compare every byte with what was stored (encrypted WAL only with its key)',
-    ['pgrecall verify latest', 'pgrecall verify --repository offsite --json'],
+    [
+      'pgrecall verify latest',
+      'pgrecall verify --repository offsite --json',
+      'pgrecall verify --restore --scratch /spare   # the newest logical backup is loaded, too',
+    ],
   )
     .addArgument(
       new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest physical one'),
     )
-    .option('-j, --jobs <number>', 'how many objects are read side by side', wholeNumber(1, 64), 4)
+    .option(
+      '--restore',
+      'load logical backups into a scratch server, and count: those that are named, else the newest whole one',
+    )
+    .option('--scratch <dir>', 'where that server lives (default: the folder for temporary files)')
+    .option(
+      '-j, --jobs <number>',
+      'how many objects are read side by side, and databases loaded',
+      wholeNumber(1, 64),
+      4,
+    )
 
   add(
     'consolidate',

@@ -1,22 +1,26 @@
+import { tmpdir } from 'node:os'
+import { resolve } from 'node:path'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
-import { EXIT_CODES } from '../errors.ts'
+import { EXIT_CODES, PgrecallError } from '../errors.ts'
 import { type VerifiedBackup, verifyRepository } from '../verification/verify-repository.ts'
 import type { CommandContext, Run } from './context.ts'
 import { failureFacts, failureText, inEachRepository } from './each-repository.ts'
+import { restoreProofText } from './verify-restore-text.ts'
 
 const FAULTS_SHOWN = 20
 
 /** Reads what is stored and compares it with what was recorded. */
 export const run: Run = async ({ args, options }, context) => {
   const { name: cluster } = context.cluster()
-  const request = { cluster, ids: args, jobs: options.jobs as number }
+  const scratch = scratchOf(options, context.cwd)
+  const request = { cluster, ids: args, jobs: options.jobs as number, scratch }
   const { answers, exitCode } = await inEachRepository(context, (repository) =>
     verifyRepository(repository, request, context),
   )
-  const isDamaged = answers.some(
-    (answer) => 'result' in answer && answer.result.some(({ faults }) => faults.length > 0),
-  )
+  const backups = answers.flatMap((answer) => ('result' in answer ? answer.result : []))
+  const isDamaged = backups.some(({ faults }) => faults.length > 0)
+  const isUnproven = backups.some(({ restore }) => restore?.verdict === 'unproven')
   return {
     text: answers
       .map((answer) => {
@@ -29,8 +33,15 @@ export const run: Run = async ({ args, options }, context) => {
         ? failureFacts(answer.repository, answer.error)
         : { repository: answer.repository, backups: answer.result },
     ),
-    exitCode: isDamaged ? EXIT_CODES.damaged.code : exitCode,
+    exitCode: isDamaged ? EXIT_CODES.damaged.code : exitCode || (isUnproven ? EXIT_CODES.refused.code : 0),
   }
+}
+
+/** The folder of the scratch server; undefined where nothing is loaded. @throws PgrecallError `usage` */
+function scratchOf({ restore, scratch }: Record<string, unknown>, cwd: string): string | undefined {
+  if (restore) return resolve(cwd, (scratch as string | undefined) ?? tmpdir())
+  if (scratch === undefined) return undefined
+  throw new PgrecallError('usage', '--scratch is where --restore loads a backup', { hint: 'add --restore' })
 }
 
 function lookText(backups: readonly VerifiedBackup[], view: CommandContext['view']): string {
@@ -63,5 +74,8 @@ function lookText(backups: readonly VerifiedBackup[], view: CommandContext['view
   const unlisted = backups.flatMap(({ id, unlisted: reason }) =>
     reason === undefined ? [] : [`The archives of ${id} were not opened: ${reason}.`],
   )
-  return [table, ...shown, ...more, ...without, ...unlisted].join('\n')
+  const restored = backups.flatMap(({ id, restore }) =>
+    restore ? [`\n${restoreProofText(id, restore, view)}`] : [],
+  )
+  return [table, ...shown, ...more, ...without, ...unlisted, ...restored].join('\n')
 }
