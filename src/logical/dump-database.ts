@@ -13,7 +13,13 @@ import { connectToDatabase } from './connect-to-database.ts'
 import { dumpIntoFolder } from './dump-into-folder.ts'
 import { nameByOid } from './dump-names.ts'
 import { dumpSelection } from './dump-selection.ts'
-import { fingerprintsOf, fingerprintText, keysOfData, type TableFingerprint } from './fingerprint.ts'
+import {
+  fingerprintsOf,
+  fingerprintText,
+  keysOfData,
+  notFound,
+  type TableFingerprint,
+} from './fingerprint.ts'
 import { folderTar } from './folder-tar.ts'
 import type { LogicalRun } from './logical-run.ts'
 
@@ -140,15 +146,16 @@ async function fingerprints(
 ): Promise<TableFingerprint[]> {
   if (!request.fingerprint) return []
   const { lockWaitMs } = request
+  const wanted = keysOfData(entries)
   await using server = await source.connect(inDatabase(source.connection, database.name))
   const options = {
     snapshot: snapshot.id,
-    only: keysOfData(entries),
+    only: wanted,
     ...(lockWaitMs !== undefined && { lockWaitMs }),
     signal,
   }
   const counted = await Array.fromAsync(fingerprintsOf(server, options))
-  const uncounted = counted.filter(({ fault }) => fault !== undefined)
+  const uncounted = [...counted.filter(({ fault }) => fault !== undefined), ...notFound(wanted, counted)]
   if (uncounted.length > 0) warnings.push(`database "${database.name}": ${uncountedText(uncounted)}`)
   return counted
 }
@@ -176,6 +183,8 @@ function dumpOptions({ run, database, snapshot, signal }: DatabaseDump): DumpOpt
   const { lockWaitMs, selection } = request
   return {
     connection: { ...inDatabase(source.connection, database.name), database: database.name },
+    // That of the database, by which the names in its list are read.
+    encoding: database.encoding,
     snapshot: snapshot.id,
     compress: plan.compress,
     selection: dumpSelection(selection),

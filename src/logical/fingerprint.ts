@@ -22,7 +22,7 @@ export interface FingerprintOptions {
   /** Of `pg_export_snapshot()`; the present moment when left out. */
   snapshot?: string
   /** Keys of those that are wanted; all but what belongs to extensions when left out. */
-  only?: ReadonlySet<string>
+  only?: { has: (key: string) => boolean }
   /** Longest wait for the lock of a table; without a limit when left out. */
   lockWaitMs?: number
   signal: AbortSignal
@@ -57,20 +57,32 @@ const KINDS_OF_RELATIONS: Kinds = {
   SEQUENCE: 'sequence',
 }
 
-/** The keys of what an archive has the rows of. */
+/** What an archive has the rows of, by its keys. */
 export const keysOfData = (entries: readonly ArchiveEntry[]) => keysOf(entries, KINDS_OF_DATA)
 
-/** The keys of what an archive makes, with rows or without. */
+/** What an archive makes, with rows or without, by its keys. */
 export const keysOfRelations = (entries: readonly ArchiveEntry[]) => keysOf(entries, KINDS_OF_RELATIONS)
 
-function keysOf(entries: readonly ArchiveEntry[], kinds: Kinds): Set<string> {
-  return new Set(
-    entries.flatMap(({ type, schema, name }) => {
+function keysOf(entries: readonly ArchiveEntry[], kinds: Kinds): Map<string, Named> {
+  return new Map(
+    entries.flatMap(({ type, schema = '', name }): [string, Named][] => {
       const kind = kinds[type]
       if (kind === undefined) return []
-      return fingerprintKey(kind === 'large objects' ? { kind } : { kind, schema: schema ?? '', name })
+      const named = kind === 'large objects' ? { kind } : { kind, schema, name }
+      return [[fingerprintKey(named), named]]
     }),
   )
+}
+
+/** What an archive has the rows of, and nobody could find by its name. */
+export function notFound(
+  wanted: ReadonlyMap<string, Named>,
+  counted: readonly TableFingerprint[],
+): TableFingerprint[] {
+  const found = new Set(counted.map(fingerprintKey))
+  return [...wanted]
+    .filter(([key]) => !found.has(key))
+    .map(([, named]) => ({ ...named, fault: 'nothing was found by the name that the archive has' }))
 }
 
 /**

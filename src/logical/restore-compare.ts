@@ -7,6 +7,7 @@ import {
   keysOfData,
   keysOfRelations,
   namedOf,
+  notFound,
   type TableFingerprint,
 } from './fingerprint.ts'
 import { compareFingerprints, type Difference, identityOf } from './fingerprint-compare.ts'
@@ -53,7 +54,8 @@ export async function compareDatabase(
     const before = recorded.of(plan.name).filter((each) => keys.has(fingerprintKey(each)))
     const found = await Array.fromAsync(fingerprintsOf(session, { only: keys, signal }))
     const others = brought.isAll && !plan.allOrNothing ? await othersIn(session, brought) : []
-    return comparisonOf(before, found.map(foundIn(plan)), others)
+    const lost = notFound(keys, [...before, ...found])
+    return comparisonOf([...before, ...lost], [...found.map(foundIn(plan)), ...lost], others)
   } catch (error) {
     const text = `database "${plan.into}" is restored, and could not be compared`
     if (signal.aborted) events.emit('warning', { text })
@@ -87,7 +89,7 @@ const foundIn =
 
 /** What is in a database that was empty, and nothing of the dump; they are not counted. */
 async function othersIn(session: Server, { entries }: Brought): Promise<TableFingerprint[]> {
-  const keys = new Set([...keysOfRelations(entries), ...keysOfData(entries)])
+  const keys = new Map([...keysOfRelations(entries), ...keysOfData(entries)])
   return (await relationsOf(session))
     .filter(({ ofExtension }) => !ofExtension)
     .map(namedOf)

@@ -50,14 +50,12 @@ export class BulkOutput implements Disposable {
    */
   read(stdout: Readable | null): AsyncGenerator<Buffer> {
     const ring = this.#ring
-    const source = stdout ?? this.#ends!.own
+    const { own, program } = this.#ends ?? {}
     // As long as this process has it too, there is no end.
-    this.#ends?.program.destroy()
-    source
-      .once('end', () => ring.end())
-      .once('error', (error) => ring.end(error))
-      .once('close', () => ring.end(new Error('the output was cut off')))
-    return stdout ? gathered(stdout, ring) : ring.read(() => source.resume())
+    program?.destroy()
+    if (!stdout) return ring.read(() => own!.resume())
+    endWith(stdout, ring)
+    return gathered(stdout, ring)
   }
 
   [Symbol.dispose](): void {
@@ -78,6 +76,7 @@ async function connectedEnds(ring: OutputRing): Promise<{ program: Socket; own: 
       return !ring.isFull
     }
     const own = connect({ path, onread: { buffer: () => ring.room, callback } })
+    endWith(own, ring)
     const [[program]] = await Promise.all([
       once(server, 'connection') as Promise<[Socket]>,
       once(own, 'connect'),
@@ -87,6 +86,16 @@ async function connectedEnds(ring: OutputRing): Promise<{ program: Socket; own: 
     server.close()
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+/** Whoever stops in the middle destroys the stream. */
+function endWith(stream: Readable, ring: OutputRing): void {
+  const cutOff = () => ring.end(new Error('the output was cut off'))
+  stream
+    .once('end', () => ring.end())
+    .once('error', (error) => ring.end(error))
+    .once('close', cutOff)
+  if (stream.destroyed) cutOff()
 }
 
 /** Copies what comes; a part that finds no room waits for it, and the stream with it. */

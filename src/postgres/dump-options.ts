@@ -14,8 +14,8 @@ const INSTEAD = ['help', 'version']
 /** @see src/bin/pg_dump: the calls of getopt_long in pg_dump.c and pg_dumpall.c */
 const OWN: Record<'pg_dump' | 'pg_dumpall', OwnOptions> = {
   pg_dump: {
-    long: [...COMMON, ...INSTEAD, 'format', 'jobs', 'snapshot', 'compress', 'no-sync'],
-    short: 'fFdjZhpUwWV?',
+    long: [...COMMON, ...INSTEAD, 'encoding', 'format', 'jobs', 'snapshot', 'compress', 'no-sync'],
+    short: 'EfFdjZhpUwWV?',
     withValue: 'deEfFhjnNpStTUZ',
   },
   pg_dumpall: {

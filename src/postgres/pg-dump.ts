@@ -29,6 +29,8 @@ interface AnyDumpOptions {
 
 export interface DumpOptions extends AnyDumpOptions {
   connection: ConnectionOptions & { database: string }
+  /** Of the archive; that of the session, which a role or the environment may set, when left out. */
+  encoding?: string
   /** Of `pg_export_snapshot()`; the session that made it must be open until the dump ends. */
   snapshot?: string
   /** `none`, `gzip`, `gzip:6`, and from 16 `zstd:1`, `lz4`...; the program's own choice when left out. */
@@ -135,9 +137,7 @@ async function* output(
     if (warning !== undefined) onWarning(warning)
   }
   using bulk = await BulkOutput.open()
-  // An archive is in the encoding of its database, by which its names are read.
-  const own = { ...settings, PGCLIENTENCODING: '' }
-  await using run = new ProgramRun(program, env, { args, settings: own, input: false, bulk, signal, onLine })
+  await using run = new ProgramRun(program, env, { args, settings, input: false, bulk, signal, onLine })
   try {
     for await (const piece of run.stdout) yield piece
   } catch (error) {
@@ -154,12 +154,13 @@ async function* output(
 const dumpOf = ({ connection }: DumpOptions) => `pg_dump of "${connection.database}"`
 
 function dumpArguments(program: Program, options: DumpOptions) {
-  const { connection, snapshot, compress, selection = {}, extra = [] } = options
+  const { connection, encoding, snapshot, compress, selection = {}, extra = [] } = options
   refuseOwnOptions('pg_dump', extra)
   const { args, secrets } = connectionArguments(connection)
   const all = [
     ...args,
     ...commonArguments(options),
+    ...(encoding === undefined ? [] : [`--encoding=${encoding}`]),
     ...(snapshot === undefined ? [] : [`--snapshot=${snapshot}`]),
     ...(compress === undefined ? [] : compressArguments(program, compress)),
     ...selectionArguments(selection),

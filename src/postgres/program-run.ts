@@ -143,6 +143,7 @@ export class ProgramRun implements AsyncDisposable {
     }
     // What the program has started itself can hold the other ends, and finds out by this.
     for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy()
+    this.#options.bulk?.[Symbol.dispose]()
   }
 
   #hear(text: string): void {

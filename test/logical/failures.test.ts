@@ -97,6 +97,19 @@ describe('a logical backup that is stopped', () => {
     await expectNothingLeft(lab)
   })
 
+  // pg_dumpall is not all that runs: it has started a pg_dump, which waits for the lock and knows of no signal.
+  test.each([[[]], [['--whole']]])(
+    'by SIGTERM ends, with what its programs have started: %j',
+    async (args) => {
+      await using lab = await Lab.create()
+      const { process, holder } = await startHeldUp(lab, args)
+      await using _holder = holder
+      process.kill('SIGTERM')
+      expect(await endOf(process)).toMatchObject({ exitCode: 130, kind: 'interrupted' })
+      await expectNothingLeft(lab)
+    },
+  )
+
   test('by the end of the server leaves nothing', async () => {
     await using lab = await Lab.create()
     const { process } = await startHeldUp(lab)

@@ -22,6 +22,8 @@ test.each([
     const { cluster, scratch } = lab
     await scratch.folder('staging')
     await cluster.sql(`CREATE DATABASE old TEMPLATE template0 ENCODING '${encoding}' LOCALE 'C'`)
+    // Neither a role's setting nor the environment says how an archive is written.
+    await cluster.sql(`ALTER ROLE postgres IN DATABASE old SET client_encoding = 'UTF8'`)
     await cluster.sql(`CREATE TABLE "${table}" AS SELECT '${table}'::text AS name`, { database: 'old' })
     const at = { cwd: scratch.path, env: { PGCLIENTENCODING: 'UTF8' } }
 

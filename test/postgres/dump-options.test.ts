@@ -22,6 +22,8 @@ test.each([
   '--dbname=other',
   '-j4',
   '-Z9',
+  '-ELATIN1',
+  '--encoding=LATIN1',
   '-W',
   '--help',
   '-V',
