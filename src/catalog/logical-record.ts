@@ -59,6 +59,8 @@ export const LogicalSummarySchema = z.object({
   form: z.enum(['archives', 'script']),
   label: z.string(),
   systemIdentifier: z.string(),
+  /** The role that made the cluster; a scratch server has to have the same one. Older records do not say it. */
+  bootstrapSuperuser: z.string().exactOptional(),
   /** `version` as in server_version_num: 150018 for 15.18. */
   postgres: z.object({ version: count, text: z.string() }),
   /** The `pg_dump` that made it: its major version, without which or a later one it cannot be read. */

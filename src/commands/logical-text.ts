@@ -1,5 +1,5 @@
-import type { LogicalSummary } from '../catalog/logical-record.ts'
-import { selectionText } from '../catalog/selection-text.ts'
+import { isWhole, type LogicalSummary } from '../catalog/logical-record.ts'
+import { choiceText, selectionText } from '../catalog/selection-text.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes } from '../cli/units.ts'
 import type { CommandContext } from './context.ts'
@@ -8,7 +8,7 @@ import { seconds } from './wal-text.ts'
 /** The logical backups of a repository as a table. */
 export function logicalTable(backups: readonly LogicalSummary[], view: CommandContext['view']): string {
   const hasLabel = backups.some(({ label }) => label !== '')
-  const hasSelection = backups.some(({ selection }) => selection)
+  const hasSelection = backups.some((backup) => !isWhole(backup))
   return renderTable(
     [
       { title: 'Logical backup', style: 'bold', whole: true },
@@ -25,11 +25,22 @@ export function logicalTable(backups: readonly LogicalSummary[], view: CommandCo
       formatBytes(backup.dumpedBytes),
       formatBytes(backup.storedBytes),
       databasesText(backup),
-      ...(hasSelection ? [backup.selection ? selectionText(backup.selection) : '-'] : []),
+      ...(hasSelection ? [partText(backup)] : []),
       ...(hasLabel ? [backup.label] : []),
     ]),
     view,
   )
+}
+
+/** What a backup of a part was asked for. */
+function partText(backup: LogicalSummary): string {
+  const { choice, selection, hasGlobals } = backup
+  const texts = [
+    ...(choice ? [choiceText(choice)] : []),
+    ...(selection ? [selectionText(selection)] : []),
+    ...(hasGlobals ? [] : ['without roles']),
+  ]
+  return texts.join(' ') || '-'
 }
 
 /** The snapshot of its first database; of one script, which tells no moments, the backup's begin. */

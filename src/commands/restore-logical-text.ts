@@ -4,6 +4,7 @@ import { type Difference, differenceText } from '../logical/fingerprint-compare.
 import type { LogicalRestoreResult } from '../logical/restore-logical.ts'
 import type { DatabasePlan, LogicalRestorePlan } from '../logical/restore-plan.ts'
 import type { PreparedRestore } from '../logical/restore-prepare.ts'
+import { isChosen, type RestoreChoice } from '../logical/restore-request.ts'
 
 /** The plan, for people. */
 export function logicalPlanText({ plan, request, backup: { record } }: PreparedRestore): string {
@@ -25,11 +26,23 @@ export function logicalPlanText({ plan, request, backup: { record } }: PreparedR
         ]
       : []),
     ...databases.map((database) => `Database  ${databaseText(database, request.clean)}`),
+    ...(isChosen(request.choice) || request.choice.only ? [`Only      ${chosenText(request.choice)}`] : []),
     ...(plan.form === 'script' ? ['Script    all of the cluster, by psql, to the first error'] : []),
     ...(request.compare ? [`Compare   ${compareText(request)}`] : []),
     ...plan.warnings.map((text) => `Note      ${text}`),
   ]
   return `Restore plan\n${lines.map((line) => `  ${line}`).join('\n')}`
+}
+
+/** What of each database, in the words of the options. */
+function chosenText({ tables, schemas, excludeSchemas, only }: RestoreChoice): string {
+  const each = (option: string, names: readonly string[]) => names.map((name) => `--${option} ${name}`)
+  return [
+    ...each('table', tables),
+    ...each('schema', schemas),
+    ...each('exclude-schema', excludeSchemas),
+    ...(only ? [`--${only}-only`] : []),
+  ].join(' ')
 }
 
 function databaseText(plan: DatabasePlan, clean: boolean): string {

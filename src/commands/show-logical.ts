@@ -1,6 +1,6 @@
 import type { DumpedDatabase, LogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { selectionText } from '../catalog/selection-text.ts'
+import { choiceText, selectionText } from '../catalog/selection-text.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
@@ -127,14 +127,6 @@ function factsOf(record: LogicalRecord, repository: string, folder: string): str
     ['By hand', `${folder}RESTORE.txt`],
     ...record.warnings.map((text) => ['Warning', text]),
   ]
-}
-
-/** Which databases were asked for, in the words of the options. */
-function choiceText({ databases = [], excludeDatabases = [] }: NonNullable<LogicalRecord['choice']>): string {
-  return [
-    ...databases.map((pattern) => `--database ${pattern}`),
-    ...excludeDatabases.map((pattern) => `--exclude-database ${pattern}`),
-  ].join(' ')
 }
 
 function databaseTable(databases: readonly DumpedDatabase[], view: CommandContext['view']): string {

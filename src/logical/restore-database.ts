@@ -7,7 +7,7 @@ import { restoreProperties } from './restore-as-script.ts'
 import type { Brought, Comparison } from './restore-compare.ts'
 import { type Dump, listFile, openDump } from './restore-dump.ts'
 import { chooseEntries, databaseEntries, type LinkedEntry, linkedEntries } from './restore-entries.ts'
-import { failureIn, type State, stateText } from './restore-failure.ts'
+import { failureIn, leftText, type State } from './restore-failure.ts'
 import { addErrors, loadDump } from './restore-load.ts'
 import type { DatabasePlan } from './restore-plan.ts'
 import { isChosen } from './restore-request.ts'
@@ -62,7 +62,7 @@ export async function restoreDatabase(
     return { restored: { name: plan.name, into: plan.into, errors, leftOut }, brought }
   } catch (error) {
     const left = await stateLeft(state, server, plan)
-    if (run.signal.aborted) run.events.emit('warning', { text: stateText(plan.into, left) })
+    if (run.signal.aborted) run.events.emit('warning', { text: leftText(plan.into, left) })
     run.signal.throwIfAborted()
     throw failureIn(plan.into, left, error)
   }
@@ -99,9 +99,11 @@ function choiceOf({ request: { choice }, backup }: RestoreRun, plan: DatabasePla
 
 /** With the encoding and the locale of the record, from the one template that takes any. */
 async function makeDatabase(run: RestoreRun, server: Server, { into, dumped }: DatabasePlan): Promise<void> {
-  const role = run.request.roles.get(dumped.owner) ?? dumped.owner
+  const { noOwner, roles } = run.request
+  // Whom everything is going to belong to has to be let in.
+  const role = noOwner ? run.request.role : (roles.get(dumped.owner) ?? dumped.owner)
   const found = await server.query('SELECT FROM pg_roles WHERE rolname = $1', [role])
-  const owner = run.request.noOwner || found.length === 0 ? '' : ` OWNER ${quoteIdentifier(role)}`
+  const owner = role === undefined || found.length === 0 ? '' : ` OWNER ${quoteIdentifier(role)}`
   await server.query(`CREATE DATABASE ${quoteIdentifier(into)} TEMPLATE template0${owner}${localeOf(dumped)}`)
 }
 

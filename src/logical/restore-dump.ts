@@ -22,28 +22,48 @@ export interface Dump extends AsyncDisposable {
  * that it was.
  * @throws PgrecallError `damaged`, `key`
  */
-export async function openDump(run: RestoreRun, { dumped, object }: DatabasePlan): Promise<Dump> {
+export async function openDump(run: RestoreRun, plan: DatabasePlan): Promise<Dump> {
   const { backup, request, signal, staging } = run
+  const { dumped, object } = plan
   const isFolder = object.archive === 'directory'
   if (!isFolder && request.jobs === 1)
     return {
-      whole: (use) => withObject(backup, object, signal, use),
+      whole: (use) => withProgress(run, plan, (tell) => withObject(backup, object, signal, use, tell)),
       start: () => startOf(backup, object, signal),
       [Symbol.asyncDispose]: async () => {},
     }
   const file = join(staging!.path, `${dumped.oid}.dump`)
   const remove = () => rm(file, { recursive: true, force: true })
   try {
-    await withObject(backup, object, signal, (plain) =>
+    const putDown = (plain: AsyncIterable<Buffer>) =>
       isFolder
         ? unpackFolder(plain, file)
-        : pipeline(Readable.from(copies(plain)), createWriteStream(file, { mode: 0o600 })),
-    )
+        : pipeline(Readable.from(copies(plain)), createWriteStream(file, { mode: 0o600 }))
+    await withProgress(run, plan, (tell) => withObject(backup, object, signal, putDown, tell))
   } catch (error) {
     await remove()
     throw error
   }
   return { whole: (use) => use({ file }), start: () => ({ file }), [Symbol.asyncDispose]: remove }
+}
+
+/** Tells how much of a dump was read. Constraints and indexes, which come last, take their time without reading anything. */
+async function withProgress<Result>(
+  { events }: RestoreRun,
+  { into, object }: DatabasePlan,
+  read: (tell: (bytes: number) => void) => Promise<Result>,
+): Promise<Result> {
+  const task = `Reading the dump for "${into}"`
+  let bytes = 0
+  const tell = (count: number) => {
+    bytes += count
+    events.emit('progress', { task, bytes, total: object.bytes, items: 0 })
+  }
+  try {
+    return await read(tell)
+  } finally {
+    events.emit('progressEnd', { task })
+  }
 }
 
 /** A piece may be reused when the next one is asked for. */

@@ -27,8 +27,7 @@ const WORDS: Record<State, string> = {
   loaded: 'has what is in the dump, but lacks its settings or its statistics',
 }
 
-/** What a failure or a signal has left, as a sentence. */
-export const stateText = (name: string, state: State) => `database "${name}" ${WORDS[state]}`
+const stateText = (name: string, state: State) => `database "${name}" ${WORDS[state]}`
 
 /** What has to be done about it; nothing that destroys what this run did not make. */
 function mendOf(name: string, state: State): string | undefined {
@@ -49,11 +48,16 @@ function mendOf(name: string, state: State): string | undefined {
   }
 }
 
+/** What a signal has left, and what to do about it. */
+export function leftText(name: string, state: State): string {
+  const mend = mendOf(name, state)
+  return mend === undefined ? stateText(name, state) : `${stateText(name, state)}: ${mend}`
+}
+
 /** A failure in a database, which says in what state that is. */
 export function failureIn(name: string, state: State, error: unknown): PgrecallError {
-  const { kind, hint } =
-    error instanceof PgrecallError ? error : { kind: 'failed' as const, hint: hintFor(error) }
-  const hints = [hint, mendOf(name, state)].filter((text) => text !== undefined)
+  const kind = error instanceof PgrecallError ? error.kind : 'refused'
+  const hints = [hintFor(error), mendOf(name, state)].filter((text) => text !== undefined)
   return new PgrecallError(
     state === 'untouched' || state === 'missing' ? kind : kindOnceChanged(kind),
     `${stateText(name, state)}: ${reasonOf(error)}`,
@@ -72,8 +76,17 @@ export function onceChanged(error: unknown): unknown {
 const kindOnceChanged = (kind: ErrorKind): ErrorKind =>
   kind === 'refused' || kind === 'absent' || kind === 'usage' ? 'failed' : kind
 
-/** @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
+/** Of what is restored all or nothing, something exists. */
+const isInTheWay = (error: unknown) => error instanceof Error && / already exists/.test(error.message)
+
+/** By the server's own code. @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const HINTS: Record<string, string> = {
+  '42501': 'connect as a superuser, or as a role with CREATEDB; --no-owner leaves owners out',
+  '55006': 'end the sessions in it (pg_terminate_backend), and restore again',
+}
+
 function hintFor(error: unknown): string | undefined {
-  const isInUse = error instanceof Error && 'code' in error && error.code === '55006'
-  return isInUse ? 'end the sessions in it, and restore again' : undefined
+  if (isInTheWay(error)) return 'restore beside it with --into NAME, and copy what is missing'
+  if (error instanceof PgrecallError) return error.hint
+  return error instanceof Error && 'code' in error ? HINTS[String(error.code)] : undefined
 }

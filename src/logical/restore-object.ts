@@ -17,6 +17,7 @@ const ELSEWHERE = 'restore from another repository, or from another backup: "pgr
 /**
  * Reads an object as what it was before it was compressed and encrypted, and compares its stored bytes with their sum.
  * @param use reads as much as it needs; the rest is read afterwards, for the sum
+ * @param onStored hears of the stored bytes as they are read
  * @throws PgrecallError `damaged`, where it can be from within `use`; `key`
  */
 export async function withObject<Result>(
@@ -24,8 +25,9 @@ export async function withObject<Result>(
   object: LogicalObject,
   signal: AbortSignal,
   use: (plain: AsyncIterable<Buffer>) => Promise<Result>,
+  onStored: (bytes: number) => void = () => {},
 ): Promise<Result> {
-  const pieces = checked(backup, object, signal)
+  const pieces = checked(backup, object, signal, onStored)
   try {
     // Without `return`, so that who has enough does not end it.
     const result = await use({ [Symbol.asyncIterator]: () => ({ next: () => pieces.next() }) })
@@ -56,11 +58,16 @@ async function* checked(
   { repository, record }: StoredBackup,
   object: LogicalObject,
   signal: AbortSignal,
+  onStored: (bytes: number) => void,
 ): AsyncGenerator<Buffer, void> {
   const key = backupPrefix(record.cluster, record.id) + object.name
   const sum = new ObjectSum(isSealed(key))
+  const push = (chunk: Buffer) => {
+    sum.push(chunk)
+    onStored(chunk.length)
+  }
   try {
-    const content = await readContent(repository, key, { signal, onStored: (chunk) => sum.push(chunk) })
+    const content = await readContent(repository, key, { signal, onStored: push })
     if (!content) throw damaged(key, 'it is missing')
     yield* decode(methodOf(object.name), content)
     if (!isAsRecorded(object, sum.end())) throw damaged(key, 'its bytes are not those that were stored')

@@ -124,7 +124,8 @@ function planDatabase(
     })
   const makes = !there || create
   const isSame = isWhole && into === dumped.name
-  const isMadeByArchive = isSame && request.roles.size === 0 && knowsDatabaseStatement(record, target)
+  const isMadeByArchive =
+    isSame && request.roles.size === 0 && request.role === undefined && knowsDatabaseStatement(record, target)
   const way: Way = !makes ? 'existing' : isMadeByArchive ? 'create' : 'make'
   const allOrNothing = way === 'existing' && there!.hasData
   if (allOrNothing && request.jobs > 1)

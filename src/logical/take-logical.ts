@@ -15,7 +15,7 @@ import type { DatabaseChoice } from './choose-databases.ts'
 import { dumpAll, type StoredParts } from './dump-all.ts'
 import type { LogicalRequest } from './logical-request.ts'
 import type { LogicalPlan, LogicalRun, LogicalSource } from './logical-run.ts'
-import { planDump } from './plan-dump.ts'
+import { bootstrapSuperuserOf, planDump } from './plan-dump.ts'
 
 export interface LogicalContext {
   repositories: readonly Repository[]
@@ -39,12 +39,12 @@ export async function takeLogicalBackup(
   context: LogicalContext,
 ): Promise<BackupOutcome<LogicalRecord>> {
   const { repositories, events, now } = context
-  const plan = await planned(request, source)
+  const { plan, bootstrapSuperuser } = await planned(request, source)
   await using destinations = await Destinations.open(repositories, request.cluster, plan.server, context)
   const run = await openLogicalRun(request, plan, source, destinations, context)
-  const startedAt = now()
+  const facts = { bootstrapSuperuser, startedAt: now().toISOString() }
   const records = await dumpAll(run)
-    .then((parts) => commit(run, parts, startedAt, now))
+    .then((parts) => commit(run, parts, facts, now))
     .catch(async (error) => {
       // What fails in consequence of a signal, or of a lost lock, is told as that.
       const reason = run.signal.aborted ? run.signal.reason : error
@@ -59,9 +59,16 @@ export async function takeLogicalBackup(
   return { records, failures }
 }
 
-async function planned(request: LogicalRequest, source: LogicalSource): Promise<LogicalPlan> {
+/** What a record says beside the plan. */
+type Facts = Required<Pick<LogicalDraft, 'bootstrapSuperuser' | 'startedAt'>>
+
+async function planned(
+  request: LogicalRequest,
+  source: LogicalSource,
+): Promise<{ plan: LogicalPlan; bootstrapSuperuser: string }> {
   await using server = await source.connect(source.connection)
-  return await planDump(request, server, source)
+  const plan = await planDump(request, server, source)
+  return { plan, bootstrapSuperuser: await bootstrapSuperuserOf(server) }
 }
 
 /** The new backup's folder. Debris of logical backups goes. */
@@ -92,14 +99,14 @@ async function openLogicalRun(
 async function commit(
   run: LogicalRun,
   parts: StoredParts,
-  startedAt: Date,
+  facts: Facts,
   now: () => Date,
 ): Promise<StoredRecord<LogicalRecord>[]> {
   const { store, destinations, signal } = run
   signal.throwIfAborted()
   const stored = await store.each(async (repository): Promise<LogicalRecord> => {
     const { storage } = repository
-    const draft = draftRecord(run, parts, repository, startedAt)
+    const draft = draftRecord(run, parts, repository, facts)
     const text = await storeText(storage, store.folder, logicalRestoreText(draft))
     const whole: LogicalDraft = { ...draft, objects: [...draft.objects, { ...text, kind: 'text' }] }
     await lockObjects(
@@ -118,7 +125,7 @@ function draftRecord(
   { request, plan, place, warnings }: LogicalRun,
   { databases, objects, hasGlobals, dumpedBytes }: StoredParts,
   { name, keys }: Repository,
-  startedAt: Date,
+  { bootstrapSuperuser, startedAt }: Facts,
 ): LogicalDraft {
   const { server, programs, compressedBy } = plan
   const { selection, databases: choice } = request
@@ -129,6 +136,7 @@ function draftRecord(
     form: request.whole ? 'script' : 'archives',
     label: request.label,
     systemIdentifier: server.systemIdentifier,
+    bootstrapSuperuser,
     postgres: { version: server.version, text: server.versionText },
     dumpVersion: programs.dump.majorVersion,
     fromStandby: server.inRecovery,
@@ -140,7 +148,7 @@ function draftRecord(
     codec: formatCodec(request.codec),
     ...(keys.sealer && { recipients: [...keys.sealer.recipients] }),
     dumpedBytes,
-    startedAt: startedAt.toISOString(),
+    startedAt,
     tool: request.tool,
     warnings,
     objects: objects.map(({ stored, facts }) => ({ ...stored[name]!, ...facts })),

@@ -67,8 +67,8 @@ export async function findServerPrograms(
 
 /**
  * A server for this process alone, with nothing in it. It forgets all in a crash, listens on a socket in a folder that nobody
- * else may enter, takes whoever gets there for whom he says he is, archives nothing and connects to nobody. It ends with this
- * process, however that ends.
+ * else may enter, takes whoever gets there for whom he says he is, archives nothing and replicates nothing. What is loaded into
+ * it may connect elsewhere, as a materialized view over a foreign table does. It ends with this process, however that ends.
  *
  * Disposing ends it at once; the folder stays.
  */
@@ -146,8 +146,9 @@ export class ScratchServer implements AsyncDisposable {
     for (;;) {
       const [, , , , , , , status = ''] = (await readFile(pidFile, 'utf8').catch(() => '')).split('\n')
       if (status.trim() === 'ready') return
-      if (this.#guard.exitCode !== null || this.#guard.pid === undefined || performance.now() > deadline)
-        throw await this.#failure('does not start')
+      const { exitCode, signalCode, pid } = this.#guard
+      const isGone = exitCode !== null || signalCode !== null || pid === undefined
+      if (isGone || performance.now() > deadline) throw await this.#failure('does not start')
       await pause(20, undefined, { signal }).catch(() => signal.throwIfAborted())
     }
   }
@@ -186,7 +187,7 @@ async function makeCluster(initdb: Program, options: ScratchOptions): Promise<vo
 }
 
 /**
- * What is loaded can be loaded again, so nothing has to survive a crash; and none of it is to reach out.
+ * What is loaded can be loaded again, so nothing has to survive a crash; and nothing is to reach out by itself.
  * @see https://www.postgresql.org/docs/current/non-durability.html
  */
 function settingsOf({ socketFolder, locks }: ScratchOptions, majorVersion: number): string[] {

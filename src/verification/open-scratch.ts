@@ -121,10 +121,11 @@ const ownEnvironment = (env: Environment): Environment =>
   Object.fromEntries(Object.entries(env).filter(([name]) => !/^PG[A-Z]/.test(name)))
 
 /**
- * Who made the cluster owns its first database. It has to be the same here: from 16 on nobody else may give out memberships in
- * his name.
+ * It has to be the same here: from 16 on nobody else may give out memberships in his name. Where an old record does not tell him,
+ * he mostly owns the first database.
  */
-const superuserOf = ({ databases }: LogicalRecord) => {
+const superuserOf = ({ bootstrapSuperuser, databases }: LogicalRecord) => {
+  if (bootstrapSuperuser !== undefined) return bootstrapSuperuser
   const owner = databases.find(({ name }) => name === 'postgres')?.owner ?? 'postgres'
   return owner.startsWith('pg_') ? 'postgres' : owner
 }

@@ -46,6 +46,10 @@ export async function countRows(
   return { tables: tables.length, rows, remarks }
 }
 
+const ATTACH = 'TABLE ATTACH'
+/** The first `pg_dump` that has an entry for it, apart from the partition's. @see src/bin/pg_dump/pg_dump.c: dumpTableAttach */
+const ATTACHES_APART = 14
+
 /**
  * Types of entries of which a dump has one for each thing, whatever the version of `pg_dump`. Others come and go: with the
  * version, as statistics and the metadata of large objects; with owners, as the schema `public` and privileges; with the order
@@ -84,7 +88,7 @@ const COUNTED = [
   'STATISTICS',
   'SUBSCRIPTION',
   'TABLE',
-  'TABLE ATTACH',
+  ATTACH,
   'TEXT SEARCH CONFIGURATION',
   'TEXT SEARCH DICTIONARY',
   'TEXT SEARCH PARSER',
@@ -106,7 +110,7 @@ export async function compareContents(
   { dump, restore }: CountPrograms,
   env: Environment,
   connection: Connection,
-  recorded: DumpedDatabase['contents'],
+  recorded: { contents: DumpedDatabase['contents']; dumpVersion: number },
   signal: AbortSignal,
 ): Promise<string[]> {
   const archive = pgDump(dump, env, {
@@ -117,8 +121,13 @@ export async function compareContents(
     onWarning: () => {},
   })
   const { entries } = await listArchive(restore, env, archive, { signal })
-  return COUNTED.flatMap((type) => {
-    const [before, after] = [recorded[type] ?? 0, entries.filter((entry) => entry.type === type).length]
+  const counted = (type: string) => entries.filter((entry) => entry.type === type).length
+  return countedTypes(recorded.dumpVersion, dump.majorVersion).flatMap((type) => {
+    const [before, after] = [recorded.contents[type] ?? 0, counted(type)]
     return before === after ? [] : [`${type}: ${after} instead of ${before}`]
   })
 }
+
+/** Pure. Exported for tests. @param taken the major version of the `pg_dump` of the backup @param counting of the one here */
+export const countedTypes = (taken: number, counting: number): readonly string[] =>
+  taken < ATTACHES_APART && counting >= ATTACHES_APART ? COUNTED.filter((type) => type !== ATTACH) : COUNTED

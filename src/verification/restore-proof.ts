@@ -39,14 +39,16 @@ export interface RestoreProof {
   databases: ProvenDatabase[]
 }
 
+const EXTENSION = 'an extension or a library'
+
 /**
  * What a server refuses because its host lacks something: no fault of the backup. One such thing can be the reason for many
  * other errors of the same database.
  */
 const LACKS: [says: RegExp, what: string][] = [
   [
-    /Command was: CREATE EXTENSION|extension "[^"]*" (?:is not available|has no installation script)|could not open extension control file|could not access file "|could not load library/,
-    'an extension or a library',
+    /extension "[^"]*" (?:is not available|has no installation script)|could not open extension control file|could not access file "|could not load library/,
+    EXTENSION,
   ],
   [/shared_preload_libraries/, 'a library that has to be preloaded'],
   [
@@ -62,20 +64,32 @@ const LACKS: [says: RegExp, what: string][] = [
     'a feature',
   ],
   [/could not open (?:dictionary|stop-word|thesaurus|affix) file/, 'a file of the text search'],
-  [/No space left on device|Disk quota exceeded/, 'room'],
+  [/No space left on device|Disk quota exceeded|ENOSPC|EDQUOT/i, 'room'],
   [/out of (?:shared )?memory/, 'memory'],
+  [/could not connect to server "|could not establish connection/, 'another server, which is asked for rows'],
 ]
 
 /** What the host lacks, as an error of the server tells it; undefined where it says nothing of that. Pure. */
 export function lackIn(error: string): string | undefined {
-  const what = LACKS.find(([says]) => says.test(error))?.[1]
+  const { message, command } = partsOf(error)
+  const what = command.startsWith('CREATE EXTENSION')
+    ? EXTENSION
+    : LACKS.find(([says]) => says.test(message))?.[1]
   return what === undefined ? undefined : `this host lacks ${what}: ${saidIn(error)}`
 }
 
 /** Without who told it. */
 const saidIn = (error: string) => error.replace(/^.*?(?:ERROR|FATAL): +/, '')
 
-const isOfGlobals = (error: string) => /(?:role|tablespace) "[^"]*" does not exist/i.test(error)
+/** What was complained of, and the statement, in which anything may stand. */
+function partsOf(error: string): { message: string; command: string } {
+  const [message = '', ...command] = error.split('Command was: ')
+  return { message, command: command.join('') }
+}
+
+const NO_ROLE = /(?:role|tablespace) "[^"]*" does not exist/i
+/** From 16 on, of a role that the bootstrap superuser has made a member. @see src/backend/commands/user.c */
+const OTHER_GRANTOR = /permission denied to grant privileges as role/
 
 /**
  * @param refused what the server refused
@@ -117,22 +131,39 @@ export function verdictOf(parts: readonly Pick<ProvenPart, 'verdict'>[]): Verdic
   return worst ?? 'restored'
 }
 
+/** What of a backup, and of the server that it is loaded into, may be the reason for errors. */
+export interface Circumstances {
+  hasGlobals: boolean
+  /** Whether only parts of the databases are in it. */
+  isPartial: boolean
+  /** Whether the record says who the bootstrap superuser was. */
+  knowsSuperuser: boolean
+  /** Major versions of the server that was dumped, and of the scratch server. */
+  dumped: number
+  scratch: number
+}
+
 /**
- * Why errors may be no fault of the backup.
- * @param errors all that the server said
- * @param backup whether it has roles, and whether only parts of the databases are in it
+ * Why errors may be no fault of the backup. Pure.
+ * @param errors what the server said when it refused something: where that is nothing, nothing is excused
  */
-export function excusesIn(
-  errors: readonly string[],
-  backup: { hasGlobals: boolean; isPartial: boolean },
-): string[] {
-  const lacks = errors.flatMap((text) => lackIn(text) ?? [])
-  const missing = backup.hasGlobals ? undefined : errors.find(isOfGlobals)
+export function excusesIn(errors: readonly string[], circumstances: Circumstances): string[] {
+  const { hasGlobals, isPartial, knowsSuperuser, dumped, scratch } = circumstances
+  const first = (says: RegExp) => errors.find((error) => says.test(partsOf(error).message))
+  const missing = hasGlobals ? undefined : first(NO_ROLE)
+  const grantor = knowsSuperuser ? undefined : first(OTHER_GRANTOR)
+  const isRefused = errors.length > 0
   return [
-    ...new Set(lacks),
+    ...new Set(errors.flatMap((text) => lackIn(text) ?? [])),
     ...(missing === undefined ? [] : [`the backup has no roles and tablespaces: ${saidIn(missing)}`]),
-    ...(backup.isPartial && errors.length > 0
+    ...(grantor === undefined
+      ? []
+      : [`the backup does not say who the bootstrap superuser was: ${saidIn(grantor)}`]),
+    ...(isRefused && isPartial
       ? ['the backup has only what was chosen, and what that depends on may be missing']
+      : []),
+    ...(isRefused && scratch > dumped
+      ? [`the scratch server is of PostgreSQL ${scratch}, which may refuse what ${dumped} took`]
       : []),
   ]
 }

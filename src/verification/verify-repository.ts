@@ -32,7 +32,7 @@ export interface VerifyRequest {
   jobs: number
   /**
    * Loads the chosen backups into a scratch server, too: of all, the newest logical one of the whole cluster, which is then what
-   * `latest` means. The folder in which the server lives.
+   * `latest` means, with newer ones whose record is damaged. The folder in which the server lives.
    */
   scratch?: string | undefined
 }
@@ -108,19 +108,20 @@ async function chosen({ name, storage }: Repository, request: VerifyRequest): Pr
   const { backups, logical, damaged } = await loadCatalog(storage, cluster, { fresh: true })
   const chains = new Chains(backups)
   const known = [...backups, ...logical, ...damaged].toSorted((a, b) => (a.id < b.id ? -1 : 1))
-  const latest = () => (scratch === undefined ? newestOf(known) : newestWhole(logical, name))
+  const newest = () => newestWhole(logical, damaged, name)
   const wanted = new Set(
     ids.length === 0
       ? known
-      : ids.map((asked) => {
-          const found = asked === 'latest' ? latest() : known.find(({ id }) => id === asked)
-          if (found) return found
+      : ids.flatMap((asked) => {
+          if (asked === 'latest' && scratch !== undefined) return newest()
+          const found = asked === 'latest' ? newestOf(known) : known.find(({ id }) => id === asked)
+          if (found) return [found]
           throw new PgrecallError('absent', `there is no backup ${asked} in repository "${name}"`, {
             hint: '"pgrecall list" shows the backups that there are',
           })
         }),
   )
-  const loaded = scratch === undefined ? [] : ids.length === 0 ? [newestWhole(logical, name)] : [...wanted]
+  const loaded = scratch === undefined ? [] : ids.length === 0 ? newest() : [...wanted]
   for (const { id } of loaded) requireLogical(id)
   for (const backup of backups.filter((candidate) => wanted.has(candidate)))
     for (const below of chains.ancestorsOf(backup)) wanted.add(below)
@@ -138,9 +139,19 @@ async function chosen({ name, storage }: Repository, request: VerifyRequest): Pr
 const newestOf = <Backup extends { id: string }>(known: readonly Backup[]) =>
   known.findLast(({ id }) => isPhysicalId(id)) ?? known.at(-1)
 
-function newestWhole(logical: readonly LogicalSummary[], repository: string): LogicalSummary {
-  const newest = logical.filter(isWhole).toSorted((a, b) => (a.id < b.id ? 1 : -1))[0]
-  if (newest) return newest
+/**
+ * The newest of the whole cluster, and newer ones with a damaged record, of which nobody knows what they have: without them the
+ * older one would be taken for the last.
+ */
+function newestWhole(
+  logical: readonly LogicalSummary[],
+  damaged: readonly { id: string }[],
+  repository: string,
+): { id: string }[] {
+  const whole = logical.filter(isWhole).toSorted((a, b) => (a.id < b.id ? 1 : -1))[0]
+  const isNewer = ({ id }: { id: string }) => isLogicalId(id) && (whole === undefined || id > whole.id)
+  const newest = [...(whole ? [whole] : []), ...damaged.filter(isNewer)]
+  if (newest.length > 0) return newest
   throw new PgrecallError('absent', `repository "${repository}" has no logical backup of the whole cluster`, {
     hint: '"pgrecall backup --method logical" takes one; name one of a part by its id',
   })

@@ -12,10 +12,11 @@ import { inDatabase } from '../postgres/in-database.ts'
 import type { RestoreErrors } from '../postgres/restore-messages.ts'
 import { Server } from '../postgres/server.ts'
 import { sideBySide } from '../side-by-side.ts'
-import { openScratch, planScratch } from './open-scratch.ts'
+import { openScratch, planScratch, type ScratchPlan } from './open-scratch.ts'
 import { hindranceOf, prepareWhole, quiet } from './prepare-whole.ts'
 import { type CountPrograms, compareContents, countRows } from './recount.ts'
 import {
+  type Circumstances,
   excusesIn,
   type ProvenDatabase,
   type ProvenPart,
@@ -38,6 +39,7 @@ export interface VerifyRestoreOptions {
 /** A backup that is being loaded into a scratch server. */
 interface Proof extends VerifyRestoreOptions {
   record: LogicalRecord
+  circumstances: Circumstances
   /** The scratch server. */
   source: LogicalSource
   prepared: PreparedRestore
@@ -69,7 +71,8 @@ export async function verifyRestore(
   const source = { connection, connect: (to: typeof connection) => Server.connect(to), env: scratch.env }
   const prepared = await prepareWhole({ repository, record }, scratch.folder, source, options)
   const counting = { dump: plan.dump, restore: prepared.program }
-  const proof: Proof = { ...options, record, source, prepared, counting }
+  const circumstances = circumstancesOf(record, plan)
+  const proof: Proof = { ...options, record, circumstances, source, prepared, counting }
   const parts = await prove(proof).catch(async (error) => {
     signal.throwIfAborted()
     await scratch.server.requireAlive()
@@ -92,6 +95,14 @@ async function prove(proof: Proof): Promise<Pick<RestoreProof, 'cluster' | 'data
   return { cluster, databases: await (isScript ? countScript(proof) : proveDatabases(proof)) }
 }
 
+const circumstancesOf = (record: LogicalRecord, { server }: ScratchPlan): Circumstances => ({
+  hasGlobals: record.hasGlobals,
+  isPartial: isPartial(record.selection ?? {}),
+  knowsSuperuser: record.bootstrapSuperuser !== undefined,
+  dumped: Math.floor(record.postgres.version / 10_000),
+  scratch: server.postgres.majorVersion,
+})
+
 function unproven(reason: string): RestoreProof {
   return {
     verdict: 'unproven',
@@ -109,8 +120,10 @@ interface Attempt<Result> {
   result: Result | undefined
   /** What ended it, as the one error that there was. */
   failed: RestoreErrors
-  /** Why its errors may be no fault of the backup. */
-  excuses: string[]
+  /** The first errors of the server on the way there. */
+  heard: string[]
+  /** Whether damage of what is stored ended it, which nothing excuses. */
+  isDamaged: boolean
 }
 
 /**
@@ -118,29 +131,42 @@ interface Attempt<Result> {
  * @throws what is no finding about the backup; the signal's reason
  */
 async function attempt<Result>(
-  { record, events, signal }: Proof,
+  { events, signal }: Proof,
   work: (events: Events) => Promise<Result>,
 ): Promise<Attempt<Result>> {
-  const backup = { hasGlobals: record.hasGlobals, isPartial: isPartial(record.selection ?? {}) }
-  const excuses = new Set<string>()
+  const heard: string[] = []
   const hear = (text: string) => {
-    for (const excuse of excusesIn([text], backup)) excuses.add(excuse)
+    if (heard.length < MOST_HEARD && SERVER_ERROR.test(text)) heard.push(text)
   }
   try {
     const result = await work(quiet(events, hear))
-    return { result, failed: NOTHING, excuses: [...excuses] }
+    return { result, failed: NOTHING, heard, isDamaged: false }
   } catch (error) {
     signal.throwIfAborted()
     if (!(error instanceof PgrecallError) || !FINDINGS.has(error.kind)) throw error
-    const failure = reasonOf(error)
-    hear(failure)
-    return { result: undefined, failed: { count: 1, samples: [failure] }, excuses: [...excuses] }
+    const failed = { count: 1, samples: [reasonOf(error)] }
+    return { result: undefined, failed, heard, isDamaged: error.kind === 'damaged' }
   }
 }
 
 /** Kinds of what ends a restore that tell something about the backup; a lost session is one where the server lives. */
 const FINDINGS: ReadonlySet<PgrecallError['kind']> = new Set(['damaged', 'failed', 'refused', 'connection'])
 const NOTHING: RestoreErrors = { count: 0, samples: [] }
+/** Other warnings are none, and not all errors are among the samples. */
+const SERVER_ERROR = /\b(?:ERROR|FATAL): /
+/** What is the reason for others comes before them. */
+const MOST_HEARD = 1000
+
+/** @param errors what the server refused @param differences what is not as it was recorded */
+function partOf(
+  { circumstances }: Proof,
+  { heard, isDamaged }: Attempt<unknown>,
+  errors: RestoreErrors,
+  differences: readonly string[] = [],
+): ProvenPart {
+  const excuses = isDamaged ? [] : excusesIn([...heard, ...errors.samples], circumstances)
+  return provenPart(errors, differences, excuses)
+}
 
 /** By a session of its own: several are under way. */
 async function load(
@@ -155,8 +181,8 @@ async function load(
 
 /** Roles and tablespaces, or all of a script. */
 async function proveCluster(proof: Proof): Promise<ProvenPart> {
-  const { result, failed, excuses } = await attempt(proof, (events) => load(proof, { databases: [] }, events))
-  return provenPart(result?.globals ?? failed, [], excuses)
+  const tried = await attempt(proof, (events) => load(proof, { databases: [] }, events))
+  return partOf(proof, tried, tried.result?.globals ?? tried.failed)
 }
 
 /** Several side by side, as `pg_upgrade` does it. */
@@ -184,19 +210,21 @@ async function proveDatabase(proof: Proof, plan: DatabasePlan): Promise<ProvenDa
   const { source, counting, signal } = proof
   const { name, dumped } = plan
   const connection = { ...inDatabase(source.connection, name), database: name }
-  const { result, failed, excuses } = await attempt(proof, async (events) => {
+  const tried = await attempt(proof, async (events) => {
     const { databases } = await load(proof, { globals: undefined, databases: [plan] }, events)
-    const contents = await compareContents(counting, source.env, connection, dumped.contents, signal)
+    const { dumpVersion } = proof.record
+    const before = { contents: dumped.contents, dumpVersion }
+    const contents = await compareContents(counting, source.env, connection, before, signal)
     return { ...databases[0]!, contents, counted: await countRows(connection, signal) }
   })
-  if (!result) return { name, tables: 0, rows: 0, remarks: [], ...provenPart(failed, [], excuses) }
-  const { errors, compare, contents, counted } = result
+  if (!tried.result) return { name, tables: 0, rows: 0, remarks: [], ...partOf(proof, tried, tried.failed) }
+  const { errors, compare, contents, counted } = tried.result
   const differences = [...contents, ...(compare?.differences ?? []).map(differenceText)]
   return {
     name,
     ...counted,
     remarks: [...counted.remarks, ...(compare?.remarks ?? []).map(differenceText)],
-    ...provenPart(errors, differences, excuses),
+    ...partOf(proof, tried, errors, differences),
   }
 }
 

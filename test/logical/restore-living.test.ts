@@ -104,9 +104,9 @@ describe('a restore into a living database', () => {
       await using _somebody = await lab.cluster.connect('shop')
       const failure = await failureOf(lab, anew)
       expect(failure).toMatchObject({
-        kind: 'failed',
+        kind: 'refused',
         message: expect.stringMatching(/^database "shop" is as it was: .*accessed by other users/),
-        hint: 'end the sessions in it, and restore again',
+        hint: 'end the sessions in it (pg_terminate_backend), and restore again',
       })
       expect(await sortedDump(lab.cluster)).toEqual(before)
     }

@@ -146,6 +146,24 @@ describe('a restore that cannot be whole', () => {
     expect([await databases(), await sortedDump(lab.cluster)]).toEqual(before)
   })
 
+  test('whom all is going to belong to gets the database as well', async () => {
+    await using lab = await Lab.create({ archive: false })
+    const { id } = await shopOf(lab)
+    // Up to 14 everybody may create things in the schema public.
+    await lab.cluster.sql('CREATE ROLE berta; REVOKE CREATE ON SCHEMA public FROM PUBLIC', {
+      database: 'template1',
+    })
+    const to = ['--no-owner', '--role', 'berta', '--create']
+    const answer = await answerOf<Answer>(lab, ['restore', id, '--database', 'shop', '--into', 'hers', ...to])
+    expect(answer.errors).toBe(0)
+    const [owners] = await lab.cluster.sql(
+      `SELECT (SELECT datdba::regrole::text FROM pg_database WHERE datname = 'hers') AS database,
+              (SELECT relowner::regrole::text FROM pg_class WHERE relname = 't') AS "table"`,
+      { database: 'hers' },
+    )
+    expect(owners).toEqual({ database: 'berta', table: 'berta' })
+  })
+
   test('several sessions restore from a staged file, which is gone afterwards', async () => {
     await using lab = await Lab.create({ archive: false })
     const { id } = await shopOf(lab)

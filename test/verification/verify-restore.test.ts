@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdirSync, readlinkSync } from 'node:fs'
 import { copyFile, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -5,7 +6,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { backupPrefix } from '../../src/catalog/layout.ts'
 import { type LogicalRecord, readLogicalRecord } from '../../src/catalog/logical-record.ts'
 import { encodeRecord } from '../../src/catalog/record-file.ts'
-import { excusesIn, provenPart, verdictOf } from '../../src/verification/restore-proof.ts'
+import { countedTypes } from '../../src/verification/recount.ts'
+import { type Circumstances, excusesIn, provenPart, verdictOf } from '../../src/verification/restore-proof.ts'
 import type { VerifiedBackup } from '../../src/verification/verify-repository.ts'
 import { answerOf, backUp, failureOf, labFolder } from '../backup/commands.ts'
 import { Lab } from '../lab/lab.ts'
@@ -120,6 +122,22 @@ describe('a backup is loaded into a scratch server', () => {
     await expectNothingLeft()
   })
 
+  test('a newer one that is damaged is told, and the one before it is loaded', async () => {
+    const { id, bootstrapSuperuser } = await take([])
+    expect(bootstrapSuperuser).toBe('postgres')
+    const path = pathOf(id, 'backup.json')
+    const whole = await readFile(path)
+    await writeFile(path, whole.subarray(0, -10))
+    const { exitCode, backups } = await verify(['latest'])
+    await writeFile(path, whole)
+    expect(exitCode).toBe(9)
+    expect(backups).toMatchObject([
+      { faults: [], restore: { verdict: 'restored' } },
+      { id, faults: [{}] },
+    ])
+    expect(backups[1]).not.toHaveProperty('restore')
+  })
+
   test('rows that are missing are found by the fingerprints, though every sum fits', async () => {
     const before = await recordOf((await take(['--database', 'shop', '--fingerprint'])).id)
     await lab.cluster.sql('DELETE FROM "order" WHERE id = 7', { database: 'shop' })
@@ -206,6 +224,32 @@ describe('a backup is loaded into a scratch server', () => {
     expect(backups[0]).toMatchObject({ faults: [], restore: { verdict: 'unproven' } })
     expect(backups[0]!.restore!.databases[0]!.faults.join()).toContain('inner_one')
   })
+
+  test('an archive that ends too soon is a fault of a part, too, though its sum fits', async () => {
+    const { id } = await take(['--database', 'shop', '--table', 'customer', '--compression', 'none'])
+    const dump = dumpOf(await recordOf(id), 'shop')
+    const bytes = await readFile(pathOf(id, dump.name))
+    const half = bytes.subarray(0, bytes.length - 2000)
+    await writeFile(pathOf(id, dump.name), half)
+    const sha256 = createHash('sha256').update(half).digest('hex')
+    const forged = { ...dump, sha256, bytes: half.length, plainBytes: half.length }
+    await withRecord(
+      id,
+      (record) => ({
+        ...record,
+        objects: record.objects.map((each) => (each.name === dump.name ? forged : each)),
+      }),
+      async () => {
+        const { exitCode, backups } = await verify([id])
+        expect(exitCode).toBe(9)
+        expect(backups[0]).toMatchObject({
+          faults: [{ reason: expect.stringContaining('cannot read the archive') }],
+          restore: { verdict: 'differs' },
+        })
+      },
+    )
+    await writeFile(pathOf(id, dump.name), bytes)
+  })
 })
 
 describe('what cannot be loaded', () => {
@@ -283,8 +327,10 @@ describe('nothing is left behind', () => {
 })
 
 describe('what an error says of the backup', () => {
-  const whole = { hasGlobals: true, isPartial: false }
+  const whole = { hasGlobals: true, isPartial: false, knowsSuperuser: true, dumped: 15, scratch: 15 }
   const one = (text: string) => ({ count: 1, samples: [text] })
+  const verdictWith = (text: string, other: Partial<Circumstances>) =>
+    provenPart(one(text), [], excusesIn([text], { ...whole, ...other })).verdict
 
   test.each([
     'ERROR: extension "postgis" is not available',
@@ -295,6 +341,8 @@ describe('what an error says of the backup', () => {
     'ERROR: could not open collator for locale "und-x": U_FILE_ACCESS_ERROR',
     'ERROR: collation "pg_catalog.de_DE" for encoding "UTF8" does not exist',
     'ERROR: could not extend file "base/5/1": No space left on device',
+    'database "shop" is not made: ENOSPC: no space left on device, write',
+    'ERROR: could not connect to server "far" DETAIL: connection to server at "192.0.2.1" failed',
     'ERROR: pg_cron can only be loaded via shared_preload_libraries',
   ])('nothing, where the host is what it is about: %s', (text) => {
     const part = provenPart(one(text), [], excusesIn([text], whole))
@@ -304,12 +352,38 @@ describe('what an error says of the backup', () => {
 
   test('a role that does not exist is one where there should be roles', () => {
     const text = 'ERROR: role "anna" does not exist'
-    const verdict = (backup: typeof whole) => provenPart(one(text), [], excusesIn([text], backup)).verdict
-    expect(verdict(whole)).toBe('differs')
-    expect(verdict({ ...whole, hasGlobals: false })).toBe('unproven')
+    expect(verdictWith(text, {})).toBe('differs')
+    expect(verdictWith(text, { hasGlobals: false })).toBe('unproven')
     expect(verdictOf([{ verdict: 'restored' }, { verdict: 'unproven' }, { verdict: 'differs' }])).toBe(
       'differs',
     )
+  })
+
+  test('a membership that another role gave is one where the record says who the bootstrap superuser was', () => {
+    const text = 'grant role "a", "b": permission denied to grant privileges as role "admin"'
+    expect(verdictWith(text, {})).toBe('differs')
+    expect(verdictWith(text, { knowsSuperuser: false })).toBe('unproven')
+  })
+
+  test('a statement that is refused is one where the server is no later one', () => {
+    const text = 'could not execute query: ERROR: type "abstime" does not exist'
+    expect(verdictWith(text, {})).toBe('differs')
+    expect(verdictWith(text, { scratch: 17 })).toBe('unproven')
+  })
+
+  test('what stands in the statement is no matter', () => {
+    const text = `ERROR: syntax error Command was: COMMENT ON TABLE t IS 'out of memory: CREATE EXTENSION'`
+    expect(verdictWith(text, {})).toBe('differs')
+  })
+
+  test('other rows are a fault, whatever was chosen, where nothing was refused', () => {
+    expect(excusesIn([], { ...whole, isPartial: true, hasGlobals: false, scratch: 17 })).toEqual([])
+  })
+
+  test('a partition is attached by an entry of its own from pg_dump 14 on only', () => {
+    expect(countedTypes(13, 15)).not.toContain('TABLE ATTACH')
+    expect(countedTypes(13, 13)).toContain('TABLE ATTACH')
+    expect(countedTypes(14, 15)).toContain('TABLE ATTACH')
   })
 
   test('what the host lacks is no matter where nothing is wrong', () => {
