@@ -40,12 +40,6 @@ export async function planDump(
   }
 }
 
-/** The role that made the cluster. @see src/include/catalog/pg_authid.dat */
-export async function bootstrapSuperuserOf(server: Server): Promise<string> {
-  const { name } = await server.one<{ name: string }>('SELECT rolname AS name FROM pg_roles WHERE oid = 10')
-  return name
-}
-
 /** One at a time is staged. How much a selection is of a database nobody knows before. */
 async function requireRoomForEach(
   { staging, selection }: LogicalRequest,

@@ -56,7 +56,7 @@ export function leftText(name: string, state: State): string {
 
 /** A failure in a database, which says in what state that is. */
 export function failureIn(name: string, state: State, error: unknown): PgrecallError {
-  const kind = error instanceof PgrecallError ? error.kind : 'refused'
+  const kind = error instanceof PgrecallError ? error.kind : codeOf(error) in HINTS ? 'refused' : 'failed'
   const hints = [hintFor(error), mendOf(name, state)].filter((text) => text !== undefined)
   return new PgrecallError(
     state === 'untouched' || state === 'missing' ? kind : kindOnceChanged(kind),
@@ -79,7 +79,9 @@ const kindOnceChanged = (kind: ErrorKind): ErrorKind =>
 /** Of what is restored all or nothing, something exists. */
 const isInTheWay = (error: unknown) => error instanceof Error && / already exists/.test(error.message)
 
-/** By the server's own code. @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const codeOf = (error: unknown) => (error instanceof Error && 'code' in error ? String(error.code) : '')
+
+/** What hinders a statement before it does anything, by the server's own code. @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const HINTS: Record<string, string> = {
   '42501': 'connect as a superuser, or as a role with CREATEDB; --no-owner leaves owners out',
   '55006': 'end the sessions in it (pg_terminate_backend), and restore again',
@@ -88,5 +90,5 @@ const HINTS: Record<string, string> = {
 function hintFor(error: unknown): string | undefined {
   if (isInTheWay(error)) return 'restore beside it with --into NAME, and copy what is missing'
   if (error instanceof PgrecallError) return error.hint
-  return error instanceof Error && 'code' in error ? HINTS[String(error.code)] : undefined
+  return HINTS[codeOf(error)]
 }

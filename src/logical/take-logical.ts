@@ -15,7 +15,7 @@ import type { DatabaseChoice } from './choose-databases.ts'
 import { dumpAll, type StoredParts } from './dump-all.ts'
 import type { LogicalRequest } from './logical-request.ts'
 import type { LogicalPlan, LogicalRun, LogicalSource } from './logical-run.ts'
-import { bootstrapSuperuserOf, planDump } from './plan-dump.ts'
+import { planDump } from './plan-dump.ts'
 
 export interface LogicalContext {
   repositories: readonly Repository[]
@@ -39,12 +39,12 @@ export async function takeLogicalBackup(
   context: LogicalContext,
 ): Promise<BackupOutcome<LogicalRecord>> {
   const { repositories, events, now } = context
-  const { plan, bootstrapSuperuser } = await planned(request, source)
+  const plan = await planned(request, source)
   await using destinations = await Destinations.open(repositories, request.cluster, plan.server, context)
   const run = await openLogicalRun(request, plan, source, destinations, context)
-  const facts = { bootstrapSuperuser, startedAt: now().toISOString() }
+  const startedAt = now()
   const records = await dumpAll(run)
-    .then((parts) => commit(run, parts, facts, now))
+    .then((parts) => commit(run, parts, startedAt, now))
     .catch(async (error) => {
       // What fails in consequence of a signal, or of a lost lock, is told as that.
       const reason = run.signal.aborted ? run.signal.reason : error
@@ -59,16 +59,9 @@ export async function takeLogicalBackup(
   return { records, failures }
 }
 
-/** What a record says beside the plan. */
-type Facts = Required<Pick<LogicalDraft, 'bootstrapSuperuser' | 'startedAt'>>
-
-async function planned(
-  request: LogicalRequest,
-  source: LogicalSource,
-): Promise<{ plan: LogicalPlan; bootstrapSuperuser: string }> {
+async function planned(request: LogicalRequest, source: LogicalSource): Promise<LogicalPlan> {
   await using server = await source.connect(source.connection)
-  const plan = await planDump(request, server, source)
-  return { plan, bootstrapSuperuser: await bootstrapSuperuserOf(server) }
+  return await planDump(request, server, source)
 }
 
 /** The new backup's folder. Debris of logical backups goes. */
@@ -99,14 +92,14 @@ async function openLogicalRun(
 async function commit(
   run: LogicalRun,
   parts: StoredParts,
-  facts: Facts,
+  startedAt: Date,
   now: () => Date,
 ): Promise<StoredRecord<LogicalRecord>[]> {
   const { store, destinations, signal } = run
   signal.throwIfAborted()
   const stored = await store.each(async (repository): Promise<LogicalRecord> => {
     const { storage } = repository
-    const draft = draftRecord(run, parts, repository, facts)
+    const draft = draftRecord(run, parts, repository, startedAt)
     const text = await storeText(storage, store.folder, logicalRestoreText(draft))
     const whole: LogicalDraft = { ...draft, objects: [...draft.objects, { ...text, kind: 'text' }] }
     await lockObjects(
@@ -125,7 +118,7 @@ function draftRecord(
   { request, plan, place, warnings }: LogicalRun,
   { databases, objects, hasGlobals, dumpedBytes }: StoredParts,
   { name, keys }: Repository,
-  { bootstrapSuperuser, startedAt }: Facts,
+  startedAt: Date,
 ): LogicalDraft {
   const { server, programs, compressedBy } = plan
   const { selection, databases: choice } = request
@@ -136,7 +129,7 @@ function draftRecord(
     form: request.whole ? 'script' : 'archives',
     label: request.label,
     systemIdentifier: server.systemIdentifier,
-    bootstrapSuperuser,
+    bootstrapSuperuser: server.bootstrapSuperuser,
     postgres: { version: server.version, text: server.versionText },
     dumpVersion: programs.dump.majorVersion,
     fromStandby: server.inRecovery,
@@ -148,7 +141,7 @@ function draftRecord(
     codec: formatCodec(request.codec),
     ...(keys.sealer && { recipients: [...keys.sealer.recipients] }),
     dumpedBytes,
-    startedAt,
+    startedAt: startedAt.toISOString(),
     tool: request.tool,
     warnings,
     objects: objects.map(({ stored, facts }) => ({ ...stored[name]!, ...facts })),

@@ -8,7 +8,7 @@ import { OutputRing } from './output-ring.ts'
 
 /**
  * Whoever reads as fast as 4 KiB are written is woken for each of them. After a short rest several have come together, in the
- * connection's own memory, which holds what comes in a millisecond; that saves a third of what reading takes.
+ * connection's own memory, which holds what comes in a millisecond.
  */
 const REST_MS = 0.2
 const FEW_BYTES = 16 * 1024
@@ -16,7 +16,7 @@ const NEVER_WOKEN = new Int32Array(new SharedArrayBuffer(4))
 
 /**
  * What a program gives out, in large pieces. `pg_dump` writes 4 KiB at a time, and what Node makes of a child's output takes
- * fresh memory of 64 KiB for each of these: half of what a dump costs this process. So a connection is made through a folder
+ * fresh memory of 64 KiB for each of these, which keeps the garbage collector busy. So a connection is made through a folder
  * that nobody else can enter, whose one end the program gets as its output, and whose other end is read into the same memory
  * again and again. Where no such connection can be had, it is the child's own output, gathered.
  *

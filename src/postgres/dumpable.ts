@@ -12,6 +12,8 @@ export interface DumpSource {
   inRecovery: boolean
   /** Whether the role may see everything: only then are passwords of roles to be had. */
   isSuperuser: boolean
+  /** The role that made the cluster. @see src/include/catalog/pg_authid.dat */
+  bootstrapSuperuser: string
 }
 
 /** A database with what `CREATE DATABASE` makes it of. */
@@ -53,11 +55,13 @@ export async function dumpSource(server: Server): Promise<DumpSource> {
     segment: string
     recovering: boolean
     superuser: boolean
+    bootstrap: string
   }>(
     `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS text,
             system_identifier::text AS identifier, pg_is_in_recovery() AS recovering,
             pg_size_bytes(current_setting('wal_segment_size'))::text AS segment,
-            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser
+            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
+            (SELECT rolname FROM pg_roles WHERE oid = 10) AS bootstrap
        FROM pg_control_system()`,
   )
   return {
@@ -68,6 +72,7 @@ export async function dumpSource(server: Server): Promise<DumpSource> {
     walSegmentBytes: Number(row.segment),
     inRecovery: row.recovering,
     isSuperuser: row.superuser,
+    bootstrapSuperuser: row.bootstrap,
   }
 }
 
