@@ -1,6 +1,7 @@
 import { lsn } from '../postgres/lsn.ts'
 import { numberOf, parseWalFile, segmentName, segmentNumber } from '../postgres/wal-file.ts'
 import type { BackupSummary } from './backup-record.ts'
+import { firstWhere } from './sorted-search.ts'
 
 /** What the archive holds of one timeline. */
 export interface TimelineWal {
@@ -202,32 +203,6 @@ export function backupsIn(run: WalRun, backups: readonly BackupSummary[]): strin
 }
 
 /**
- * The runs as they are after the removal of some segments, which were the oldest of the timeline. Where that is not how
- * it was, what comes out does not fit what is stored, and the next look notices.
- * @param removed the segments, with their stored bytes
- */
-export function withoutRemoved(
-  { ranges, ...rest }: TimelineWal,
-  removed: readonly { name: string; bytes: number }[],
-  segmentBytes: number,
-): TimelineWal {
-  const left = ranges.flatMap((run) => {
-    const gone = removed.filter(({ name }) => run.first <= name && name <= run.last)
-    if (gone.length === run.segments) return []
-    const first = segmentNumberOf(run.first, segmentBytes) + BigInt(gone.length)
-    return [
-      {
-        ...run,
-        first: segmentName(rest.timeline, first, segmentBytes),
-        segments: run.segments - gone.length,
-        storedBytes: run.storedBytes - gone.reduce((sum, { bytes }) => sum + bytes, 0),
-      },
-    ]
-  })
-  return { ...rest, ranges: left }
-}
-
-/**
  * How far the archive reaches without a hole from one segment on.
  * @returns the number of the last segment of the run that holds `from`, or undefined when `from` is not stored
  */
@@ -236,11 +211,11 @@ export function reachFrom(
   from: bigint,
   segmentBytes: number,
 ): bigint | undefined {
-  for (const range of wal?.ranges ?? []) {
-    const last = segmentNumberOf(range.last, segmentBytes)
-    if (segmentNumberOf(range.first, segmentBytes) <= from && from <= last) return last
-  }
-  return undefined
+  if (!wal) return undefined
+  // Names of one timeline are in the order of their numbers.
+  const name = segmentName(wal.timeline, from, segmentBytes)
+  const run = wal.ranges[firstWhere(wal.ranges, ({ last }) => last >= name)]
+  return run && run.first <= name ? segmentNumberOf(run.last, segmentBytes) : undefined
 }
 
 /** Whether there is WAL of a timeline, and no history that can be read: then no recovery leads to it. */

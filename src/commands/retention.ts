@@ -3,17 +3,20 @@ import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import { applyRetention, previewRetention, type RetentionResult } from '../retention/apply.ts'
 import type { RetentionPlan } from '../retention/plan.ts'
+import { hasBackupRule, type RetentionRules } from '../retention/rules.ts'
 import type { CommandContext, Run } from './context.ts'
 import { failureFacts, failureText, inEachRepository } from './each-repository.ts'
 import { seconds } from './wal-text.ts'
 
 export const run: Run = async ({ options }, context) => {
   const { name, config } = context.cluster()
-  const rules = {
+  const rules: RetentionRules = {
+    ...config.retention,
+    timeZone: config.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
     full: (options.full as number | undefined) ?? config.retention.full,
     logical: (options.logical as number | undefined) ?? config.retention.logical,
   }
-  if (rules.full === undefined && rules.logical === undefined) {
+  if (!hasBackupRule(rules) && (rules.wal ?? rules.logical) === undefined) {
     throw new PgrecallError('config', `cluster "${name}" has no retention rule, so everything stays`, {
       hint: 'set clusters.<name>.retention.full or .logical in the configuration, or say --full N or --logical N',
     })

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { parseCodec } from '../archive/codec.ts'
 import { CLUSTER_NAME } from '../catalog/layout.ts'
 import { parseByteSize } from './byte-size.ts'
+import { RetentionSchema } from './retention-schema.ts'
 
 /** The configuration file's shape. `config.example.yaml` shows every key with its meaning. */
 const absolutePath = z.string().refine((path) => path.startsWith('/'), 'must be an absolute path')
@@ -20,6 +21,14 @@ const byteSize = (least: number, leastText: string) =>
     context.addIssue({ code: 'custom', message: `must be a size such as "64MB", at least ${leastText}` })
     return z.NEVER
   })
+
+const timeZone = z.string().refine((zone) => {
+  try {
+    return Boolean(new Intl.DateTimeFormat('en', { timeZone: zone }))
+  } catch {
+    return false
+  }
+}, 'must be a time zone such as Europe/Berlin')
 
 /** One of something, or a list of them. */
 const oneOrMore = <T extends z.ZodType>(schema: T) =>
@@ -201,6 +210,8 @@ const WalSchema = z.strictObject({
 
 const ClusterSchema = z.strictObject({
   dataDirectory: absolutePath.optional(),
+  /** Where the days of a calendar begin; the host's own when left out. */
+  timeZone: timeZone.optional(),
   connection: ConnectionSchema.default({}),
   repositories: z
     .array(
@@ -214,13 +225,7 @@ const ClusterSchema = z.strictObject({
   backup: BackupSchema.prefault({}),
   wal: WalSchema.prefault({}),
   restore: z.strictObject({ jobs: jobs.default(2) }).prefault({}),
-  retention: z
-    .strictObject({
-      full: z.int().min(1, 'must keep at least one backup').optional(),
-      /** How many logical backups stay; all when left out. */
-      logical: z.int().min(1, 'must keep at least one logical backup').optional(),
-    })
-    .prefault({}),
+  retention: RetentionSchema.prefault({}),
 })
 
 export const ConfigSchema = z

@@ -8,23 +8,19 @@ import {
 } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
 import { backupRecordKey, catalogKey, walPrefix } from '../catalog/layout.ts'
+import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { walObjectOf } from '../catalog/wal-object.ts'
-import { withoutRemoved } from '../catalog/wal-ranges.ts'
 import type { Events } from '../events.ts'
 import { numberOf } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
 import { lockEvenIfFull } from './lock-if-full.ts'
-import {
-  type GoingBackup,
-  inOrderOfRemoval,
-  planRetention,
-  type RetentionPlan,
-  type RetentionRules,
-} from './plan.ts'
+import { isNeeded, type NeededWal, neededWal } from './needed-wal.ts'
+import { type GoingBackup, inOrderOfRemoval, planRetention, type RetentionPlan } from './plan.ts'
 import { Refusals } from './refusals.ts'
+import type { RetentionRules } from './rules.ts'
 
 export interface RetentionContext {
   repository: Repository
@@ -66,10 +62,11 @@ export async function previewRetention(
 /** Whether a backup counts decides what is removed: each record is read, all WAL is listed, and no catalog is believed. */
 async function look(cluster: string, rules: RetentionRules, { repository, now }: RetentionContext) {
   const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
-  const pins = await livingPins(repository.storage, cluster, now())
-  const wanted = planRetention(catalog, rules, pins)
+  const situation = { now: now(), readers: await livingPins(repository.storage, cluster, now()) }
+  const wanted = planRetention(catalog, rules, situation)
   const locks = await locksOf(wanted, repository.storage, now())
-  return { catalog, plan: planRetention(catalog, rules, pins, locks) }
+  const plan = locks.size === 0 ? wanted : planRetention(catalog, rules, { ...situation, locks })
+  return { catalog, plan }
 }
 
 /** Until when the store keeps the backups that would go. */
@@ -128,10 +125,7 @@ export async function applyRetention(
     const key = backupRecordKey(cluster, id)
     freedBytes += (await removeUnlessKept(key, () => removeUnfinished(storage, cluster, id), refusals)) ?? 0
   }
-  const { removed, locked } =
-    rules.full === undefined
-      ? { removed: [], locked: [] }
-      : await pruneWal(catalog, context, refusals, signal)
+  const { removed, locked } = await pruneWal(catalog, rules, { ...context, signal }, refusals)
   await keepCatalog(kept, removed, context)
   return {
     plan,
@@ -224,18 +218,20 @@ interface StoredWal {
  */
 async function pruneWal(
   catalog: Catalog,
-  { repository: { storage }, events }: RetentionContext,
+  rules: RetentionRules,
+  { repository: { storage }, events, now, signal }: RetentionContext,
   refusals: Refusals,
-  signal: AbortSignal,
 ): Promise<{ removed: StoredWal[]; locked: LockedWal[] }> {
-  const left = { ...catalog, ...(await storedBackups(storage, catalog.cluster)) }
-  const { walBefore } = planRetention(left, { full: Number.POSITIVE_INFINITY }, [])
+  const { cluster } = catalog
+  const left = { ...catalog, ...(await storedBackups(storage, cluster)) }
+  const situation = { now: now(), readers: await livingPins(storage, cluster, now()) }
+  const needed = neededWal(left, left.backups, rules, situation)
   const removed: StoredWal[] = []
   const locked: LockedWal[] = []
-  if (walBefore === undefined) return { removed, locked }
+  if (!needed) return { removed, locked }
   const old: StoredWal[] = []
-  for await (const folder of storage.folders(walPrefix(catalog.cluster)))
-    for await (const object of olderWal(storage, catalog, folder, walBefore)) old.push(object)
+  for await (const folder of storage.folders(walPrefix(cluster)))
+    for await (const object of olderWal(storage, catalog, folder, needed)) old.push(object)
   if (old.length > 0) events.emit('step', { text: `Removing WAL that no backup needs: ${old.length} files` })
   for (const object of old) {
     signal.throwIfAborted()
@@ -258,13 +254,15 @@ async function* olderWal(
   storage: Storage,
   { cluster, walSegmentBytes }: Catalog,
   folder: string,
-  before: bigint,
+  needed: NeededWal,
 ): AsyncIterable<StoredWal> {
   for await (const { key, bytes } of storage.list(`${walPrefix(cluster)}${folder}/`)) {
     const file = walObjectOf(cluster, key)
     if (!file || file.kind === 'history') continue
+    const number = numberOf(file, walSegmentBytes)
     // Keys are in the order of the numbers, so what follows is needed.
-    if (numberOf(file, walSegmentBytes) >= before) return
+    if (number >= needed.from) return
+    if (isNeeded(needed, file.timeline, number)) continue
     yield { key, bytes, name: file.name, kind: file.kind, timeline: file.timeline }
   }
 }

@@ -1,7 +1,7 @@
 import type { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Storage } from '../storage/storage.ts'
-import { secondOf } from './plan-logical.ts'
+import { secondOf } from './holds.ts'
 
 /**
  * What the store does not let go. A lock with an end is what was asked for when the object was stored: what it keeps goes in a

@@ -54,6 +54,12 @@ test('config.example.yaml shows every key, in comments at least', async () => {
   for (const key of keys) expect(text, key).toMatch(new RegExp(`^\\s*(# )?${key}:`, 'm'))
 })
 
+test('spans of time are milliseconds, in units of PostgreSQL', () => {
+  const text = inCluster('retention:', '  window: 36h', '  wal: 1.5d')
+  const retention = parseConfig(text, FILE).clusters.main?.retention
+  expect(retention).toEqual({ window: 36 * 3_600_000, wal: 36 * 3_600_000 })
+})
+
 test('what is left out has defaults', () => {
   expect(parseConfig(SMALL, FILE)).toEqual({
     repositories: { local: { type: 'local', path: '/var/lib/pgrecall' } },
@@ -194,6 +200,31 @@ describe('a mistake is told with file, line, key and mend', () => {
       'a retention of nothing',
       inCluster('retention:', '  full: 0'),
       `${FILE}:8: "clusters.main.retention.full" must keep at least one backup`,
+    ],
+    [
+      'a time without a unit',
+      inCluster('retention:', '  window: 7'),
+      `${FILE}:8: "clusters.main.retention.window" must be a time such as "7d", "36h" or "90min"`,
+    ],
+    [
+      'a number within a number that is not there',
+      inCluster('retention:', '  incr: 7'),
+      `${FILE}:8: "clusters.main.retention.incr" counts within what "full" keeps, and so needs "full"`,
+    ],
+    [
+      'WAL for less time than the window',
+      inCluster('retention:', '  window: 2d', '  wal: 47h'),
+      `${FILE}:9: "clusters.main.retention.wal" must not be shorter than "window", which needs the WAL of all its time`,
+    ],
+    [
+      'a misspelt rule',
+      inCluster('retention:', '  montly: 12'),
+      `${FILE}:8: "clusters.main.retention.montly" is not known; did you mean "monthly"?`,
+    ],
+    [
+      'a time zone that is none',
+      inCluster('timeZone: Middle-earth/Shire'),
+      `${FILE}:7: "clusters.main.timeZone" must be a time zone such as Europe/Berlin`,
     ],
     [
       'no repository',

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
+import { type Catalog, loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
 import { chainOf } from '../../src/catalog/chain.ts'
 import { newHolder } from '../../src/catalog/holder.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
@@ -95,6 +95,24 @@ test('the bytes that are told are those that are gone', async () => {
   const before = await bytes()
   const { freedBytes } = await applyRetention('main', { full: 2 }, context())
   expect(freedBytes).toBe(before - (await bytes()))
+})
+
+test('of older backups only the WAL stays that makes them consistent, and the catalog knows the holes', async () => {
+  const rules = { full: 3, wal: 24 * 60 * 60_000 }
+  const { plan, removedSegments } = await applyRetention('main', rules, context())
+  expect(removedSegments).toBe(5 + 9 + 9)
+  expect(plan.wal.reduce((sum, run) => sum + run.segments, 0)).toBe(removedSegments)
+  expect(await walNames()).toContain(`${name(10)}.00000028.backup`)
+  const runs = ({ wal }: Catalog) =>
+    wal[0]!.ranges.map(({ first, last, segments, storedBytes }) => [first, last, segments, storedBytes])
+  const left = runs(await loadCatalog(storage, 'main', { fresh: true }))
+  expect(left).toEqual([
+    [name(10), name(10), 1, 10],
+    [name(20), name(20), 1, 10],
+    [name(30), name(35), 6, 60],
+  ])
+  expect(runs(await loadCatalog(storage, 'main', { believingWalAt: now() }))).toEqual(left)
+  expect(await applyRetention('main', rules, context())).toMatchObject({ removedBackups: 0, removedWal: 0 })
 })
 
 test('a second run finds nothing to do', async () => {

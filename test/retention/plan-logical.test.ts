@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../src/catalog/catalog.ts'
-import { inOrderOfRemoval, planRetention } from '../../src/retention/plan.ts'
+import { inOrderOfRemoval, type RetentionPlan } from '../../src/retention/plan.ts'
 import { logicalSummary, SEGMENT, summary } from '../catalog/stored.ts'
+import { planFor } from './plan-for.ts'
 
 const IDS = [1, 2, 3, 4].map((day) => `2026110${day}T130000Z-logical`)
 const FULL = summary('20261101T120000Z-full', { first: 10, standalone: true })
@@ -16,12 +17,11 @@ const catalogOf = (facts: Partial<Catalog> = {}): Catalog => ({
   damaged: [],
   ...facts,
 })
-const verdicts = ({ logical }: ReturnType<typeof planRetention>) =>
-  logical.map(({ stays, reason }) => [stays, reason])
+const verdicts = ({ logical }: RetentionPlan) => logical.map(({ stays, reason }) => [stays, reason])
 
 test('the newest ones stay, and the others go last', () => {
   const catalog = catalogOf()
-  const plan = planRetention(catalog, { full: 1, logical: 2 }, [])
+  const plan = planFor(catalog, { full: 1, logical: 2 }, [])
   expect(verdicts(plan)).toEqual([
     [false, 'beyond the newest 2'],
     [false, 'beyond the newest 2'],
@@ -39,7 +39,7 @@ test('what is of a part only does not count, and stays until so many whole ones 
   ]
   const days = parts.map((facts, day) => logicalSummary(`2026110${day + 2}T140000Z-logical`, facts))
   const logical = [...IDS.map((id) => logicalSummary(id)), ...days].toSorted((a, b) => (a.id < b.id ? -1 : 1))
-  expect(verdicts(planRetention(catalogOf({ logical }), { full: 1, logical: 2 }, []))).toEqual([
+  expect(verdicts(planFor(catalogOf({ logical }), { full: 1, logical: 2 }, []))).toEqual([
     [false, 'beyond the newest 2'],
     [false, 'beyond the newest 2'],
     [false, 'beyond the newest 2'],
@@ -51,7 +51,7 @@ test('what is of a part only does not count, and stays until so many whole ones 
 })
 
 test('without a rule all stay', () => {
-  const plan = planRetention(catalogOf(), { full: 1 }, [])
+  const plan = planFor(catalogOf(), { full: 1 }, [])
   expect(new Set(verdicts(plan).map(String))).toEqual(new Set(['true,no rule for logical backups']))
 })
 
@@ -59,7 +59,7 @@ test('a rule for them alone lets nothing else go, and no WAL', () => {
   const backups = [1, 2].map((day) =>
     summary(`2026110${day}T120000Z-full`, { first: 10 * day, standalone: true }),
   )
-  const plan = planRetention(catalogOf({ backups }), { logical: 1 }, [])
+  const plan = planFor(catalogOf({ backups }), { logical: 1 }, [])
   expect(plan.backups.map(({ stays, reason }) => [stays, reason])).toEqual([
     [true, 'no rule for full backups'],
     [true, 'no rule for full backups'],
@@ -71,7 +71,7 @@ test('a rule for them alone lets nothing else go, and no WAL', () => {
 test('one that is in use stays, and one that the store keeps', () => {
   const pins = [{ backup: IDS[0]!, purpose: 'copy to offsite' }]
   const locks = new Map([[IDS[1]!, new Date('2026-12-01T00:00:00.000Z')]])
-  expect(verdicts(planRetention(catalogOf(), { full: 1, logical: 1 }, pins, locks))).toEqual([
+  expect(verdicts(planFor(catalogOf(), { full: 1, logical: 1 }, pins, locks))).toEqual([
     [true, 'in use: copy to offsite'],
     [true, 'locked until 2026-12-01T00:00:00Z'],
     [false, 'beyond the newest 1'],
@@ -81,11 +81,11 @@ test('one that is in use stays, and one that the store keeps', () => {
 
 test('one that cannot be read holds neither WAL nor physical backups', () => {
   const damaged = [{ id: '20261105T130000Z-logical', reason: 'it is cut off' }]
-  const plan = planRetention(catalogOf({ damaged }), { full: 1, logical: 4 }, [])
+  const plan = planFor(catalogOf({ damaged }), { full: 1, logical: 4 }, [])
   expect(plan.walBefore).toBe(10n)
   expect(plan.warnings).toEqual([`backup ${damaged[0]!.id} cannot be read (it is cut off); it stays`])
 })
 
 test.each([0, -1, Number.NaN])('a rule that keeps %d of them is refused', (logical) => {
-  expect(() => planRetention(catalogOf(), { full: 1, logical }, [])).toThrow(RangeError)
+  expect(() => planFor(catalogOf(), { full: 1, logical }, [])).toThrow(RangeError)
 })

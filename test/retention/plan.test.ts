@@ -2,63 +2,28 @@ import { describe, expect, test } from 'vitest'
 import type { BackupSummary } from '../../src/catalog/backup-record.ts'
 import type { Catalog } from '../../src/catalog/catalog.ts'
 import { chainOf } from '../../src/catalog/chain.ts'
-import { segmentNumberOf, type TimelineWal } from '../../src/catalog/wal-ranges.ts'
+import { segmentNumberOf } from '../../src/catalog/wal-ranges.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
-import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
-import { inOrderOfRemoval, planRetention } from '../../src/retention/plan.ts'
+import { segmentStart } from '../../src/postgres/wal-file.ts'
+import { inOrderOfRemoval, type RetentionPlan } from '../../src/retention/plan.ts'
 import { randomHistory } from '../catalog/random-history.ts'
 import { increment, logicalSummary, MIB, SEGMENT, summary } from '../catalog/stored.ts'
+import { catalogOf, name, planFor } from './plan-for.ts'
 
 const idOf = (day: number) => `202611${String(day).padStart(2, '0')}T120000Z-full`
-const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
-
-function catalogOf(
-  backups: BackupSummary[],
-  runs: { timeline?: number; first: number; last: number }[],
-): Catalog {
-  const timelines = new Map<number, TimelineWal>()
-  for (const { timeline = 1, first, last } of runs) {
-    const entry: TimelineWal = timelines.get(timeline) ?? {
-      timeline,
-      ranges: [],
-      hasHistory: timeline > 1,
-      ...(timeline > 1 && { history: [] }),
-    }
-    const segments = last - first + 1
-    entry.ranges.push({
-      first: name(first, timeline),
-      last: name(last, timeline),
-      segments,
-      storedBytes: segments * 10,
-      firstStoredAt: '2026-11-19T12:00:00.000Z',
-      newestStoredAt: '2026-11-20T12:00:00.000Z',
-    })
-    timelines.set(timeline, entry)
-  }
-  const wal = [...timelines.values()]
-  return {
-    cluster: 'main',
-    systemIdentifier: '7',
-    walSegmentBytes: SEGMENT,
-    backups,
-    logical: [],
-    wal,
-    damaged: [],
-  }
-}
 
 const FOUR = [1, 2, 3, 4].map((day) => summary(idOf(day), { first: day * 100, last: day * 100 + 2 }))
-const stays = (plan: ReturnType<typeof planRetention>) =>
-  plan.backups.filter((backup) => backup.stays).map(({ id }) => id)
+const stays = (plan: RetentionPlan) => plan.backups.filter((backup) => backup.stays).map(({ id }) => id)
 
 test('the newest backups stay, with all WAL from the first of them on', () => {
-  const plan = planRetention(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 2 }, [])
+  const plan = planFor(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 2 }, [])
   expect(plan.backups).toEqual([
     {
       id: idOf(1),
       stopTime: FOUR[0]!.stop.time,
       storedBytes: 100,
       stays: false,
+      wishes: [],
       reason: 'beyond the newest 2',
     },
     {
@@ -66,6 +31,7 @@ test('the newest backups stay, with all WAL from the first of them on', () => {
       stopTime: FOUR[1]!.stop.time,
       storedBytes: 100,
       stays: false,
+      wishes: [],
       reason: 'beyond the newest 2',
     },
     {
@@ -73,6 +39,7 @@ test('the newest backups stay, with all WAL from the first of them on', () => {
       stopTime: FOUR[2]!.stop.time,
       storedBytes: 100,
       stays: true,
+      wishes: [{ rule: 'full', text: 'one of the newest 2' }],
       reason: 'one of the newest 2',
     },
     {
@@ -80,6 +47,7 @@ test('the newest backups stay, with all WAL from the first of them on', () => {
       stopTime: FOUR[3]!.stop.time,
       storedBytes: 100,
       stays: true,
+      wishes: [{ rule: 'full', text: 'one of the newest 2' }],
       reason: 'one of the newest 2',
     },
   ])
@@ -92,7 +60,7 @@ test('the newest backups stay, with all WAL from the first of them on', () => {
 
 test('a pinned backup stays, and so does the WAL from it on', () => {
   const pins = [{ backup: idOf(1), purpose: 'restore on db2' }]
-  const plan = planRetention(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 1 }, pins)
+  const plan = planFor(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 1 }, pins)
   expect(stays(plan)).toEqual([idOf(1), idOf(4)])
   expect(plan.backups[0]!.reason).toBe('in use: restore on db2')
   expect(plan.walBefore).toBe(100n)
@@ -102,7 +70,7 @@ test('a pinned backup stays, and so does the WAL from it on', () => {
 test('a backup whose record is locked stays with the WAL from it on, and the plan says until when', () => {
   const until = new Date('2026-12-20T01:17:05.120Z')
   const locks = new Map([idOf(2), idOf(4)].map((id) => [id, until]))
-  const plan = planRetention(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 1 }, [], locks)
+  const plan = planFor(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 1 }, [], locks)
   expect(stays(plan)).toEqual([idOf(2), idOf(4)])
   expect(plan.backups[1]!.reason).toBe('locked until 2026-12-20T01:17:05Z')
   expect(plan.backups[3]!.reason).toBe('one of the newest 1')
@@ -110,11 +78,11 @@ test('a backup whose record is locked stays with the WAL from it on, and the pla
 })
 
 test('with fewer backups than the rule asks for all of them stay', () => {
-  expect(stays(planRetention(catalogOf(FOUR, []), { full: 9 }, []))).toHaveLength(4)
+  expect(stays(planFor(catalogOf(FOUR, []), { full: 9 }, []))).toHaveLength(4)
 })
 
 test('without any backup no WAL goes: the first backup may be under way', () => {
-  const plan = planRetention(catalogOf([], [{ first: 1, last: 50 }]), { full: 1 }, [])
+  const plan = planFor(catalogOf([], [{ first: 1, last: 50 }]), { full: 1 }, [])
   expect(plan.walBefore).toBeUndefined()
   expect(plan.wal).toEqual([])
 })
@@ -124,7 +92,7 @@ test('a backup that cannot be read keeps all WAL, and does not count as one that
     ...catalogOf(FOUR, [{ first: 1, last: 450 }]),
     damaged: [{ id: idOf(5), reason: 'it is cut off' }],
   }
-  const plan = planRetention(catalog, { full: 2 }, [])
+  const plan = planFor(catalog, { full: 2 }, [])
   expect(stays(plan)).toEqual([idOf(3), idOf(4)])
   expect(plan.walBefore).toBeUndefined()
   expect(plan.wal).toEqual([])
@@ -140,7 +108,7 @@ describe('a backup that cannot be recovered does not count', () => {
     summary(ids[1]!, { first: 20, last: 21 }),
     summary(ids[2]!, { first: 30, last: 32, ...facts }),
   ]
-  const kept = (catalog: Catalog, full = 1) => stays(planRetention(catalog, { full }, []))
+  const kept = (catalog: Catalog, full = 1) => stays(planFor(catalog, { full }, []))
 
   test.each([
     ['a segment in the middle', [31]],
@@ -152,7 +120,7 @@ describe('a backup that cannot be recovered does not count', () => {
       { first: 5, last: first - 1 },
       { first: first + 1, last: 50 },
     ]
-    const plan = planRetention(catalogOf(three(), runs), { full: 1 }, [])
+    const plan = planFor(catalogOf(three(), runs), { full: 1 }, [])
     expect(stays(plan)).toEqual([ids[1], ids[2]])
     expect(plan.backups.map(({ reason }) => reason)).toEqual([
       'beyond the newest 1',
@@ -211,7 +179,7 @@ describe('a backup that cannot be recovered does not count', () => {
 
 test('where segments of another size are in play, no WAL goes: the numbers would not compare', () => {
   const backups = [summary(idOf(1), { first: 4000, walSegmentBytes: MIB }), summary(idOf(2), { first: 250 })]
-  const plan = planRetention(catalogOf(backups, [{ first: 1, last: 260 }]), { full: 2 }, [])
+  const plan = planFor(catalogOf(backups, [{ first: 1, last: 260 }]), { full: 2 }, [])
   expect(plan.walBefore).toBeUndefined()
   expect(plan.warnings).toEqual([expect.stringContaining('another size')])
 })
@@ -222,7 +190,7 @@ test('of several timelines all WAL before the oldest start goes, and none behind
     { first: 50, last: 120 },
     { timeline: 2, first: 40, last: 70 },
   ]
-  const plan = planRetention(catalogOf(backups, runs), { full: 2 }, [])
+  const plan = planFor(catalogOf(backups, runs), { full: 2 }, [])
   expect(plan.wal).toEqual([
     { timeline: 1, first: name(50), last: name(59), segments: 10, storedBytes: 100 },
     { timeline: 2, first: name(40, 2), last: name(59, 2), segments: 20, storedBytes: 200 },
@@ -230,7 +198,7 @@ test('of several timelines all WAL before the oldest start goes, and none behind
 })
 
 test.each([0, -1, Number.NaN])('a rule that keeps %d backups is refused', (full) => {
-  expect(() => planRetention(catalogOf(FOUR, []), { full }, [])).toThrow(RangeError)
+  expect(() => planFor(catalogOf(FOUR, []), { full }, [])).toThrow(RangeError)
 })
 
 describe('chains', () => {
@@ -244,12 +212,12 @@ describe('chains', () => {
   const ALL = [F1, I2, I3, D4, F2, I6]
   const runs = [{ first: 5, last: 70 }]
   const told = (backups: BackupSummary[], pins: string[] = [], full = 1, damaged: Catalog['damaged'] = []) =>
-    planRetention(
+    planFor(
       { ...catalogOf(backups, runs), damaged },
       { full },
       pins.map((backup) => ({ backup, purpose: 'restore' })),
     )
-  const reasons = (plan: ReturnType<typeof planRetention>) =>
+  const reasons = (plan: RetentionPlan) =>
     Object.fromEntries(plan.backups.map(({ id, stays, reason }) => [id, stays ? reason : 'goes']))
 
   test('live with the full backups that they follow', () => {
@@ -281,7 +249,7 @@ describe('chains', () => {
 
   test('and what one builds upon that the store keeps', () => {
     const locks = new Map([[D4.id, new Date('2099-01-01T00:00:00Z')]])
-    const plan = planRetention(catalogOf(ALL, runs), { full: 1 }, [], locks)
+    const plan = planFor(catalogOf(ALL, runs), { full: 1 }, [], locks)
     expect(stays(plan)).toEqual([F1.id, D4.id, F2.id, I6.id])
     expect(plan.backups[0]!.reason).toBe(`needed by ${D4.id}`)
   })
@@ -317,7 +285,7 @@ describe('chains', () => {
   })
 
   test('one without its own WAL cannot be recovered, and what builds upon it can', () => {
-    const plan = planRetention(
+    const plan = planFor(
       catalogOf(
         [F1, I2, I3],
         [
@@ -345,7 +313,7 @@ describe('chains', () => {
 
   test('are removed from their ends on', () => {
     const catalog = catalogOf(ALL, runs)
-    const order = inOrderOfRemoval(catalog, planRetention(catalog, { full: 1 }, []))
+    const order = inOrderOfRemoval(catalog, planFor(catalog, { full: 1 }, []))
     expect(order.map(({ id }) => id)).toEqual([I3.id, I2.id, D4.id, F1.id])
   })
 })
@@ -375,7 +343,7 @@ function checkHistory(seed: number): void {
   const before = JSON.stringify(catalog)
 
   const locks = new Map(locked.map((id) => [id, new Date()]))
-  const plan = planRetention(catalog, { full, logical }, [...pins, ...dumpPins], locks)
+  const plan = planFor(catalog, { full, logical }, [...pins, ...dumpPins], locks)
 
   const label = `seed ${seed}`
   const staying = backups.filter((_, index) => plan.backups[index]!.stays)
@@ -427,11 +395,7 @@ function checkHistory(seed: number): void {
 }
 
 /** Wherever a run ends that removes one backup after the other, no chain is broken that was whole. */
-function expectWholeAtEachRemoval(
-  catalog: Catalog,
-  plan: ReturnType<typeof planRetention>,
-  label: string,
-): void {
+function expectWholeAtEachRemoval(catalog: Catalog, plan: RetentionPlan, label: string): void {
   const missing = (of: readonly BackupSummary[], backup: BackupSummary) => chainOf(of, backup).missing
   let left = catalog.backups
   for (const removed of inOrderOfRemoval(catalog, plan)) {

@@ -1,0 +1,56 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { brokenText, type Chains } from '../catalog/chains.ts'
+import { isLogicalId } from '../catalog/layout.ts'
+import { hasOwnWal, lacksHistory } from '../catalog/wal-ranges.ts'
+
+/** Why a backup cannot be recovered, so that those before it are the ones that a recovery begins with. */
+export interface Fault {
+  /** For the table. */
+  reason: string
+  /** A sentence, said of one that stays. */
+  warning: string
+}
+
+/** Only those backups have an entry that cannot be recovered. */
+export type Faults = ReadonlyMap<BackupSummary, Fault>
+
+export function faultsOf(catalog: Catalog, chains: Chains<BackupSummary>): Faults {
+  const faults = new Map<BackupSummary, Fault>()
+  for (const backup of catalog.backups) {
+    const fault = faultOf(backup, catalog, chains)
+    if (fault) faults.set(backup, fault)
+  }
+  return faults
+}
+
+function faultOf(
+  backup: BackupSummary,
+  { wal, walSegmentBytes }: Catalog,
+  chains: Chains<BackupSummary>,
+): Fault | undefined {
+  const notCounted = backup.type === 'full' ? ', so not counted' : ''
+  const cost = `it stays, and ${notCounted ? 'does not count as one of those that are kept' : 'cannot be recovered'}`
+  const missing = chains.missingOf(backup)
+  if (missing !== undefined)
+    return {
+      reason: `its chain is broken${notCounted}`,
+      warning: `backup ${backup.id} ${brokenText(missing)}; ${cost}`,
+    }
+  const isReachable = !wal.some((entry) => entry.timeline === backup.timeline && lacksHistory(entry))
+  if ((backup.standalone && isReachable) || hasOwnWal(backup, wal, walSegmentBytes)) return undefined
+  return {
+    reason: `lacks its WAL${notCounted}`,
+    warning: `backup ${backup.id} lacks its own WAL; ${cost}`,
+  }
+}
+
+/** Whether a backup builds upon another one, by its id alone: upon which one, its record would tell. */
+export const isIncrement = ({ id }: { id: string }) => /-(?:incr|diff)$/.test(id)
+
+/** A sentence about a backup whose record cannot be believed. */
+export function damagedText({ id, reason }: Catalog['damaged'][number]): string {
+  if (isLogicalId(id)) return `backup ${id} cannot be read (${reason}); it stays`
+  const also = isIncrement({ id }) ? 'all that it may build upon, and all WAL' : 'all WAL'
+  return `backup ${id} cannot be read (${reason}); it stays, and so does ${also}`
+}

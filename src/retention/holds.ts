@@ -1,0 +1,55 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Pin } from '../catalog/pin.ts'
+import { byKey } from './by-key.ts'
+import { isIncrement } from './faults.ts'
+import type { Wish } from './rules.ts'
+
+/** A backup that a person wants to stay, whatever the rules say. */
+export interface KeptPin {
+  /** Its id; of either kind. */
+  backup: string
+  /** For good, where there is no end. */
+  until?: Date | undefined
+  reason: string
+}
+
+/** What is known at the moment of a plan, beside what is stored. */
+export interface Situation {
+  now: Date
+  /** The backups that somebody is reading, or builds upon. */
+  readers: readonly Pin[]
+  pinned?: readonly KeptPin[]
+  /** Until when the store keeps a backup's record, by the backup's id; only of those that it still keeps. */
+  locks?: ReadonlyMap<string, Date>
+}
+
+/** What persons want, by the backup's id. A pin that has ended wants nothing. */
+export function pinWishes({ pinned = [], now }: Situation): Map<string, Wish[]> {
+  return byKey(
+    pinned
+      .filter(({ until }) => until === undefined || until > now)
+      .map(({ backup, until, reason }): [string, Wish] => {
+        const end = until ? ` until ${secondOf(until)}` : ''
+        return [backup, { rule: 'pin', text: `pinned${end}: ${reason}` }]
+      }),
+  )
+}
+
+/** Why a backup stays that everybody lets go: somebody reads it, or the store keeps it. */
+export function heldByOthers(id: string, { readers, locks }: Situation): Wish | undefined {
+  const reader = readers.find(({ backup }) => backup === id)
+  if (reader) return { rule: 'reader', text: `in use: ${reader.purpose}` }
+  const lockedUntil = locks?.get(id)
+  return lockedUntil && { rule: 'lock', text: `locked until ${secondOf(lockedUntil)}` }
+}
+
+/** The same where it is not known what builds upon it. @param damaged the physical ones whose record cannot be believed */
+export function heldByUnreadable(id: string, damaged: Catalog['damaged']): Wish | undefined {
+  const needing = damaged.find((unreadable) => isIncrement(unreadable) && id < unreadable.id)
+  return needing && { rule: 'unreadable', text: `maybe needed by ${needing.id}` }
+}
+
+/** A moment for people, ISO 8601 without fractions. */
+export function secondOf(moment: Date): string {
+  return moment.toISOString().replace(/\.\d+/, '')
+}

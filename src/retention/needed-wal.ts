@@ -1,0 +1,157 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { isLogicalId } from '../catalog/layout.ts'
+import { partOfRun, spanOf } from '../catalog/parts-of-runs.ts'
+import { isInSpans, mergedSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
+import { segmentNumberOf, type TimelineWal, type WalRun } from '../catalog/wal-ranges.ts'
+import { type Lsn, lsn } from '../postgres/lsn.ts'
+import { segmentNumber } from '../postgres/wal-file.ts'
+import { byKey } from './by-key.ts'
+import type { Situation } from './holds.ts'
+import { hasBackupRule, type RetentionRules } from './rules.ts'
+import { stretchesOf } from './stretches.ts'
+import { inWalOrder, lastEndedBy } from './wal-order.ts'
+import { reachingTo } from './window.ts'
+
+/** The WAL that has to stay. */
+export interface NeededWal {
+  /** Segments with this number or a higher one, on whatever timeline. */
+  from: bigint
+  /** The lower ones that make older backups consistent, by the timeline; in order. */
+  own: ReadonlyMap<number, Span[]>
+}
+
+/**
+ * Which WAL the backups need that stay: all of it from the first of them on; with the rule `wal`, from the newest one on that
+ * had ended when that time began. Of older ones only what makes them consistent is needed then. Pure.
+ * @returns undefined where no WAL may go: nobody asked for it, or it is not known what is needed
+ */
+export function neededWal(
+  catalog: Catalog,
+  staying: readonly BackupSummary[],
+  rules: RetentionRules,
+  situation: Situation,
+): NeededWal | undefined {
+  if (!hasBackupRule(rules) && rules.wal === undefined) return undefined
+  if (staying.length === 0 || catalog.damaged.some(({ id }) => !isLogicalId(id)) || foreignOf(catalog))
+    return undefined
+  if (rules.wal === undefined) return { from: firstStart(staying), own: new Map() }
+  // What the window promises needs its WAL.
+  const begin = situation.now.getTime() - Math.max(rules.wal, rules.window ?? 0)
+  const from = firstStart(followedOf(catalog, staying, begin, situation))
+  return { from, own: ownWalOf(catalog, staying) }
+}
+
+/** A backup whose WAL has segments of another size, so that their numbers do not compare. */
+export function foreignOf({ backups, walSegmentBytes }: Catalog): BackupSummary | undefined {
+  return backups.find((backup) => backup.walSegmentBytes !== walSegmentBytes)
+}
+
+export function isNeeded({ from, own }: NeededWal, timeline: number, number: bigint): boolean {
+  return number >= from || isInSpans(number, own.get(timeline) ?? [])
+}
+
+/** The number of the first segment that one of the backups begins with. @param backups one at least */
+function firstStart(backups: readonly BackupSummary[]): bigint {
+  return backups
+    .map(({ start, walSegmentBytes }) => segmentNumberOf(start.walFile, walSegmentBytes))
+    .reduce((least, start) => (start < least ? start : least))
+}
+
+/**
+ * The backups whose WAL goes on: of each stretch that reaches beyond `begin` those since then and the newest before, and what
+ * is newer than the newest before of all, whether or not it can be recovered yet. Also what is being read, as nobody here
+ * knows how far. One at least.
+ * @param begin milliseconds since 1970
+ */
+function followedOf(
+  catalog: Catalog,
+  staying: readonly BackupSummary[],
+  begin: number,
+  { now, readers }: Situation,
+): BackupSummary[] {
+  const stretches = stretchesOf({ ...catalog, backups: [...staying] })
+  const leading = new Set(stretches.flatMap(({ backups }) => backups))
+  const ordered = inWalOrder(staying)
+  const newest = lastEndedBy(
+    ordered.filter((backup) => leading.has(backup)),
+    begin,
+    now,
+  )
+  const read = new Set(readers.map(({ backup }) => backup))
+  return [
+    ...since(newest, ordered),
+    ...reachingTo(stretches, begin).flatMap(({ backups }) =>
+      since(lastEndedBy(backups, begin, now), backups),
+    ),
+    ...staying.filter(({ id }) => read.has(id)),
+  ]
+}
+
+/** All where there is no first one. */
+function since(first: BackupSummary | undefined, ordered: readonly BackupSummary[]): BackupSummary[] {
+  return ordered.slice(first ? ordered.indexOf(first) : 0)
+}
+
+/** What makes backups consistent, by the timeline: from the start to the stop of each that does not hold it inside. */
+function ownWalOf({ wal, walSegmentBytes }: Catalog, backups: readonly BackupSummary[]): Map<number, Span[]> {
+  const departures = departuresOf(wal, walSegmentBytes)
+  const spans = backups
+    .filter(({ standalone }) => !standalone)
+    .flatMap(({ timeline, start, stop }): [number, Span][] => {
+      const first = segmentNumberOf(start.walFile, walSegmentBytes)
+      const last = segmentNumberOf(stop.walFile, walSegmentBytes)
+      // Where a promotion came right after the backup, its last segment may be stored as the next timeline's only.
+      const next = (departures.get(timeline) ?? []).filter(
+        ({ at, segment }) => segment === last && at >= lsn(stop.lsn),
+      )
+      return [
+        [timeline, { first, last }],
+        ...next.map(({ to }): [number, Span] => [to, { first: last, last }]),
+      ]
+    })
+  return new Map([...byKey(spans)].map(([timeline, each]) => [timeline, mergedSpans(each)]))
+}
+
+/** Where a timeline was left, and for which other one. */
+interface Departure {
+  to: number
+  at: Lsn
+  segment: bigint
+}
+
+function departuresOf(wal: readonly TimelineWal[], segmentBytes: number): Map<number, Departure[]> {
+  return byKey(
+    wal.flatMap(({ timeline: to, history = [] }) =>
+      history.map(({ timeline, switchedAt }): [number, Departure] => {
+        const at = lsn(switchedAt)
+        return [timeline, { to, at, segment: segmentNumber(at, segmentBytes) }]
+      }),
+    ),
+  )
+}
+
+/** The runs of each timeline that stay, and those that go. The bytes of a part of a run are a share of them. */
+export function dividedWal(
+  { wal, walSegmentBytes }: Catalog,
+  needed: NeededWal | undefined,
+): { timeline: TimelineWal; stays: WalRun[]; goes: WalRun[] }[] {
+  return wal.map((timeline) => {
+    const { ranges, timeline: number } = timeline
+    if (!needed) return { timeline, stays: ranges, goes: [] }
+    const goes = ranges.flatMap((range) => {
+      const { first, last } = spanOf(range, walSegmentBytes)
+      const below = { first, last: last < needed.from ? last : needed.from - 1n }
+      return withoutSpans(below, needed.own.get(number) ?? []).map((span) =>
+        partOfRun(range, span, number, walSegmentBytes),
+      )
+    })
+    const holes = goes.map((run) => spanOf(run, walSegmentBytes))
+    const stays = ranges.flatMap((range) =>
+      withoutSpans(spanOf(range, walSegmentBytes), holes).map((span) =>
+        partOfRun(range, span, number, walSegmentBytes),
+      ),
+    )
+    return { timeline, stays, goes }
+  })
+}

@@ -1,0 +1,101 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+
+/**
+ * What is to stay. Rules add up: what any of them wants stays. Spans of time are in milliseconds, and counts at least one.
+ * Without a rule for backups all physical ones stay.
+ */
+export interface RetentionRules {
+  /**
+   * How many full backups stay that can be recovered, with what builds upon them. Those that cannot be do not count, nor
+   * does what builds upon them, which stays until so many full ones are newer.
+   */
+  full?: number | undefined
+  /** How many differential and incremental ones stay of those that `full` keeps; all when left out. */
+  diff?: number | undefined
+  incr?: number | undefined
+  /** Any moment of so long a time stays recoverable, as far as it is now. */
+  window?: number | undefined
+  /** The newest backup stays of each of the last so many days, weeks, months and years that have one. */
+  daily?: number | undefined
+  weekly?: number | undefined
+  monthly?: number | undefined
+  yearly?: number | undefined
+  /** Where a day begins: a name of IANA's time zones; UTC when left out. */
+  timeZone?: string | undefined
+  /** So long a time of WAL stays; of older backups only what makes them consistent. All of it when left out. */
+  wal?: number | undefined
+  /** So many of the newest full backups that can be recovered stay, whatever the rules and the clocks say; one when left out. */
+  minimum?: number | undefined
+  /** How many logical backups of the whole cluster stay; all when left out. They have no other rule. */
+  logical?: number | undefined
+}
+
+/** Who wants a backup to stay. */
+export interface Wish {
+  rule:
+    | 'full'
+    | 'diff'
+    | 'incr'
+    | 'window'
+    | 'daily'
+    | 'weekly'
+    | 'monthly'
+    | 'yearly'
+    | 'pin'
+    /** Nobody asked for anything to go. */
+    | 'none'
+    /** It cannot be recovered, and too few that can are newer. */
+    | 'fault'
+    /** Its time is later than now, so that no calendar has a place for it. */
+    | 'clock'
+    | 'minimum'
+    | 'reader'
+    | 'lock'
+    /** One that cannot be read may build upon it. */
+    | 'unreadable'
+    /** Another one builds upon it. */
+    | 'chain'
+  /** For people. */
+  text: string
+}
+
+/** A wish, and of which backup. */
+export interface Claim extends Wish {
+  backup: BackupSummary
+}
+
+export const CALENDAR_RULES = ['daily', 'weekly', 'monthly', 'yearly'] as const
+const COUNTS = ['full', 'diff', 'incr', ...CALENDAR_RULES, 'minimum'] as const
+const SPANS = ['window', 'wal'] as const
+
+/** Whether there is a rule by which physical backups may go. */
+export function hasBackupRule(rules: RetentionRules): boolean {
+  return (['full', 'window', ...CALENDAR_RULES] as const).some((rule) => rules[rule] !== undefined)
+}
+
+/** @throws RangeError where a rule makes no sense: whoever asks has to look before */
+export function requireSound(rules: RetentionRules): void {
+  for (const rule of COUNTS) {
+    const count = rules[rule]
+    if (count !== undefined && !(count >= 1))
+      throw new RangeError(`a rule must keep at least one backup, not ${count}`)
+  }
+  for (const rule of SPANS) {
+    const span = rules[rule]
+    if (span !== undefined && !(span > 0)) throw new RangeError(`"${rule}" must be some time, not ${span}`)
+  }
+  if (rules.full === undefined && (rules.diff ?? rules.incr) !== undefined)
+    throw new RangeError('"diff" and "incr" count within what "full" keeps')
+}
+
+const UNITS = [
+  ['d', 24 * 60 * 60_000],
+  ['h', 60 * 60_000],
+  ['min', 60_000],
+] as const
+
+/** A span of time as the configuration has it: `7d`, `36h`. @param ms milliseconds */
+export function spanText(ms: number): string {
+  const [unit, length] = UNITS.find(([, size]) => ms % size === 0) ?? ['ms', 1]
+  return `${ms / length}${unit}`
+}
