@@ -2,8 +2,8 @@
 # Makes a clean clone ready, from nothing but Node 20 and npm. Says nothing when there is nothing to do.
 #
 #   setup.sh node         dependencies, the pinned Node, dist
-#   setup.sh test         and what tests run: a PostgreSQL server, PostgreSQL 17 beside it, Ceph's S3 gateway, age, zstd and
-#                         programs that make file systems; without them, tests skip (in CI this is an error)
+#   setup.sh test         and what tests run: a PostgreSQL server, PostgreSQL 17 beside it, Ceph's S3 gateway, age, zstd,
+#                         Chromium and programs that make file systems; without them, tests skip (in CI this is an error)
 #   setup.sh quickstart   and a PostgreSQL server; without it, an error
 #   setup.sh gateway      and a PostgreSQL server, Ceph's S3 gateway and age; without them, an error
 #
@@ -119,6 +119,7 @@ case $purpose in test | gateway)
 esac
 if [ "$purpose" = test ]; then
   needs zstd zstd
+  needs chromium chromium
   if [ "$(id -u)" = 0 ]; then
     needs mkfs.btrfs btrfs-progs
     needs mkfs.xfs xfsprogs
