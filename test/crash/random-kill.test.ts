@@ -10,7 +10,7 @@ import { durationOf, killAfter, succeed } from './killed.ts'
 import { idsOf, inspect, lastingDebrisIn, readSegment, segmentFile } from './repository.ts'
 import { isStartable, problemsInRestored, recoveredTables, target } from './restored.ts'
 
-const ROUNDS = Number(process.env.PGRECALL_CRASH_ROUNDS ?? 30)
+const ROUNDS = Number(process.env.PGRECALL_CRASH_ROUNDS ?? 16)
 /** In every so many rounds the restored directory gets a server, whose tables are compared. */
 const SERVER_EVERY = 5
 

@@ -125,7 +125,6 @@ test(
     const forced = [...restore.args, '--force']
     await succeed(restore.lab, restore.args)
     const steps = await restore.stepsAround(forced)
-    console.info(steps.length)
     const failures = await failuresOf(steps, async (step) => {
       await succeed(restore.lab, forced)
       await restore.stop(step, forced)

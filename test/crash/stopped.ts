@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { stripTypeScriptTypes } from 'node:module'
 import type { Lab } from '../lab/lab.ts'
 import type { RunResult } from '../lab/product.ts'
+import { Chance } from './chance.ts'
 
 /** One call of pgrecall that changes something on disk: its name, and its which occurrence. */
 export interface Step {
@@ -75,13 +76,36 @@ export function distinct(steps: readonly Step[]): Step[] {
   return steps.filter(({ name, nth }) => (nth === 1 || nth === last.get(name)) && !last.has(`${name}, half`))
 }
 
-/** Tries all steps, so that one failure does not hide the others. @returns what failed, with the steps' names */
+/** In so many runs of the tests each step has its turn. */
+const RUNS_FOR_ALL = 3
+
+/**
+ * Some of the steps: one of each few that follow each other, which one is told by the seed. Every step where
+ * PGRECALL_CRASH_STEPS is `each` (or `all`).
+ */
+function turnsOf(steps: readonly Step[]): Step[] {
+  const wanted = process.env.PGRECALL_CRASH_STEPS
+  if (wanted === 'each' || wanted === 'all') return [...steps]
+  const chance = new Chance()
+  console.info(`PGRECALL_CRASH_SEED=${chance.seed} stops at the same of ${steps.length} steps again`)
+  const turns: Step[] = []
+  for (let first = 0; first < steps.length; first += RUNS_FOR_ALL) {
+    const few = steps.slice(first, first + RUNS_FOR_ALL)
+    turns.push(few[chance.below(few.length)]!)
+  }
+  return turns
+}
+
+/**
+ * Stops at steps, in their order, and goes on after a failure, so that one does not hide the others.
+ * @returns what failed, with the steps' names
+ */
 export async function failuresOf(
   steps: readonly Step[],
   attempt: (step: Step) => Promise<void>,
 ): Promise<string[]> {
   const failures: string[] = []
-  for (const step of steps) {
+  for (const step of turnsOf(steps)) {
     await attempt(step).catch((error: Error) => {
       failures.push(`stopped at ${step.nth}. "${step.name}": ${error.message.slice(0, 500)}`)
     })
