@@ -6,6 +6,7 @@ import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
 import type { Storage } from '../storage/storage.ts'
+import { clockWarning } from './clocks.ts'
 import { lockEvenIfFull } from './lock-if-full.ts'
 import { type GoingBackup, inOrderOfRemoval, planRetention, type RetentionPlan } from './plan.ts'
 import { type LockedWal, pruneWal, type StoredWal, segmentsOf } from './prune-wal.ts'
@@ -90,7 +91,8 @@ export async function applyRetention(
   await sweepPins(storage, cluster, now())
   await sweepKeptPins(storage, cluster, now())
   const { catalog, plan } = await look(cluster, rules, context)
-  for (const text of plan.warnings) events.emit('warning', { text })
+  const clocks = await clockWarning(storage, cluster, now())
+  for (const text of [...plan.warnings, ...(clocks ? [clocks] : [])]) events.emit('warning', { text })
   const going = inOrderOfRemoval(catalog, plan)
   // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
   const kept = without(catalog, going)
