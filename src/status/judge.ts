@@ -208,10 +208,14 @@ function judgeGaps({ gaps, currentTimeline, droppedAtEnd, unusable }: Repository
 
 /** WAL that was let go on purpose is no fault, and costs what was meant to be given up. */
 function judgeThinned({ windows }: RepositoryFacts): Finding[] {
-  const backups = windows.flatMap((window) => (window.isThinned ? window.backups : []))
-  if (backups.length === 0) return []
-  const whose = backups.length === 1 ? `backup ${backups[0]}` : `${backups.length} older backups`
-  const text = `retention has let WAL go, by its rule "wal": ${whose} can be restored to ${backups.length === 1 ? 'its end' : 'their ends'} only`
+  const backups = new Set(windows.flatMap((window) => (window.isThinned ? window.backups : [])))
+  const [first] = backups
+  if (first === undefined) return []
+  const whose =
+    backups.size === 1
+      ? `backup ${first} can be restored to its end`
+      : `${backups.size} older backups can be restored to their ends`
+  const text = `retention has let WAL go, by its rule "wal": ${whose} only`
   return [{ severity: 'ok', subject: 'WAL', text }]
 }
 
