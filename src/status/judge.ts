@@ -139,6 +139,7 @@ export function judgeRepository(facts: RepositoryFacts, server: ServerFacts): Fi
     ...judgeBackups(facts),
     ...judgeHistories(facts),
     ...judgeGaps(facts),
+    ...judgeThinned(facts),
     ...judgeEnd(facts, server),
     ...facts.missing.map(
       ({ has, first, last, segments }): Finding => ({
@@ -203,6 +204,19 @@ function judgeGaps({ gaps, currentTimeline, droppedAtEnd, unusable }: Repository
     }),
   )
   return [...findings, ...dropped]
+}
+
+/** WAL that was let go on purpose is no fault, and costs what was meant to be given up. */
+function judgeThinned({ windows }: RepositoryFacts): Finding[] {
+  const backups = new Set(windows.flatMap((window) => (window.isThinned ? window.backups : [])))
+  const [first] = backups
+  if (first === undefined) return []
+  const whose =
+    backups.size === 1
+      ? `backup ${first} can be restored to its end`
+      : `${backups.size} older backups can be restored to their ends`
+  const text = `retention has let WAL go, by its rule "wal": ${whose} only`
+  return [{ severity: 'ok', subject: 'WAL', text }]
 }
 
 /** Why a gap ends no window. */

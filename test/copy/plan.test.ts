@@ -34,6 +34,8 @@ interface Situation {
   held?: string[]
   missing?: string[]
   common?: string[]
+  timelines?: StoredBackups['timelines']
+  timelinesThere?: StoredBackups['timelines']
 }
 
 function plan(situation: Situation, request: Partial<CopyRequest> = {}): CopyPlan {
@@ -44,12 +46,14 @@ function plan(situation: Situation, request: Partial<CopyRequest> = {}): CopyPla
       backups: source,
       logical: situation.logical ?? [],
       damaged: situation.damaged ?? [],
+      timelines: situation.timelines ?? [],
     },
     {
       repository: 'offsite',
       backups: destination,
       logical: situation.logicalThere ?? [],
       damaged: situation.damagedThere ?? [],
+      timelines: situation.timelinesThere ?? [],
     },
     { held: new Set(held), missing: missing.map(stored), common: common.map(stored) },
     SEGMENT,
@@ -260,5 +264,25 @@ describe('a backup that builds upon others', () => {
       { verdict: 'left', backup: MIDDLE, reason: expect.stringContaining(nameOf(23)) },
       { verdict: 'left', backup: LAST, reason: `it builds upon ${MIDDLE.id}, which cannot be copied` },
     ])
+  })
+})
+
+describe('WAL that retention has let go', () => {
+  const thinned = [{ timeline: 1, thinnedBefore: nameOf(20) }]
+
+  test('there is not brought back, but for what makes backups consistent', () => {
+    const [label, stray] = [`${nameOf(10)}.00000028.backup`, `${nameOf(12)}.00000028.backup`]
+    const missing = [...segments(8, 25), label, stray]
+    const { wal, steps } = plan({ destination: [OLD, NEW], timelinesThere: thinned, missing })
+    expect(wal.map(({ file }) => file.name)).toEqual([nameOf(10), label, nameOf(11), ...segments(20, 25)])
+    expect(steps).toHaveLength(1)
+  })
+
+  test('here is noted there, as soon as a backup is brought that has no more', () => {
+    const missing = [...segments(10, 11), ...segments(20, 25)]
+    const note = [{ timeline: 1, before: nameOf(20) }]
+    expect(plan({ timelines: thinned, missing }).thinned).toEqual(note)
+    expect(plan({ timelines: thinned, missing, destination: [OLD] }).thinned).toEqual([])
+    expect(plan({ timelines: thinned, missing }, { wal: false }).thinned).toEqual([])
   })
 })

@@ -2,8 +2,11 @@ import { beforeEach, expect, test } from 'vitest'
 import { loadCatalog } from '../../src/catalog/catalog.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { receivingKey, walKey } from '../../src/catalog/layout.ts'
+import { noteThinnedWal } from '../../src/catalog/thinned-wal.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
+import { judgeRepository } from '../../src/status/judge.ts'
 import { repositoryFacts } from '../../src/status/repository-facts.ts'
+import { encodeWalFile } from '../../src/wal/stored-file.ts'
 import { CountingStorage } from '../catalog/counting-storage.ts'
 import {
   increment,
@@ -101,4 +104,40 @@ test('a logical backup is the newest of its own kind, and has no part in windows
   const { newestLogical, ...others } = await facts()
   expect(newestLogical).toMatchObject({ id: '20261120T130000Z-logical', ageSeconds: 3600 })
   expect({ ...others, newestLogical: null }).toEqual(before)
+})
+
+test('WAL that retention let go cuts no window: what was kept of it is told as the end of its backup', async () => {
+  const old = record('20261101T120000Z-full', { first: 5 })
+  await storeBackup(storage, old)
+  await storeBackup(storage, record(ID, { first: 10 }))
+  // The second timeline was left again; the first one's WAL behind the backup is gone.
+  const promoted = record('20261102T120000Z-full', { first: 7, timeline: 2 })
+  await storeBackup(storage, promoted)
+  await storage.put(
+    walKey('main', '00000002.history'),
+    encodeWalFile(Buffer.from('1\t0/6800000\tx\n'), 1).object,
+  )
+  await storeWal(storage, [5, ...range(10, 12), ...range(14, 20)])
+  await storeWal(storage, [7, 9], { timeline: 2 })
+  await noteThinnedWal(storage, 'main', [
+    { timeline: 1, before: name(10) },
+    { timeline: 2, before: name(9, 2) },
+  ])
+  const found = await facts()
+  expect(found.windows.map(({ backups, cutBy, isThinned }) => [backups, cutBy, isThinned])).toEqual([
+    [[old.id], null, true],
+    [[ID], name(13), undefined],
+    [[old.id], null, true],
+    [[promoted.id], null, true],
+  ])
+  expect(found.windows[0]!.to).toEqual({ time: old.stop.time, lsn: old.stop.lsn, isExact: true })
+  expect(found.gaps.map(({ first, last }) => [first, last])).toEqual([[name(13), name(13)]])
+  const told = judgeRepository(found, serverFacts()).filter(({ text }) => text.includes('by its rule'))
+  expect(told).toEqual([
+    {
+      severity: 'ok',
+      subject: 'WAL',
+      text: 'retention has let WAL go, by its rule "wal": 2 older backups can be restored to their ends only',
+    },
+  ])
 })
