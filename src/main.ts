@@ -7,6 +7,7 @@ import type { CommandContext, Run } from './commands/context.ts'
 import { buildContext } from './composition.ts'
 import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
 import { Events } from './events.ts'
+import { isOperation } from './notices/operations.ts'
 import { fetchFailureCode, fetchFailureHint, pushFailureCode } from './wal/hook-answer.ts'
 
 /** One file per verb, loaded when it is called: PostgreSQL calls two of them for every segment. */
@@ -31,6 +32,8 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   verify: () => import('./commands/verify.ts'),
   'key new': () => import('./commands/key-new.ts'),
   'key rotate': () => import('./commands/key-rotate.ts'),
+  'schedule print': () => import('./commands/schedule-print.ts'),
+  notify: () => import('./commands/notify.ts'),
   completion: () => import('./commands/completion.ts'),
 }
 
@@ -48,6 +51,7 @@ const AS_OWNER: ReadonlySet<CommandName> = new Set([
   'copy',
   'verify',
   'key rotate',
+  'notify',
 ])
 
 declare const process: NodeJS.Process & {
@@ -105,11 +109,15 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   if (context.isRoot && AS_OWNER.has(invocation.command)) await becomeOwner(context, invocation)
   await subscribe(events, terminal, context, invocation)
   const { run } = await COMMANDS[invocation.command]()
-  const outcome = await run(invocation, context).catch((error) => {
-    // Whatever was going on fails in its own words when it is stopped.
-    stop.signal.throwIfAborted()
-    throw error
-  })
+  const work = () =>
+    run(invocation, context).catch((error) => {
+      // Whatever was going on fails in its own words when it is stopped.
+      stop.signal.throwIfAborted()
+      throw error
+    })
+  const outcome = isOperation(invocation.command, options)
+    ? await (await import('./commands/with-notices.ts')).withNotices(invocation, context, work)
+    : await work()
   terminal.clearStatus()
   await writeResult(process.stdout, outcome, { ...options, oneLine: invocation.command === 'wal-receive' })
   return outcome.exitCode ?? 0

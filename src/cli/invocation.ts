@@ -28,6 +28,8 @@ export type CommandName =
   | 'verify'
   | 'key new'
   | 'key rotate'
+  | 'schedule print'
+  | 'notify'
   | 'completion'
 
 /** Adds a command. @param more examples of its use */

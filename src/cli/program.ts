@@ -3,6 +3,7 @@ import { EXIT_CODES } from '../errors.ts'
 import { declareBackup } from './declare-backup.ts'
 import { declareRestore } from './declare-restore.ts'
 import { declareRetention } from './declare-retention.ts'
+import { declareSchedule } from './declare-schedule.ts'
 import type { Declare, Invocation } from './invocation.ts'
 import { wholeNumber } from './option-values.ts'
 
@@ -183,6 +184,8 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   program.command('catalog').description('Work on the catalog of backups and WAL')
   add('catalog rebuild', 'Make catalog.json again from what is stored, in each repository')
+
+  declareSchedule(add, program)
 
   add('completion', 'Print a completion script', ['source <(pgrecall completion bash)']).addArgument(
     new Argument('<shell>', 'for which shell').choices(['bash', 'zsh', 'fish']),

@@ -43,11 +43,18 @@ export function defaultConfig(env: Record<string, string | undefined>, home: str
 
 /** A user's home by the password file, for root who acts for the cluster's owner. */
 export function homeOf(uid: number): string | undefined {
+  return passwordEntry(uid)?.[5]
+}
+
+/** A user's name by the password file. */
+export function nameOf(uid: number): string | undefined {
+  return passwordEntry(uid)?.[0]
+}
+
+function passwordEntry(uid: number): string[] | undefined {
   try {
-    const line = readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .find((entry) => entry.split(':')[2] === String(uid))
-    return line?.split(':')[5]
+    const entries = readFileSync('/etc/passwd', 'utf8').split('\n')
+    return entries.map((entry) => entry.split(':')).find(([, , id]) => id === String(uid))
   } catch {
     return undefined
   }

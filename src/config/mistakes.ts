@@ -1,6 +1,7 @@
 import { distance } from 'fastest-levenshtein'
 import { type Document, isAlias, isMap, isScalar, isSeq, type LineCounter } from 'yaml'
 import type { z } from 'zod'
+import { HOOK_KEYS, NOTICE_KEYS } from './notice-schema.ts'
 import { ConfigSchema, ENCRYPTION_KEYS, REPOSITORY_KEYS } from './schema.ts'
 
 type Issue = z.core.$ZodIssue
@@ -93,6 +94,8 @@ export function lineOf(
 
 const KNOWN_KEYS: Record<string, string[]> = {
   '': Object.keys(ConfigSchema.shape),
+  hooks: HOOK_KEYS,
+  notices: NOTICE_KEYS,
   log: Object.keys(ConfigSchema.shape.log.unwrap().shape),
   repositories: REPOSITORY_KEYS,
   clusters: Object.keys(ConfigSchema.shape.clusters.valueType.shape),
@@ -109,6 +112,9 @@ function nearestKey(key: string, path: readonly PropertyKey[]): string | undefin
     repositories: ['name', 'required'],
     encryption: ENCRYPTION_KEYS,
     objectLock: ['mode', 'days'],
+    schedule: Object.keys(cluster.schedule.unwrap().shape),
+    hooks: HOOK_KEYS,
+    notices: NOTICE_KEYS,
     wal: Object.keys(cluster.wal.unwrap().shape),
     connection: ['host', 'port', 'user', 'database', 'password', 'passwordFile'],
   }

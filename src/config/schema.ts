@@ -2,7 +2,9 @@ import { z } from 'zod'
 import { parseCodec } from '../archive/codec.ts'
 import { CLUSTER_NAME } from '../catalog/layout.ts'
 import { parseByteSize } from './byte-size.ts'
+import { announcing } from './notice-schema.ts'
 import { RetentionSchema } from './retention-schema.ts'
+import { ScheduleSchema } from './schedule-schema.ts'
 
 /** The configuration file's shape. `config.example.yaml` shows every key with its meaning. */
 const absolutePath = z.string().refine((path) => path.startsWith('/'), 'must be an absolute path')
@@ -226,6 +228,8 @@ const ClusterSchema = z.strictObject({
   wal: WalSchema.prefault({}),
   restore: z.strictObject({ jobs: jobs.default(2) }).prefault({}),
   retention: RetentionSchema.prefault({}),
+  schedule: ScheduleSchema.prefault({}),
+  ...announcing,
 })
 
 export const ConfigSchema = z
@@ -238,6 +242,7 @@ export const ConfigSchema = z
         file: absolutePath.optional(),
       })
       .prefault({}),
+    ...announcing,
   })
   .superRefine((config, context) => {
     for (const [cluster, { repositories }] of Object.entries(config.clusters)) {

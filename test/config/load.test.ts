@@ -80,9 +80,14 @@ test('what is left out has defaults', () => {
         wal: { batch: 128, jobs: 2, prefetch: 256 * 2 ** 20, receive: { slot: 'pgrecall', interval: 5 } },
         restore: { jobs: 2 },
         retention: {},
+        schedule: expect.any(Object),
+        hooks: [],
+        notices: [],
       },
     },
     log: { level: 'info' },
+    hooks: [],
+    notices: [],
   })
 })
 
