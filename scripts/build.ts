@@ -12,6 +12,7 @@ const fresh = `dist.${process.pid}`
 const bundle = await rolldown({
   input: {
     pgrecall: 'src/entry.ts',
+    index: 'src/index.ts',
     'copy-worker': 'src/backup/copy-worker.ts',
     'push-worker': 'src/wal/push-worker.ts',
     'stream-worker': 'src/backup/stream-worker.ts',

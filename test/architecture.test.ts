@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 const SOURCE = fileURLToPath(new URL('../src/', import.meta.url))
 
 /** What all may use, and what uses nothing itself. */
-const LEAVES = ['errors.ts', 'events.ts', 'side-by-side.ts']
+const LEAVES = ['errors.ts', 'events.ts', 'node-version.ts', 'side-by-side.ts']
 
 /** Which rooms a room may import from, beside itself and the leaves. */
 const ROOMS: Record<string, string[]> = {
@@ -48,6 +48,34 @@ const ROOMS: Record<string, string[]> = {
     'verification',
     'wal',
   ],
+  library: [
+    'backup',
+    'catalog',
+    'commands',
+    'config',
+    'copy',
+    'logical',
+    'postgres',
+    'restore',
+    'retention',
+    'status',
+    'verification',
+    'wal',
+  ],
+  'index.ts': [
+    'backup',
+    'catalog',
+    'commands',
+    'composition.ts',
+    'config',
+    'copy',
+    'library',
+    'restore',
+    'retention',
+    'status',
+    'verification',
+    'wal',
+  ],
   'main.ts': ['catalog', 'cli', 'commands', 'composition.ts', 'config', 'wal'],
   'composition.ts': ['catalog', 'cli', 'commands', 'config', 'postgres', 'snapshot', 'storage'],
   'entry.ts': ['main.ts', 'threads'],
@@ -67,6 +95,7 @@ const NARROW: Record<string, string[] | 'type'> = {
   'config -> catalog': ['catalog/layout.ts'],
   'config -> postgres': 'type',
   'config -> storage': 'type',
+  'library -> config': 'type',
   'entry.ts -> threads': ['threads/compile-cache.ts'],
 }
 
