@@ -1,8 +1,13 @@
-/** Bundles src/ into dist/: one entry that starts fast, one chunk for each command, one file for each worker. */
+/**
+ * Bundles src/ into dist/: one entry that starts fast, one for who imports us, one chunk for each command, one file for each
+ * worker. And writes the manual page.
+ */
 import { readFileSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { rolldown } from 'rolldown'
 import loadWabt from 'wabt'
+import { manualPage } from '../src/cli/manual.ts'
+import { buildProgram } from '../src/cli/program.ts'
 
 const KEEP_MS = 60 * 60 * 1000
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
@@ -44,6 +49,14 @@ for (const name of await readdir('dist')) {
   const isOld = Date.now() - (await stat(`dist/${name}`)).mtimeMs > KEEP_MS
   if (isOld && !built.includes(name)) await rm(`dist/${name}`, { force: true })
 }
+await mkdir('man', { recursive: true })
+await writeFile(
+  'man/pgrecall.1',
+  manualPage(
+    buildProgram(version, async () => {}),
+    version,
+  ),
+)
 
 /** Makes WebAssembly of its text. */
 async function assemble(source: string, target: string): Promise<void> {
