@@ -17,11 +17,9 @@ const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { vers
 const payload = await pack()
 const sum = createHash('sha256').update(payload).digest('hex').slice(0, 12)
 const script = scriptFor(await readFile('bin/pgrecall', 'utf8'), await readFile('scripts/unpack.sh', 'utf8'))
-await mkdir(target, { recursive: true })
 const file = join(target, 'pgrecall')
 await writeFile(file, Buffer.concat([Buffer.from(script), payload]))
 await chmod(file, 0o755)
-await copyFile('man/pgrecall.1', join(target, 'pgrecall.1'))
 console.log(`${file}: ${Math.round((script.length + payload.length) / 1e6)} MB`)
 
 /** The same bytes for the same content, so that who has unpacked it once need not do it again. */
@@ -32,6 +30,8 @@ async function pack(): Promise<Buffer> {
     // The one that runs this, which set-up has chosen.
     await copyFile(process.execPath, join(folder, 'node_modules/.bin/node'))
     execFileSync(process.execPath, ['scripts/build.ts', join(folder, 'dist')], { stdio: 'inherit' })
+    await mkdir(target, { recursive: true })
+    await copyFile(join(folder, 'man/pgrecall.1'), join(target, 'pgrecall.1'))
     // For who imports the package.
     await rm(join(folder, 'dist/index.js'))
     await writeFile(join(folder, 'package.json'), '{ "type": "module" }\n')
@@ -39,7 +39,7 @@ async function pack(): Promise<Buffer> {
     const owner = ['--owner=0', '--group=0', '--numeric-owner']
     const options = ['--create', '--sort=name', '--mtime=@0', ...owner, '--directory', folder, ...CONTENT]
     const tar = execFileSync('tar', options, { maxBuffer: 1 << 30 })
-    return execFileSync('gzip', ['--no-name'], { input: tar, maxBuffer: 1 << 30 })
+    return execFileSync('gzip', ['-3', '--no-name'], { input: tar, maxBuffer: 1 << 30 })
   } finally {
     await rm(folder, { recursive: true })
   }

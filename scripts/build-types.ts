@@ -1,10 +1,14 @@
-/** Writes types/: the declarations that `import 'pgrecall'` reaches, and no others. */
+/**
+ * Writes types/: the declarations that `import 'pgrecall'` reaches, and no others. `node scripts/build-types.ts FOLDER` writes
+ * them elsewhere.
+ */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
+const target = process.argv[2] ?? 'types'
 const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: object }
 /** What a declaration imports, in either way of writing it. */
 const IMPORT = /(from |import\()'([^']+)'/g
@@ -12,9 +16,9 @@ const IMPORT = /(from |import\()'([^']+)'/g
 const all = await mkdtemp(join(tmpdir(), 'pgrecall-types-'))
 try {
   execFileSync('tsc', ['--project', 'tsconfig.types.json', '--outDir', all], { stdio: 'inherit' })
-  await rm('types', { recursive: true, force: true })
+  await rm(target, { recursive: true, force: true })
   for (const file of reachedFrom('index.d.ts')) {
-    const path = join('types', file)
+    const path = join(target, file)
     await mkdir(dirname(path), { recursive: true })
     // The compiler leaves the names of sources, which are not there.
     await writeFile(

@@ -1,9 +1,10 @@
 /**
  * Bundles src/ into dist/: one entry that starts fast, one for who imports us, one chunk for each command, one file for each
- * worker. And writes the manual page. `node scripts/build.ts FOLDER` bundles into another folder.
+ * worker. And writes the manual page, to man/ beside it. `node scripts/build.ts FOLDER` bundles into another folder.
  */
 import { readFileSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { rolldown } from 'rolldown'
 import loadWabt from 'wabt'
 import { manualPage } from '../src/cli/manual.ts'
@@ -50,9 +51,10 @@ for (const name of await readdir(target)) {
   const isOld = Date.now() - (await stat(`${target}/${name}`)).mtimeMs > KEEP_MS
   if (isOld && !built.includes(name)) await rm(`${target}/${name}`, { force: true })
 }
-await mkdir('man', { recursive: true })
+const manual = join(dirname(target), 'man')
+await mkdir(manual, { recursive: true })
 await writeFile(
-  'man/pgrecall.1',
+  join(manual, 'pgrecall.1'),
   manualPage(
     buildProgram(version, async () => {}),
     version,
