@@ -1,17 +1,25 @@
-/** Bundles src/ into dist/: one entry that starts fast, one chunk for each command, one file for each worker. */
+/**
+ * Bundles src/ into dist/: one entry that starts fast, one for who imports us, one chunk for each command, one file for each
+ * worker. And writes the manual page, to man/ beside it. `node scripts/build.ts FOLDER` bundles into another folder.
+ */
 import { readFileSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { rolldown } from 'rolldown'
 import loadWabt from 'wabt'
+import { manualPage } from '../src/cli/manual.ts'
+import { buildProgram } from '../src/cli/program.ts'
 
 const KEEP_MS = 60 * 60 * 1000
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
 // Built aside, then moved file by file, the entries last; what an older build left stays for a while. So a pgrecall that
 // runs meanwhile, as archive_command does, finds every part that it comes to load.
-const fresh = `dist.${process.pid}`
+const target = process.argv[2] ?? 'dist'
+const fresh = `${target}.${process.pid}`
 const bundle = await rolldown({
   input: {
     pgrecall: 'src/entry.ts',
+    index: 'src/index.ts',
     'copy-worker': 'src/backup/copy-worker.ts',
     'push-worker': 'src/wal/push-worker.ts',
     'stream-worker': 'src/backup/stream-worker.ts',
@@ -32,17 +40,26 @@ await bundle.write({
 })
 await bundle.close()
 await assemble('src/postgres/page-checksum.wat', `${fresh}/page-checksum.wasm`)
-await mkdir('dist', { recursive: true })
+await mkdir(target, { recursive: true })
 const built = await readdir(fresh)
 const isLoadedLater = (name: string) => /-[\w-]{8}\.js$|\.wasm$/.test(name)
 for (const name of built.toSorted((a, b) => Number(isLoadedLater(b)) - Number(isLoadedLater(a)))) {
-  await rename(`${fresh}/${name}`, `dist/${name}`)
+  await rename(`${fresh}/${name}`, `${target}/${name}`)
 }
 await rm(fresh, { recursive: true })
-for (const name of await readdir('dist')) {
-  const isOld = Date.now() - (await stat(`dist/${name}`)).mtimeMs > KEEP_MS
-  if (isOld && !built.includes(name)) await rm(`dist/${name}`, { force: true })
+for (const name of await readdir(target)) {
+  const isOld = Date.now() - (await stat(`${target}/${name}`)).mtimeMs > KEEP_MS
+  if (isOld && !built.includes(name)) await rm(`${target}/${name}`, { force: true })
 }
+const manual = join(dirname(target), 'man')
+await mkdir(manual, { recursive: true })
+await writeFile(
+  join(manual, 'pgrecall.1'),
+  manualPage(
+    buildProgram(version, async () => {}),
+    version,
+  ),
+)
 
 /** Makes WebAssembly of its text. */
 async function assemble(source: string, target: string): Promise<void> {

@@ -58,7 +58,7 @@ if [ ! -f node_modules/.package-lock.json ] ||
   touch node_modules/.package-lock.json
 fi
 
-# Scripts and tests run as TypeScript, with `await using`: that is Node 24. What ships is content with 22.15.
+# Sources, scripts and what ships have `await using`: that is Node 24.
 new_enough() { "$1" -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 24 ? 0 : 1)' >/dev/null 2>&1; }
 pinned=$root/node_modules/.bin/node
 if ! new_enough "$pinned"; then

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
+import { join } from 'node:path'
 import { openRepositoryWith } from './catalog/open-repository.ts'
 import type { Repository } from './catalog/repository.ts'
 import type { Invocation } from './cli/invocation.ts'
-import { buildProgram } from './cli/program.ts'
 import { decideColor } from './cli/terminal.ts'
 import type { CommandContext } from './commands/context.ts'
 import { type ChosenRepository, chooseCluster, chooseRepositories } from './config/choose.ts'
@@ -16,19 +16,50 @@ import type { ConnectionOptions } from './postgres/server.ts'
 
 declare const process: NodeJS.Process
 
+/** The build puts it in. */
+export const VERSION = process.env.PGRECALL_VERSION ?? 'development'
+
+/** What a context is made in: the process's own surroundings, or what a program that imports us hands over. */
+export interface Surroundings extends Pick<CommandContext, 'cwd' | 'env' | 'launcher' | 'view'> {
+  /** In place of a file. */
+  configuration?: LoadedConfig | undefined
+}
+
+/** Of the command line. */
+export function processSurroundings(): Surroundings {
+  const { env } = process
+  return {
+    cwd: process.cwd(),
+    env,
+    launcher: env.PGRECALL_LAUNCHER ?? process.argv[1] ?? 'pgrecall',
+    view: {
+      color: decideColor(env, process.stdout),
+      width: process.stdout.isTTY ? process.stdout.columns : undefined,
+    },
+  }
+}
+
+/** Of the library: nobody looks, and what a restored server calls is the launcher that came with us. */
+export function librarySurroundings(
+  given: Partial<Pick<Surroundings, 'env' | 'configuration'>>,
+): Surroundings {
+  const launcher = join(import.meta.dirname, '..', 'bin', 'pgrecall')
+  const view = { color: false, width: undefined }
+  return { env: process.env, ...given, cwd: process.cwd(), launcher, view }
+}
+
 /** Builds what commands are handed: the one place that makes clients and reads the process's surroundings for them. */
 export async function buildContext(
-  { options }: Invocation,
+  { options }: Pick<Invocation, 'options'>,
   version: string,
   events: Events,
   signal: AbortSignal,
+  { cwd, env, launcher, view, configuration }: Surroundings = processSurroundings(),
 ): Promise<CommandContext> {
-  const { env } = process
   const isRoot = process.getuid?.() === 0
   const { loadConfig, configPaths } = await import('./config/load.ts')
   const { defaultConfig, findLocalServers, homeOf } = await import('./config/defaults.ts')
-  const cwd = process.cwd()
-  let loaded: LoadedConfig | undefined
+  let loaded = configuration
   const config = () => {
     loaded ??= loadConfig(options.config as string | undefined, { env, home: homedir(), cwd }) ?? {
       config: defaultConfig(env, homeForDefaults()),
@@ -60,13 +91,11 @@ export async function buildContext(
     env,
     isRoot,
     version,
-    launcher: env.PGRECALL_LAUNCHER ?? process.argv[1] ?? 'pgrecall',
-    view: {
-      color: decideColor(env, process.stdout),
-      width: process.stdout.isTTY ? process.stdout.columns : undefined,
-    },
+    launcher,
+    view,
     completion: async (shell) => {
       const { completionScript } = await import('./cli/completion.ts')
+      const { buildProgram } = await import('./cli/program.ts')
       return completionScript(
         shell,
         buildProgram(version, async () => {}),

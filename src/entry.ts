@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { unfitNode } from './node-version.ts'
 import { useCompileCache } from './threads/compile-cache.ts'
 
 /**
@@ -20,7 +21,7 @@ function startFast(): void {
 }
 
 /** Whatever breaks outside of main's own care must not look like an answer: Node would exit with 1. */
-function exitOn(error: unknown): void {
+function exitOn(error: unknown): never {
   console.error(error)
   const isRecovery = process.argv.includes('wal-fetch') && !existsSync('standby.signal')
   process.exit(isRecovery ? 200 : process.argv.includes('wal-fetch') ? 1 : 70)
@@ -28,6 +29,8 @@ function exitOn(error: unknown): void {
 
 process.on('uncaughtException', exitOn)
 process.on('unhandledRejection', exitOn)
+const unfit = unfitNode()
+if (unfit) exitOn(`pgrecall: ${unfit}`)
 startFast()
 const { main } = (await import('./main.ts').catch(exitOn)) as typeof import('./main.ts')
 await main()

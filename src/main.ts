@@ -4,7 +4,7 @@ import { buildProgram } from './cli/program.ts'
 import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
 import { decideColor, Terminal } from './cli/terminal.ts'
 import type { CommandContext, Run } from './commands/context.ts'
-import { buildContext } from './composition.ts'
+import { buildContext, VERSION } from './composition.ts'
 import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
 import { Events } from './events.ts'
 import { isOperation } from './notices/operations.ts'
@@ -55,13 +55,12 @@ const AS_OWNER: ReadonlySet<CommandName> = new Set([
 ])
 
 declare const process: NodeJS.Process & {
-  env: { PGRECALL_VERSION: string }
   initgroups(user: number, group: number): void
 }
 
 /** The composition root, with composition.ts: only here the process's surroundings are read, clients built, and is exited. */
 export async function main(): Promise<void> {
-  const version = process.env.PGRECALL_VERSION ?? 'development'
+  const version = VERSION
   const terminal = new Terminal({
     stream: process.stderr,
     color: decideColor(process.env, process.stderr),

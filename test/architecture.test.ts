@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 const SOURCE = fileURLToPath(new URL('../src/', import.meta.url))
 
 /** What all may use, and what uses nothing itself. */
-const LEAVES = ['errors.ts', 'events.ts', 'side-by-side.ts']
+const LEAVES = ['errors.ts', 'events.ts', 'node-version.ts', 'side-by-side.ts']
 
 /** Which rooms a room may import from, beside itself and the leaves. */
 const ROOMS: Record<string, string[]> = {
@@ -52,6 +52,34 @@ const ROOMS: Record<string, string[]> = {
     'verification',
     'wal',
   ],
+  library: [
+    'backup',
+    'catalog',
+    'commands',
+    'config',
+    'copy',
+    'logical',
+    'postgres',
+    'restore',
+    'retention',
+    'status',
+    'verification',
+    'wal',
+  ],
+  'index.ts': [
+    'backup',
+    'catalog',
+    'commands',
+    'composition.ts',
+    'config',
+    'copy',
+    'library',
+    'restore',
+    'retention',
+    'status',
+    'verification',
+    'wal',
+  ],
   'main.ts': ['catalog', 'cli', 'commands', 'composition.ts', 'config', 'notices', 'wal'],
   'composition.ts': ['catalog', 'cli', 'commands', 'config', 'postgres', 'snapshot', 'storage'],
   'entry.ts': ['main.ts', 'threads'],
@@ -74,6 +102,7 @@ const NARROW: Record<string, string[] | 'type'> = {
   'config -> schedule': ['schedule/when.ts'],
   'config -> storage': 'type',
   'main.ts -> notices': ['notices/operations.ts'],
+  'library -> config': 'type',
   'entry.ts -> threads': ['threads/compile-cache.ts'],
 }
 

@@ -37,6 +37,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .helpCommand(true)
     .addHelpText('after', () => examples(EXAMPLES) + exitCodeHelp())
     .showSuggestionAfterError()
+  shown.set(program, EXAMPLES)
 
   const add: Declare = (name, text, more = [], hidden = false) => {
     const words = name.split(' ')
@@ -44,8 +45,9 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     for (const word of words.slice(0, -1)) {
       parent = parent.commands.find((child) => child.name() === word) ?? parent.command(word)
     }
-    return parent
-      .command(words.at(-1)!, { hidden })
+    const command = parent.command(words.at(-1)!, { hidden })
+    shown.set(command, more)
+    return command
       .description(text)
       .addHelpText('after', () => examples(more))
       .action((...parameters) => {
@@ -199,6 +201,13 @@ const EXAMPLES = [
   'pgrecall backup                                  # now, or from cron',
   'pgrecall restore --time "2026-11-20 17:29"       # when it matters',
 ]
+
+const shown = new WeakMap<Command, readonly string[]>()
+
+/** The examples that the help of a command shows. */
+export function examplesOf(command: Command): readonly string[] {
+  return shown.get(command) ?? []
+}
 
 function examples(lines: readonly string[]): string {
   return lines.length === 0 ? '' : `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n`

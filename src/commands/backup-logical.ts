@@ -40,7 +40,7 @@ export const run: Run = async ({ args, options }, context) => {
   }
 }
 
-function requestOf(
+export function requestOf(
   cluster: string,
   { backup }: ClusterConfig,
   options: Record<string, unknown>,

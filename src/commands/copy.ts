@@ -90,7 +90,7 @@ function sourceOf(cluster: string, from: string | undefined, to: string, context
 }
 
 /** The destination, and a source that is named, may be any that is configured. */
-function endsOf(cluster: string, from: string | undefined, to: string, context: CommandContext) {
+export function endsOf(cluster: string, from: string | undefined, to: string, context: CommandContext) {
   const [destination] = context.repositoriesOf(cluster, [to])
   const source =
     sourceOf(cluster, from, to, context) ??
@@ -103,7 +103,7 @@ function endsOf(cluster: string, from: string | undefined, to: string, context: 
   )
 }
 
-function levelOf(cluster: string, context: CommandContext): number {
+export function levelOf(cluster: string, context: CommandContext): number {
   const codec = parseCodec(context.config().config.clusters[cluster]!.backup.compression)
   return typeof codec === 'object' && codec.method === 'zstd' ? codec.level : 1
 }

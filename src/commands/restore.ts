@@ -1,14 +1,13 @@
 import { resolve } from 'node:path'
 import { isLogicalId } from '../catalog/layout.ts'
-import type { Repository } from '../catalog/repository.ts'
 import { formatDuration } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
-import { quoteForRestoreCommand } from '../postgres/recovery-settings.ts'
 import type { TargetFolder } from '../restore/data-directory.ts'
 import type { RestorePlan } from '../restore/plan.ts'
 import { prepareRestore } from '../restore/prepare-plan.ts'
 import { inspectRestore, restoreCluster } from '../restore/restore-cluster.ts'
-import type { CommandContext, Run } from './context.ts'
+import type { Run } from './context.ts'
+import { restoreCommand } from './restore-command.ts'
 import { run as runLogical } from './restore-logical.ts'
 import { refuseRestoreOptionsOf } from './restore-logical-options.ts'
 import { databaseChoiceOf, questionOf, tablespaceMapOf } from './restore-question.ts'
@@ -65,18 +64,3 @@ const planFacts = (plan: RestorePlan) => ({
 /** The folders whose content is given up, or brought to the state of the backup. */
 const replacedBy = (targets: readonly TargetFolder[]) =>
   targets.filter(({ entries }) => entries.length > 0).map(({ path }) => path)
-
-/** How the restored server fetches its WAL: this very program, configuration and repository. */
-function restoreCommand(cluster: string, repository: Repository, context: CommandContext): string {
-  const { file } = context.config()
-  const words = [
-    context.launcher,
-    ...(file === undefined ? [] : ['--config', file]),
-    '--cluster',
-    cluster,
-    '--repository',
-    repository.name,
-    'wal-fetch',
-  ]
-  return `${words.map(quoteForRestoreCommand).join(' ')} "%f" "%p"`
-}

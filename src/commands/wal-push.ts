@@ -87,7 +87,7 @@ function folderText(folder: string, { stored, existed, bytes, removed, failures 
   return `WAL files of ${folder}, ${formatBytes(bytes)}: ${parts.join(', ')}.`
 }
 
-function targetOf(context: CommandContext) {
+export function targetOf(context: CommandContext) {
   const { name, config } = context.cluster()
   const codec = parseCodec(config.backup.compression)
   return {

@@ -85,13 +85,20 @@ export function parseConfig(text: string, file: string): Config {
     })
   }
   const at = (line: number | undefined) => (line === undefined ? file : `${file}:${line}`)
-  const result = ConfigSchema.safeParse(
-    plainValue(document, (offset) => at(lines.linePos(offset).line)) ?? {},
-  )
+  const value = plainValue(document, (offset) => at(lines.linePos(offset).line)) ?? {}
+  return checked(value, (path) => at(lineOf(document, lines, path)))
+}
+
+/** A configuration that is a value, and lies in no file. @throws PgrecallError `config` with one line for each mistake */
+export function configurationOf(value: unknown): LoadedConfig {
+  const config = checked(value, () => 'the configuration')
+  return { config, file: undefined, absent: [], warnings: [] }
+}
+
+function checked(value: unknown, placeOf: Parameters<typeof sentencesOf>[1]): Config {
+  const result = ConfigSchema.safeParse(value)
   if (result.success) return result.data
-  const sentences = result.error.issues.flatMap((issue) =>
-    sentencesOf(issue, (path) => at(lineOf(document, lines, path))),
-  )
+  const sentences = result.error.issues.flatMap((issue) => sentencesOf(issue, placeOf))
   throw new PgrecallError('config', sentences.join('\n'), {
     hint: 'config.example.yaml shows every key with its meaning',
   })

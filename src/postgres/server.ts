@@ -103,9 +103,9 @@ export class Server implements AsyncDisposable {
   }
 
   /** Runs one statement; identifiers must be quoted by the caller, values go into `values`. */
-  async query<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> {
+  async query<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
     try {
-      return (await this.#client.query<Row>(text, values)).rows
+      return (await this.#client.query<Row & pg.QueryResultRow>(text, values)).rows
     } catch (error) {
       this.#lost.signal.throwIfAborted()
       // FATAL is the server's last word in a session, and is here before the session's end is.
@@ -114,7 +114,7 @@ export class Server implements AsyncDisposable {
     }
   }
 
-  async one<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row> {
+  async one<Row extends object>(text: string, values: unknown[] = []): Promise<Row> {
     const row = (await this.query<Row>(text, values))[0]
     if (!row) throw new Error(`no row from: ${text}`)
     return row
