@@ -8,7 +8,7 @@ import { type Finding, fail, pass, warn } from './finding.ts'
 export interface DatabaseFacts {
   database: string
   unlogged: { name: string; bytes: number }[]
-  /** How many unlogged relations there are in all. */
+  /** How many unlogged tables there are in all, and what they took up when they were analyzed last. */
   unloggedCount: number
   unloggedBytes: number
   /** Tables that this role may not dump, or of which row security shows it a part. */
@@ -50,7 +50,7 @@ async function askDatabase(server: Server, database: string): Promise<DatabaseFa
             (sum(bytes) OVER ())::text AS all
        FROM (SELECT nspname, relname, relpages::bigint * current_setting('block_size')::bigint AS bytes
                FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
-              WHERE relpersistence = 'u' AND relkind IN ('r', 'm', 'S')) AS unlogged
+              WHERE relpersistence = 'u' AND relkind = 'r') AS unlogged
       ORDER BY unlogged.bytes DESC, name LIMIT ${NAMED}`,
   )
   const undumpable = await server.one<{ name: string | null; count: number }>(
@@ -79,10 +79,11 @@ export function judgeUnlogged(databases: readonly DatabaseFacts[], closed: reado
     .filter(({ unloggedCount }) => unloggedCount > 0)
     .map(({ database, unlogged, unloggedCount, unloggedBytes }) => {
       const named = unlogged.map(({ name }) => name).join(', ')
+      const size = unloggedBytes > 0 ? ` (about ${formatBytes(unloggedBytes)})` : ''
       const more = unloggedCount > unlogged.length ? ` and ${unloggedCount - unlogged.length} more` : ''
       return warn(
         'unlogged tables',
-        `${formatCount(unloggedCount, 'unlogged table')} in "${database}" (about ${formatBytes(unloggedBytes)}) ${unloggedCount === 1 ? 'comes' : 'come'} back empty: ${named}${more}`,
+        `${formatCount(unloggedCount, 'unlogged table')} in "${database}"${size} ${unloggedCount === 1 ? 'comes' : 'come'} back empty: ${named}${more}`,
         `what must not be lost, in "${database}": ALTER TABLE ${unlogged[0]!.name} SET LOGGED;`,
       )
     })

@@ -89,7 +89,12 @@ async function lookThere(
   }
   await using _closing = server
   const connection = [pass('connection', `connected as "${server.user}"`)]
-  return { connection, look: await lookAtServer(server, question, purpose, stores) }
+  try {
+    return { connection, look: await lookAtServer(server, question, purpose, stores) }
+  } catch (error) {
+    question.signal.throwIfAborted()
+    return { connection: [failure('connection', error)], look: await lookWithoutServer(question, stores) }
+  }
 }
 
 /** A cold backup is taken of a server that is shut down. */
