@@ -5,7 +5,7 @@ import { type ArchivingFacts, askArchiving, judgeArchiving, judgeWaiting } from 
 import { checkArchiveCommand } from './ask-archive-command.ts'
 import { checkServerClock } from './clock.ts'
 import { askDatabases, judgeDumpRights, judgeUnlogged } from './databases.ts'
-import { type Finding, fail, lookInto, pass, together } from './finding.ts'
+import { type Finding, fail, lookInto, pass, softened, together } from './finding.ts'
 import type { Purpose } from './purpose.ts'
 import type { LookOverQuestion } from './question.ts'
 import type { CheckedRepository } from './repositories.ts'
@@ -205,16 +205,11 @@ async function repositorySpace(
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const { repository, catalog } of stores) {
-    const { name, storage, required } = repository
+    const { name, storage } = repository
     if (!catalog) continue
     const look = async () =>
       judgeRepositorySpace(spaceFacts(name, await storage.freeBytes(), catalog, dataBytes))
-    const found = await lookInto(`space in "${name}"`, signal, look)
-    findings.push(
-      ...found.map((one) =>
-        one.verdict === 'fail' && !required ? { ...one, verdict: 'warn' as const } : one,
-      ),
-    )
+    findings.push(...softened(await lookInto(`space in "${name}"`, signal, look), repository))
   }
   return findings
 }

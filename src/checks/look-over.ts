@@ -5,7 +5,7 @@ import { readVerifications } from '../catalog/verification-file.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Server } from '../postgres/server.ts'
 import { checkConfiguration } from './configuration.ts'
-import { type Finding, fail, lookInto, pass, together } from './finding.ts'
+import { type Finding, fail, lookInto, pass, softened, together } from './finding.ts'
 import { lookAtServer, lookWithoutServer, type ServerLook } from './look-at-server.ts'
 import { checkPrograms } from './programs.ts'
 import { judgeProof } from './proof.ts'
@@ -143,9 +143,12 @@ async function proofOf(
     if (!catalog) continue
     const look = async () => {
       const verifications = await readVerifications(repository.storage, cluster)
-      return judgeProof(repository.name, catalog, verifications, now())
+      return together(
+        `proof in "${repository.name}"`,
+        judgeProof(repository.name, catalog, verifications, now()),
+      )
     }
-    findings.push(...(await lookInto(`proof in "${repository.name}"`, signal, look)))
+    findings.push(...softened(await lookInto(`proof in "${repository.name}"`, signal, look), repository))
   }
   return findings
 }

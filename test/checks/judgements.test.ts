@@ -5,7 +5,6 @@ import { type Finding, lookInto, pass, together, warn } from '../../src/checks/f
 import { judgeNode, judgeProgram } from '../../src/checks/programs.ts'
 import { judgeProof } from '../../src/checks/proof.ts'
 import { purposeOf } from '../../src/checks/purpose.ts'
-import { judgeTablespaces } from '../../src/checks/server-files.ts'
 import { judgeSettings, type SettingFacts } from '../../src/checks/settings.ts'
 import { judgeSlots } from '../../src/checks/slots.ts'
 import { archivedRate, judgeRepositorySpace, judgeWalDisk } from '../../src/checks/space.ts'
@@ -241,23 +240,34 @@ describe('proof', () => {
   const judge = (verifications: Parameters<typeof judgeProof>[2], of = stored) =>
     said(judgeProof('local', of, verifications, now))
 
-  test('is what was restored, and not too long ago', () => {
-    expect(judge(undefined)).toEqual(['warn no backup was ever restored to see whether that works'])
+  const READ = 'pass what was read back longest ago was 24 h ago'
+  const known = { damaged: [], oldestAt: '2026-11-19T00:00:00Z' }
+
+  test('is what was read back and restored, and not too long ago', () => {
+    expect(judge(undefined)).toEqual([
+      'warn what is stored was never read back',
+      'warn no restore was verified yet',
+    ])
     const recent = restore('2026-11-18T00:00:00Z')
-    expect(judge({ damaged: [], lastRestore: recent, lastProvenRestore: recent })).toEqual([
+    expect(judge({ ...known, lastRestore: recent, lastProvenRestore: recent })).toEqual([
+      READ,
       'pass 20261101T000000Z-full was restored and found right 2 days ago',
     ])
     const old = restore('2026-10-01T00:00:00Z')
-    expect(judge({ damaged: [], lastRestore: old, lastProvenRestore: old })).toEqual([
+    expect(
+      judge({ damaged: [], oldestAt: old.finishedAt, lastRestore: old, lastProvenRestore: old }),
+    ).toEqual([
+      'warn what was read back longest ago was 50 days ago',
       expect.stringMatching(/^warn .* 50 days ago, and nothing in the last 30 days$/),
     ])
     const failed = restore('2026-11-19T12:00:00Z', 'failed')
-    expect(judge({ damaged: [], lastRestore: failed, lastProvenRestore: recent })).toEqual([
+    expect(judge({ ...known, lastRestore: failed, lastProvenRestore: recent })).toEqual([
+      READ,
       'fail the last try to restore, of 20261101T000000Z-full, failed 12 h ago',
     ])
     // A host that lacked what the restore needs says nothing of the backup.
     const unproven = restore('2026-11-19T12:00:00Z', 'unproven')
-    expect(judge({ damaged: [], lastRestore: unproven, lastProvenRestore: recent })[0]).toMatch(/^pass/)
+    expect(judge({ ...known, lastRestore: unproven, lastProvenRestore: recent })[1]).toMatch(/^pass/)
   })
 
   test('is spoiled by damage, and is nothing without a backup', () => {
@@ -266,6 +276,9 @@ describe('proof', () => {
       'fail 1 stored object was found damaged, such as main/backups/x/base.0001.tar.zst: other bytes',
     )
     expect(judge(undefined, { ...stored, backups: [] })).toEqual(['warn there is no backup yet'])
+    expect(judge(undefined, { ...stored, damaged: [{ id: 'x', reason: 'torn' }] })[0]).toMatch(
+      /^fail backup x cannot/,
+    )
   })
 })
 
@@ -304,11 +317,6 @@ test('prepared transactions are forgotten after a day', () => {
   expect(judge(3 * DAY)).toEqual([
     expect.stringMatching(/^warn transaction 'it's' in "shop" has been prepared for 3 days/),
   ])
-})
-
-test('a tablespace inside the data directory stops pg_basebackup', () => {
-  expect(verdicts(judgeTablespaces(['a'], 'stream'))).toEqual(['fail tablespaces'])
-  expect(verdicts(judgeTablespaces(['a'], 'files'))).toEqual(['warn tablespaces'])
 })
 
 test('programs: Node, and what the server needs', () => {
