@@ -12,7 +12,7 @@ export interface DatabaseFacts {
   unloggedCount: number
   unloggedBytes: number
   /** Tables that this role may not dump, or of which row security shows it a part. */
-  undumpable: { name: string; count: number } | undefined
+  undumpable: { name: string; schema: string; count: number } | undefined
 }
 
 /** So many are named. */
@@ -53,8 +53,9 @@ async function askDatabase(server: Server, database: string): Promise<DatabaseFa
               WHERE relpersistence = 'u' AND relkind = 'r') AS unlogged
       ORDER BY unlogged.bytes DESC, name LIMIT ${NAMED}`,
   )
-  const undumpable = await server.one<{ name: string | null; count: number }>(
-    `SELECT (array_agg(format('%I.%I', nspname, relname) ORDER BY nspname, relname))[1] AS name, count(*)::int AS count
+  const undumpable = await server.one<{ name: string | null; schema: string; count: number }>(
+    `SELECT (array_agg(format('%I.%I', nspname, relname) ORDER BY nspname, relname))[1] AS name,
+            (array_agg(quote_ident(nspname) ORDER BY nspname, relname))[1] AS schema, count(*)::int AS count
        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
        JOIN pg_roles AS r ON rolname = current_user
       WHERE relkind IN ('r', 'p', 'S') AND relpersistence <> 't' AND nspname <> 'information_schema'
@@ -69,7 +70,7 @@ async function askDatabase(server: Server, database: string): Promise<DatabaseFa
     unlogged: unlogged.map(({ name, bytes }) => ({ name, bytes: Number(bytes) })),
     unloggedCount: unlogged[0]?.count ?? 0,
     unloggedBytes: Number(unlogged[0]?.all ?? 0),
-    undumpable: undumpable.name === null ? undefined : { name: undumpable.name, count: undumpable.count },
+    undumpable: undumpable.name === null ? undefined : { ...undumpable, name: undumpable.name },
   }
 }
 
@@ -107,7 +108,6 @@ export function judgeDumpRights(
   forbidden: readonly string[],
   { role, version }: { role: string; version: number },
 ): Finding[] {
-  const all = `GRANT pg_read_all_data TO ${role}; ALTER ROLE ${role} BYPASSRLS;`
   const findings = [
     ...forbidden.map((name) =>
       fail(
@@ -121,12 +121,23 @@ export function judgeDumpRights(
         ? fail(
             'dumps',
             `the role ${role} may not read all rows of ${formatCount(undumpable.count, 'relation')} in "${database}", such as ${undumpable.name}, so a dump of it fails`,
-            version >= 140_000
-              ? `as a superuser: ${all}`
-              : `as a superuser: GRANT SELECT ON ALL TABLES IN SCHEMA ... TO ${role};`,
+            `as a superuser, in "${database}": ${grantsToRead(undumpable.schema, role, version)}`,
           )
         : [],
     ),
   ]
   return findings.length > 0 ? findings : [pass('dumps', 'the role may dump all databases')]
+}
+
+/** Before 14 there is no role that reads everything. */
+function grantsToRead(schema: string, role: string, version: number): string {
+  const grants =
+    version >= 140_000
+      ? [`GRANT pg_read_all_data TO ${role};`]
+      : [
+          `GRANT USAGE ON SCHEMA ${schema} TO ${role};`,
+          `GRANT SELECT ON ALL TABLES IN SCHEMA ${schema} TO ${role};`,
+          `GRANT SELECT ON ALL SEQUENCES IN SCHEMA ${schema} TO ${role};`,
+        ]
+  return [...grants, `ALTER ROLE ${role} BYPASSRLS;`].join(' ')
 }

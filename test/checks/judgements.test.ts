@@ -302,13 +302,13 @@ test('unlogged tables are named, with how many there are', () => {
 test('a role that may dump all, and one that lacks a right by version', () => {
   const facts = { database: 'shop', unlogged: [], unloggedCount: 0, unloggedBytes: 0 }
   const may = { ...facts, undumpable: undefined }
-  const mayNot = { ...facts, undumpable: { name: 'public.a', count: 2 } }
+  const mayNot = { ...facts, undumpable: { name: 'public.a', schema: 'public', count: 2 } }
   const judge = (version: number) => judgeDumpRights([mayNot], [], { role: '"poor"', version })[0]!
   expect(said(judgeDumpRights([may], [], { role: '"poor"', version: 150_000 }))).toEqual([
     'pass the role may dump all databases',
   ])
   expect(judge(150_000).hint).toContain('GRANT pg_read_all_data TO "poor"')
-  expect(judge(130_000).hint).toContain('GRANT SELECT ON ALL TABLES')
+  expect(judge(130_000).hint).toContain('GRANT SELECT ON ALL TABLES IN SCHEMA public TO "poor";')
 })
 
 test('prepared transactions are forgotten after a day', () => {
