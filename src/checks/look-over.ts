@@ -12,6 +12,7 @@ import { judgeProof } from './proof.ts'
 import { type Purpose, purposeOf } from './purpose.ts'
 import type { LookOverQuestion } from './question.ts'
 import { type CheckedRepository, checkRepository } from './repositories.ts'
+import { mayArrive } from './segment.ts'
 
 /** What came of looking a cluster over. */
 export interface Look {
@@ -56,15 +57,10 @@ export async function look(question: LookOverQuestion): Promise<Look> {
       ...(await proofOf(stores, question)),
     ],
     usable: stores.filter(({ isUsable }) => isUsable).map(({ repository }) => repository),
-    mayArrive:
-      server.facts !== undefined &&
-      !server.archiving.some(({ verdict, subject }) => verdict === 'fail' && STOPPING.has(subject)),
+    mayArrive: server.facts !== undefined && mayArrive([...server.server, ...server.archiving]),
     inRecovery: server.facts?.inRecovery ?? false,
   }
 }
-
-/** With which no segment arrives, however long one waits. */
-const STOPPING = new Set(['archive_mode', 'archive_command'])
 
 function openAll({ repositories }: LookOverQuestion): { repositories: Repository[]; findings: Finding[] } {
   try {

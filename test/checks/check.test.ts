@@ -155,7 +155,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('check finds what is spoiled
     const subjects = async () => (await look()).map((line) => /^\w+ [^:]*/.exec(line)?.[0])
     expect(await subjects()).toEqual([
       'fail backup',
-      'warn rights',
+      'warn archive',
       'warn rights',
       'fail dumps',
       'fail dumps',

@@ -5,6 +5,7 @@ import { type Finding, lookInto, pass, together, warn } from '../../src/checks/f
 import { judgeNode, judgeProgram } from '../../src/checks/programs.ts'
 import { judgeProof } from '../../src/checks/proof.ts'
 import { purposeOf } from '../../src/checks/purpose.ts'
+import { mayArrive } from '../../src/checks/segment.ts'
 import { judgeSettings, type SettingFacts } from '../../src/checks/settings.ts'
 import { judgeSlots } from '../../src/checks/slots.ts'
 import { archivedRate, judgeRepositorySpace, judgeWalDisk } from '../../src/checks/space.ts'
@@ -69,6 +70,18 @@ describe('archiving', () => {
   test('is off, and only dumps or cold backups are taken', () => {
     expect(judge({ archiveMode: 'off' }, false)).toEqual(['warn archive_mode'])
   })
+})
+
+test('a segment is not waited for where it cannot come, or cannot be ended', () => {
+  const finding = (verdict: Finding['verdict'], subject: string): Finding => ({ verdict, subject, text: '' })
+  expect(mayArrive([finding('fail', 'backup'), finding('warn', 'archive_command')])).toBe(true)
+  for (const told of [
+    finding('fail', 'archive_command'),
+    finding('fail', 'archive_mode'),
+    finding('warn', 'archive_mode'),
+    finding('warn', 'archive'),
+  ])
+    expect(mayArrive([told])).toBe(false)
 })
 
 describe('settings', () => {
@@ -141,7 +154,7 @@ test('slots: who receives is fine; who does not is dropped by a command; what is
   expect(judge({})).toEqual([
     warn(
       'slots',
-      'nobody receives through slot "standby", for which pg_wal keeps 5.0 MiB, until its disk is full',
+      'nobody receives through slot "standby", for which pg_wal keeps 5.0 MiB and all that comes, until its disk is full',
       `start who uses it; or give it up: SELECT pg_drop_replication_slot('standby');`,
     ),
   ])
