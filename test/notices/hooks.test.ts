@@ -16,6 +16,8 @@ import { Receiver } from './receiver.ts'
 const REBUILD = ['catalog', 'rebuild']
 const VERIFY = ['verify', '20200101T000000Z-full']
 
+const STOPPED = 'warning: the hook /bin/sh was ended, as pgrecall was told to stop'
+
 let scratch: Scratch
 beforeEach(async () => {
   scratch = await Scratch.create('hooks')
@@ -131,7 +133,10 @@ test('a hook that takes too long is ended, with all that it has started', async 
 test('told to stop while a hook hangs, it ends the hook, does nothing, and tells that it was stopped', async () => {
   await using receiver = await Receiver.create()
   await configure({
-    hooks: [shell('echo $$ > "$1/pid"; sleep 600 & sleep 600', { on: ['before'], timeout: 600 })],
+    hooks: [
+      shell('echo $$ > "$1/pid"; sleep 600 & sleep 600', { on: ['before'], timeout: 600 }),
+      shell('exec sleep 600', { on: ['failure'], timeout: 600 }),
+    ],
     notices: [{ url: `http://${receiver.host}/`, on: ['after'] }],
   })
   const { process: running } = await startPgrecall(['--config', join(scratch.path, 'c.yaml'), ...REBUILD])
@@ -140,6 +145,7 @@ test('told to stop while a hook hangs, it ends the hook, does nothing, and tells
   const { exitCode, stderr } = await resultOf(running)
   expect(exitCode).toBe(130)
   expect(stderr).toContain('stopped by SIGTERM')
+  expect(warningsIn(stderr)).toEqual([STOPPED, STOPPED])
   expect(isThere(await groupOf())).toBe(false)
   expect(existsSync(join(scratch.path, 'repository/main/catalog.json'))).toBe(false)
   expect(receiver.received.map(({ facts }) => facts)).toMatchObject([
@@ -154,7 +160,7 @@ test('told to stop while the end is told, it waits for a few seconds more, and i
   process.kill(running.pid!, 'SIGTERM')
   const { exitCode, stdout, stderr } = await resultOf(running)
   expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: expect.stringContaining('local') })
-  expect(stderr).toContain('the hook /bin/sh was ended, as pgrecall was told to stop')
+  expect(warningsIn(stderr)).toEqual([STOPPED])
   expect(isThere(await groupOf())).toBe(false)
 })
 
