@@ -98,6 +98,7 @@ test('what goes wrong in a hook is a warning, and changes neither the result nor
       shell('echo words of the hook; exit 3'),
       shell('kill -KILL $$'),
       { run: ['/nowhere/hook', 's3cret'] },
+      { run: ['/bin/true', 's3cret\0'] },
       // It reads nothing, and what it leaves behind holds its output open.
       shell('sleep 30 & echo $! > "$1/left"; exit 0'),
       shell('touch "$1/last"'),
@@ -109,7 +110,8 @@ test('what goes wrong in a hook is a warning, and changes neither the result nor
   expect(warningsIn(stderr)).toEqual([
     expect.stringMatching(/the hook \/bin\/sh ended with exit code 3$/),
     expect.stringMatching(/the hook \/bin\/sh was ended by SIGKILL$/),
-    expect.stringMatching(/the hook \/nowhere\/hook could not be started: .*ENOENT$/),
+    expect.stringMatching(/the hook \/nowhere\/hook could not be started \(ENOENT\)$/),
+    expect.stringMatching(/the hook \/bin\/true could not be started \(ERR_INVALID_ARG_VALUE\)$/),
   ])
   expect(existsSync(join(scratch.path, 'last'))).toBe(true)
   expect(await file('log')).toContain('words of the hook')

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Ending, factsOf } from '../../src/notices/facts.ts'
-import { type Notice, nameOfNotice, sendNotice } from '../../src/notices/send-notice.ts'
+import { jsonForNotice, type Notice, nameOfNotice, sendNotice } from '../../src/notices/send-notice.ts'
 import { timeLimit } from '../../src/notices/time-limit.ts'
 import { Scratch } from '../lab/scratch.ts'
 import { Receiver } from './receiver.ts'
@@ -105,6 +105,12 @@ test('a receiver that is slow, or not there, costs no more than the time limit',
   await gone[Symbol.asyncDispose]()
   // Nor is there the time for a second try.
   expect(await send(noticeTo('', { url, timeoutMs: 900 }))).toBe('got no answer (ECONNREFUSED)')
+})
+
+test('a result that is too large is left out, and nothing else', () => {
+  const ofSize = (size: number) => factsOf(BEGINNING, { ...ENDING, result: 'x'.repeat(size) })
+  expect(JSON.parse(jsonForNotice(ofSize(100_000), JSON.stringify))).toEqual(ofSize(100_000))
+  expect(JSON.parse(jsonForNotice(ofSize(200_000), JSON.stringify))).toEqual({ ...ofSize(0), result: null })
 })
 
 test('facts say in a sentence what happened', () => {
