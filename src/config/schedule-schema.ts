@@ -1,20 +1,43 @@
 import { z } from 'zod'
-import { parseWhen } from '../schedule/when.ts'
+import { parseWhen, type When } from '../schedule/when.ts'
 import { parseDuration } from './duration.ts'
 
 const absolutePath = z.string().refine((path) => path.startsWith('/'), 'must be an absolute path')
 
-const when = z.string().transform((text, context) => {
-  const parsed = parseWhen(text)
-  if (parsed) return parsed
-  const message =
-    'must be a time such as "01:30", "Sun 01:30", "Mon-Sat 01:30", "day 1,15 01:30", "every 10min" or "every 6h"'
-  context.addIssue({ code: 'custom', message })
-  return z.NEVER
-})
+const A_TIME =
+  'must be a time such as "01:30", "Sun 01:30", "Mon-Sat 01:30", "day 1,15 01:30", "every 10min" or "every 6h"'
 
-const never = z.literal(false, 'must be a time, or false for never')
-const whenOrNever = z.union([when, never])
+/** A time, or one of the words that may stand there instead. */
+const whenOr = <const Words extends (string | false)[]>(...words: Words) =>
+  z.unknown().transform((value, context): When | Words[number] => {
+    const word: Words[number] | undefined = words.find((one) => one === value)
+    if (word !== undefined) return word
+    const parsed = typeof value === 'string' ? parseWhen(value) : undefined
+    if (parsed) return parsed
+    const others = words.map((one) => (one === false ? 'false for never' : `"${one}"`))
+    context.addIssue({ code: 'custom', message: [A_TIME, ...others].join(', or ') })
+    return z.NEVER
+  })
+const when = whenOr()
+const whenOrNever = whenOr(false)
+
+/** Of what is stored, how much a night reads. */
+const FRACTION = '5%'
+
+const VerifySchema = z
+  .union([
+    z.strictObject({
+      at: when.prefault('04:30'),
+      fraction: z
+        .string()
+        .regex(/^(?:100|[1-9]\d?|\d\.\d+)%$/, 'must be a part such as "5%"')
+        .default(FRACTION),
+    }),
+    whenOrNever,
+  ])
+  .transform((verify) =>
+    verify === false || 'fraction' in verify ? verify : { at: verify, fraction: FRACTION },
+  )
 
 /** The name of an object of Kubernetes. */
 const objectName = z
@@ -46,23 +69,22 @@ export const ScheduleSchema = z.strictObject({
   full: whenOrNever.prefault('Sun 00:30'),
   incremental: whenOrNever.optional(),
   logical: whenOrNever.prefault(false),
-  verify: z
-    .union([
-      z.strictObject({
-        at: when.prefault('04:30'),
-        fraction: z
-          .string()
-          .regex(/^(?:100|[1-9]\d?|\d\.\d+)%$/, 'must be a part such as "5%"')
-          .default('5%'),
-      }),
-      never,
-    ])
-    .prefault({}),
-  retention: z.union([z.literal('after backup'), when, never]).default('after backup'),
+  verify: VerifySchema.prefault({}),
+  retention: whenOr('after backup', false).prefault('after backup'),
   status: whenOrNever.prefault('every 30min'),
   check: whenOrNever.prefault(false),
-  report: z.union([z.strictObject({ at: when, output: absolutePath }), never]).default(false),
-  walReceive: z.union([z.boolean(), z.literal('synchronous')]).default(false),
+  report: z
+    .union([
+      z.strictObject({ at: when, output: absolutePath }),
+      z.custom<false>((value) => value === false, 'must be false, or have "at" and "output"'),
+    ])
+    .default(false),
+  walReceive: z
+    .custom<boolean | 'synchronous'>(
+      (value) => typeof value === 'boolean' || value === 'synchronous',
+      'must be true, false or "synchronous"',
+    )
+    .default(false),
   jitter: jitter.prefault('15min'),
   /** Who runs the jobs on a host; the owner of the data directory when left out. */
   user: z

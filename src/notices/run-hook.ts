@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { reasonOf } from '../errors.ts'
+import { systemCode } from '../errors.ts'
 import type { NoticeFacts, Occasion } from './facts.ts'
 import type { TimeLimit } from './time-limit.ts'
 
@@ -34,19 +34,28 @@ const REST_MS = 200
  * @param env the environment, to which words for small scripts are added
  */
 export async function runHook(
-  { run: [program, ...args] }: Hook,
+  hook: Hook,
   facts: NoticeFacts,
   json: string,
   env: Record<string, string>,
   limit: TimeLimit,
 ): Promise<Told> {
-  const child = spawn(program!, args, {
-    cwd: '/',
-    env: { ...env, ...wordsOf(facts) },
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true,
-  })
-  child.stdin.on('error', () => {}).end(`${json}\n`)
+  try {
+    const child = start(hook, { ...env, ...wordsOf(facts) })
+    child.stdin.on('error', () => {}).end(`${json}\n`)
+    return await ended(child, limit)
+  } catch (error) {
+    // The code only: arguments, which a message may repeat, can be secrets.
+    return { failure: `could not be started (${systemCode(error) ?? 'no reason is known'})`, output: '' }
+  }
+}
+
+/** @throws what keeps a program from being started; some of it comes later, as an event */
+function start({ run: [program, ...args] }: Hook, env: Record<string, string>) {
+  return spawn(program!, args, { cwd: '/', env, stdio: ['pipe', 'pipe', 'pipe'], detached: true })
+}
+
+async function ended(child: ReturnType<typeof start>, limit: TimeLimit): Promise<Told> {
   const output = lastOutput(child)
   using _ = endedWith(child, limit.signal)
   try {
@@ -55,8 +64,6 @@ export async function runHook(
     const [exitCode, signal] = (await once(child, 'exit')) as [number | null, string | null]
     await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, REST_MS))])
     return { failure: failureOf(exitCode, signal, limit), output: output() }
-  } catch (error) {
-    return { failure: `could not be started: ${reasonOf(error)}`, output: '' }
   } finally {
     for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy()
   }

@@ -20,11 +20,8 @@ export interface Notice {
 /** Before the second and the third try. */
 const PAUSES_MS = [1000, 4000]
 
-/**
- * What a receiver is sent at most of a result: the record of a large backup has a line for each of its objects.
- * Receivers of notices take little.
- */
-export const LARGEST_RESULT_BYTES = 128 * 1024
+/** With a result that makes it larger, a receiver gets none: a large backup's record has a line for each of its objects. */
+const LARGEST_BODY_BYTES = 128 * 1024
 
 /** The name of a notice in sentences: its host is told, and nothing else of its address. */
 export function nameOfNotice(notice: Notice, env: Record<string, string | undefined>): string {
@@ -121,5 +118,5 @@ function firstLine(file: string): string {
 /** The facts as JSON, without a result that is too large. */
 export function jsonForNotice(facts: NoticeFacts, asJson: (value: unknown) => string): string {
   const json = asJson(facts)
-  return json.length <= LARGEST_RESULT_BYTES ? json : asJson({ ...facts, result: null })
+  return Buffer.byteLength(json) <= LARGEST_BODY_BYTES ? json : asJson({ ...facts, result: null })
 }

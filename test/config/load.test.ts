@@ -232,6 +232,26 @@ describe('a mistake is told with file, line, key and mend', () => {
       `${FILE}:7: "clusters.main.timeZone" must be a time zone such as Europe/Berlin`,
     ],
     [
+      'a time of a schedule that is none',
+      inCluster('schedule:', '  incremental: Sunday'),
+      `${FILE}:8: "clusters.main.schedule.incremental" must be a time such as "01:30", "Sun 01:30", "Mon-Sat 01:30", "day 1,15 01:30", "every 10min" or "every 6h", or false for never`,
+    ],
+    [
+      'a misspelt key of a hook',
+      inCluster('hooks:', '  - { run: [/bin/true], timout: 5 }'),
+      `${FILE}:8: "clusters.main.hooks.0.timout" is not known; did you mean "timeout"?`,
+    ],
+    [
+      'a program of a hook that depends on the surroundings',
+      inCluster('hooks:', '  - run: [true-backup]'),
+      `${FILE}:8: "clusters.main.hooks.0.run" must begin with the absolute path of a program`,
+    ],
+    [
+      'a notice to nobody',
+      `${SMALL}notices:\n  - on: [failure]\n`,
+      `${FILE}:8: "notices.0" must have one of "url", "urlFile" and "urlVariable"`,
+    ],
+    [
       'no repository',
       SMALL.replace('[local]', '[]'),
       `${FILE}:6: "clusters.main.repositories" must name at least one repository`,
@@ -301,6 +321,7 @@ describe('a mistake is told with file, line, key and mend', () => {
     const text = inCluster('connection:', '  password: [s3cret]', '  passwort: s3cret')
     expect(mistakes(text).join()).not.toContain('s3cret')
     expect(mistakes(inCluster('connection: "pg://u:s3cret@h"')).join()).not.toContain('s3cret')
+    expect(mistakes(`${SMALL}notices: [{ url: "ftp://h/s3cret" }]\n`).join()).toMatch(/^(?!.*s3cret).*URL/)
   })
 })
 

@@ -92,6 +92,9 @@ test('what is false is left out, and retention without a rule', () => {
   expect(jobsOf(scheduleOf(off), false)).toEqual([
     expect.objectContaining({ name: 'full', args: ['backup', '--type', 'full'], next: undefined }),
   ])
+  expect(jobsOf(scheduleOf({ verify: '03:00' }), true)[2]).toEqual(
+    expect.objectContaining({ name: 'verify', args: ['verify', '--fraction', '5%'] }),
+  )
   const later = jobsOf(scheduleOf({ ...off, retention: '05:00' }), true)
   expect(later.map(({ name }) => name)).toEqual(['full', 'retention'])
 })
