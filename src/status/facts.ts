@@ -65,7 +65,8 @@ export interface Stored {
 
 /** What is remembered of `verify`. Ages are seconds. */
 export interface Verified {
-  /** Since that object was read whose last reading is longest ago; null where none ever was. */
+  /** When that object was read whose last reading is longest ago; null where none ever was. */
+  oldestAt: string | null
   ageSeconds: number | null
   /** What is stored, and what of it was never read and found sound, when that was last looked at. */
   bytes: number

@@ -61,6 +61,7 @@ function verifiedOf(
 ): Verified {
   const since = (iso: string) => Math.max(0, Math.round((now.getTime() - Date.parse(iso)) / 1000))
   return {
+    oldestAt: oldestAt ?? null,
     ageSeconds: oldestAt === undefined ? null : since(oldestAt),
     bytes,
     neverBytes,
