@@ -1,7 +1,10 @@
 import { z } from 'zod'
+import { reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { FORMAT } from './identity.ts'
 import { isBackupId, restoreRatesKey } from './layout.ts'
+import type { Repository } from './repository.ts'
 
 const count = z.number().int().nonnegative()
 
@@ -10,7 +13,7 @@ const RateSchema = z.object({
   kind: z.enum(['restore', 'verify']),
   backup: z.string().refine(isBackupId, 'not a backup id'),
   finishedAt: z.iso.datetime(),
-  /** What was written: the cluster's files, or what a dump was before it was compressed. */
+  /** What was written: the cluster's files, or databases by what they took up when they were dumped. */
   bytes: count,
   seconds: z.number().positive(),
   jobs: count,
@@ -47,6 +50,18 @@ export async function readRestoreRates(
   } catch {
     return []
   }
+}
+
+/** As it only helps an estimate, a repository that may not be written is no failure. */
+export async function noteRestoreRate(
+  { storage }: Pick<Repository, 'storage'>,
+  cluster: string,
+  rate: RestoreRate,
+  events: Events,
+): Promise<void> {
+  await rememberRestoreRate(storage, cluster, rate).catch((error) =>
+    events.emit('detail', { text: `what the restore took could not be remembered: ${reasonOf(error)}` }),
+  )
 }
 
 /**

@@ -2,7 +2,6 @@ import type { VerifiedRestore } from '../catalog/verification-file.ts'
 import type { DroppedWal } from '../catalog/wal-ranges.ts'
 import type { Growth } from './growth.ts'
 import type { RestoreEstimate } from './restore-estimate.ts'
-import type { Rpo } from './rpo.ts'
 import type { UnusableBackup } from './windows.ts'
 
 /** What is known when the state of a cluster is judged. Times are ISO 8601, spans seconds; null is what is not known. */
@@ -51,6 +50,18 @@ export interface StoredBackup {
   time: string
   ageSeconds: number
   storedBytes: number
+}
+
+/** What would be lost if the host died now, and only this repository were left. */
+export interface Rpo {
+  /** At most so many seconds of commits. */
+  seconds: number
+  /** From this moment on; null where nothing would be lost. ISO 8601. */
+  since: string | null
+  /** WAL that the server has written and that is not stored; null where it is not known. */
+  unstoredBytes: number | null
+  /** `archive`: the server could not say when it last wrote, so that an idle one looks as if it had written up to now. */
+  basis: 'server' | 'archive'
 }
 
 /** How much is stored of a cluster. */

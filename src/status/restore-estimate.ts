@@ -55,7 +55,7 @@ export function restoreEstimate(
     return estimateOf(backup.id, clusterBytesOf(backup), copyRate(catalog, rates), replay)
   }
   const dump = catalog.logical.findLast(isWhole)
-  return dump && estimateOf(dump.id, dump.dumpedBytes, loadRate(catalog, rates), null)
+  return dump && estimateOf(dump.id, databaseBytes(dump), loadRate(catalog, rates), null)
 }
 
 type Rate = Omit<RestoreEstimate['copy'], 'bytes'>
@@ -88,9 +88,12 @@ function copyRate({ backups }: EstimateSource, rates: readonly RestoreRate[]): R
 /** The rate of restores of dumps, or that of dumping. */
 function loadRate({ logical }: EstimateSource, rates: readonly RestoreRate[]): Rate | undefined {
   const own = rates.filter(({ backup }) => isLogicalId(backup))
-  const dumps = newestOf(logical, isWhole).map((dump) => measured(dump, dump.dumpedBytes))
+  const dumps = newestOf(logical, isWhole).map((dump) => measured(dump, databaseBytes(dump)))
   return middleOf('restores', own) ?? middleOf('backups', dumps)
 }
+
+/** What they took up on the server: rows and indexes, as they are made again. */
+const databaseBytes = ({ databases }: LogicalSummary) => databases.reduce((sum, { bytes }) => sum + bytes, 0)
 
 function newestOf<Backup>(backups: readonly Backup[], isWanted: (backup: Backup) => boolean): Backup[] {
   const found: Backup[] = []

@@ -1,19 +1,7 @@
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { lsn } from '../postgres/lsn.ts'
 import { segmentStart } from '../postgres/wal-file.ts'
-import type { RepositoryFacts, ServerFacts } from './facts.ts'
-
-/** What would be lost if the host died now, and only this repository were left. */
-export interface Rpo {
-  /** At most so many seconds of commits. */
-  seconds: number
-  /** From this moment on; null where nothing would be lost. ISO 8601. */
-  since: string | null
-  /** WAL that the server has written and that is not stored; null where it is not known. */
-  unstoredBytes: number | null
-  /** `archive`: the server could not say when it last wrote, so that an idle one looks as if it had written up to now. */
-  basis: 'server' | 'archive'
-}
+import type { RepositoryFacts, Rpo, ServerFacts } from './facts.ts'
 
 type Held = Pick<RepositoryFacts, 'windows' | 'currentTimeline' | 'archived' | 'receiving'>
 
