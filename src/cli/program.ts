@@ -226,5 +226,5 @@ export function exitCodeHelp(): string {
   const rows = Object.values(EXIT_CODES).map(
     ({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`,
   )
-  return `\nExit codes:\n    0  done\n${rows.join('\n')}\n`
+  return `\nExit codes:\n    0  done\n${rows.join('\n')}\nOnly "status --format nagios" has those of a plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.\n`
 }

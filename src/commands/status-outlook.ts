@@ -83,10 +83,15 @@ function growthText({ growth }: RepositoryFacts): string | undefined {
 
 function freeText({ freeBytes, fullInSeconds }: RepositoryFacts): string | undefined {
   if (freeBytes === null) return undefined
-  const full =
-    fullInSeconds === null ? '' : `; full in ${formatAge(1000 * fullInSeconds)}, unless something is removed`
-  return `${formatBytes(freeBytes)}${full}`
+  return `${formatBytes(freeBytes)}${fullInSeconds === null ? '' : fullText(fullInSeconds)}`
 }
+
+/** What is years away says nothing by its number. */
+function fullText(fullInSeconds: number): string {
+  if (fullInSeconds > YEARS_SECONDS) return '; enough for years at this rate'
+  return `; full in ${formatAge(1000 * fullInSeconds)}, unless something is removed`
+}
+const YEARS_SECONDS = 3 * 365 * 24 * 60 * 60
 
 function verifiedText({ verified, newestBackup, newestLogical }: RepositoryFacts): string | undefined {
   if (!newestBackup && !newestLogical) return undefined
