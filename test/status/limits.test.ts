@@ -105,6 +105,10 @@ describe('a threshold that is set', () => {
     )
     expect(told({ fullInSeconds: 23 * 3600 })[0]).toMatch(/^fail space: .*full in 23 h/)
     expect(told({ fullInSeconds: 73 * 3600 })).toEqual([])
+    const thinned = (fullInSeconds: number, set = {}) =>
+      judgeRepository(repositoryFacts({ fullInSeconds }), serverFacts(), thresholdsWith(set, true)).at(-1)!
+        .severity
+    expect([thinned(1), thinned(1, { repositoryFull: { fail: 60 } })]).toEqual(['warn', 'fail'])
     expect(told({ freeBytes: 5000 }, { freeBytes: { fail: 5001 } })[0]).toMatch(
       /^fail space: 4.9 KiB are free/,
     )
