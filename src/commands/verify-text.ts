@@ -1,7 +1,7 @@
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import type { Damage } from '../verification/damage.ts'
-import type { VerifiedRepository } from '../verification/verify-repository.ts'
+import type { VerifiedRepository } from '../verification/verified.ts'
 import type { CommandContext } from './context.ts'
 import { restoreProofText } from './verify-restore-text.ts'
 

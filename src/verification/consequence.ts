@@ -1,11 +1,10 @@
 import type { BackupObject, BackupSummary } from '../catalog/backup-record.ts'
-import type { Catalog } from '../catalog/catalog.ts'
 import { Chains } from '../catalog/chains.ts'
 import type { LogicalObject } from '../catalog/logical-record.ts'
 import type { Span } from '../catalog/segment-spans.ts'
 import { segmentNumberOf, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { timelineName } from '../postgres/wal-file.ts'
-import { type LostWindow, lostWindows, withoutBackups, withoutSegments } from './lost-windows.ts'
+import { type LostWindow, lostWindows, type Whole, withoutBackups, withoutSegments } from './lost-windows.ts'
 import type { Place } from './places.ts'
 import { ownSegments } from './verify-wal.ts'
 
@@ -17,9 +16,6 @@ export interface Consequence {
   /** Moments that nothing else leads to. */
   windows: LostWindow[]
 }
-
-/** What is asked: the cluster as it would be if nothing were damaged. */
-export type Whole = Pick<Catalog, 'backups' | 'logical' | 'wal' | 'walSegmentBytes'>
 
 /**
  * What a damaged object costs. Pure.

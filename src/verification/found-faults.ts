@@ -17,7 +17,7 @@ import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
 import type { Fault, ReadResult } from './read-job.ts'
 import type { Findings } from './readings.ts'
 import type { Stock } from './stock.ts'
-import type { VerifiedBackup, VerifiedRepository } from './verify-repository.ts'
+import type { VerifiedBackup, VerifiedRepository } from './verified.ts'
 import { ownSegments } from './verify-wal.ts'
 
 /** What is known of a backup that is being read. */

@@ -1,9 +1,12 @@
+import type { Catalog } from '../catalog/catalog.ts'
 import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import type { Span } from '../catalog/segment-spans.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { type Stretch, stretchesOf } from '../retention/stretches.ts'
-import type { Whole } from './consequence.ts'
+
+/** What is asked: the cluster as it would be if nothing were damaged. */
+export type Whole = Pick<Catalog, 'backups' | 'logical' | 'wal' | 'walSegmentBytes'>
 
 /** Moments of a timeline that nothing leads to any more; ISO 8601, by the clocks of the server and of the store. */
 export interface LostWindow {
