@@ -2,6 +2,7 @@ import { Argument, Command, Option } from 'commander'
 import { EXIT_CODES } from '../errors.ts'
 import { declareBackup } from './declare-backup.ts'
 import { declareRestore } from './declare-restore.ts'
+import { declareVerify } from './declare-verify.ts'
 import type { Declare, Invocation } from './invocation.ts'
 import { wholeNumber } from './option-values.ts'
 
@@ -136,29 +137,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--synchronous', 'confirm each write as soon as it is on this disk')
     .option('--drop-slot', 'remove the replication slot, and end')
 
-  add(
-    'verify',
-    'Read backups and their WAL, and compare every byte with what was stored (encrypted WAL only with its key)',
-    [
-      'pgrecall verify latest',
-      'pgrecall verify --repository offsite --json',
-      'pgrecall verify --restore --scratch /spare   # the newest logical backup is loaded, too',
-    ],
-  )
-    .addArgument(
-      new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest physical one'),
-    )
-    .option(
-      '--restore',
-      'load logical backups into a scratch server, and count: those that are named, else the newest whole one',
-    )
-    .option('--scratch <dir>', 'where that server lives (default: the folder for temporary files)')
-    .option(
-      '-j, --jobs <number>',
-      'how many objects are read side by side, and databases loaded',
-      wholeNumber(1, 64),
-      4,
-    )
+  declareVerify(add)
 
   add(
     'consolidate',
