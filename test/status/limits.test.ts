@@ -23,6 +23,7 @@ const old = (ageSeconds: number) => ({ ...BACKUP, ageSeconds })
 
 function verified(facts: Partial<Verified>): Verified {
   return {
+    updatedAt: '2026-11-20T12:30:00Z',
     oldestAt: '2026-11-19T13:00:00Z',
     ageSeconds: DAY,
     bytes: 4096,
