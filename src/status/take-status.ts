@@ -88,10 +88,21 @@ async function lookAt(cluster: string, context: StatusContext): Promise<Look> {
       now,
       signal,
     }
-    facts.push(catalog ? await repositoryFacts(catalog, look) : unreadable(repository, error!))
+    facts.push(catalog ? await readFacts(catalog, look) : unreadable(repository, error!))
   }
   addSpread(reads, facts, now, context.limits)
   return { server, facts, clusterIdentifier: identifierOf(catalogs), now }
+}
+
+/** What can be listed and not read is a finding, too. */
+async function readFacts(
+  catalog: Catalog,
+  look: Parameters<typeof repositoryFacts>[1],
+): Promise<RepositoryFacts> {
+  return await repositoryFacts(catalog, look).catch((error) => {
+    look.signal.throwIfAborted()
+    return unreadable(look.repository, reasonOf(error))
+  })
 }
 
 /** How long nothing of the current timeline was stored, in whatever repository. */
