@@ -10,6 +10,8 @@ export const identityKey = (cluster: string) => `${cluster}/cluster.json`
 export const catalogKey = (cluster: string) => `${cluster}/catalog.json`
 /** What was verified, and when. */
 export const verificationsKey = (cluster: string) => `${cluster}/verified.json`
+/** What restores took. */
+export const restoreRatesKey = (cluster: string) => `${cluster}/restore-rates.json`
 export const locksPrefix = (cluster: string) => `${cluster}/locks/`
 export const pinsPrefix = (cluster: string) => `${cluster}/pins/`
 /** What persons want to keep: an object for each pin, `<backup>.<random>.json`. */

@@ -4,6 +4,7 @@ import { declareBackup } from './declare-backup.ts'
 import { declareRestore } from './declare-restore.ts'
 import { declareRetention } from './declare-retention.ts'
 import { declareSchedule } from './declare-schedule.ts'
+import { declareVerify } from './declare-verify.ts'
 import type { Declare, Invocation } from './invocation.ts'
 import { wholeNumber } from './option-values.ts'
 
@@ -93,8 +94,22 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   add(
     'status',
     'Say what can be recovered, how far the archive is behind, and what is wrong; exit code 12 when something is',
-    ['pgrecall status', 'pgrecall status --json | jq ".[].windows"'],
+    [
+      'pgrecall status',
+      'pgrecall status --json | jq ".[].windows"',
+      'pgrecall status --format prometheus --output /var/lib/node_exporter/pgrecall.prom',
+      'pgrecall status --format nagios   # exit codes of plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN',
+    ],
   )
+    .addOption(
+      new Option('--format <format>', 'for people (text), programs, or monitors').choices([
+        'text',
+        'json',
+        'prometheus',
+        'nagios',
+      ]),
+    )
+    .option('--output <file>', 'write into this file, whole and by rename, and print nothing')
 
   add('wal-push', 'Archive WAL; PostgreSQL runs this as archive_command', [
     `archive_command = 'pgrecall wal-push "%p"'`,
@@ -121,29 +136,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--synchronous', 'confirm each write as soon as it is on this disk')
     .option('--drop-slot', 'remove the replication slot, and end')
 
-  add(
-    'verify',
-    'Read backups and their WAL, and compare every byte with what was stored (encrypted WAL only with its key)',
-    [
-      'pgrecall verify latest',
-      'pgrecall verify --repository offsite --json',
-      'pgrecall verify --restore --scratch /spare   # the newest logical backup is loaded, too',
-    ],
-  )
-    .addArgument(
-      new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest physical one'),
-    )
-    .option(
-      '--restore',
-      'load logical backups into a scratch server, and count: those that are named, else the newest whole one',
-    )
-    .option('--scratch <dir>', 'where that server lives (default: the folder for temporary files)')
-    .option(
-      '-j, --jobs <number>',
-      'how many objects are read side by side, and databases loaded',
-      wholeNumber(1, 64),
-      4,
-    )
+  declareVerify(add)
 
   add(
     'consolidate',
@@ -220,5 +213,5 @@ export function exitCodeHelp(): string {
   const rows = Object.values(EXIT_CODES).map(
     ({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`,
   )
-  return `\nExit codes:\n    0  done\n${rows.join('\n')}\n`
+  return `\nExit codes:\n    0  done\n${rows.join('\n')}\nOnly "status --format nagios" has those of a plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.\n`
 }

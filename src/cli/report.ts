@@ -56,19 +56,18 @@ export function asJson(value: unknown, indent?: number): string {
 }
 
 /**
- * Writes a command's result: its text for people, its JSON for programs, and for cron nothing, unless the answer is bad.
+ * Writes a command's result: its text for people, its JSON for programs, and for cron nothing, unless the answer is bad; or a
+ * document of its own.
  * @throws PgrecallError `failed` when it cannot be written; a reader that went away, as `head` does, is no error
  */
 export async function writeResult(
   stream: NodeJS.WritableStream,
-  { text, json, exitCode }: { text: string; json: unknown; exitCode?: number },
+  { text, json, document, exitCode }: { text: string; json: unknown; document?: string; exitCode?: number },
   options: { json?: unknown; quiet?: unknown; oneLine: boolean },
 ): Promise<void> {
-  const shown = options.json
-    ? asJson(json, options.oneLine ? undefined : 2)
-    : options.quiet && !exitCode
-      ? ''
-      : text
+  const asAsked = () =>
+    options.json ? asJson(json, options.oneLine ? undefined : 2) : options.quiet && !exitCode ? '' : text
+  const shown = document ?? asAsked()
   if (shown === '') return
   await new Promise<void>((resolve, reject) => {
     stream.once('error', (error) => {

@@ -5,6 +5,7 @@ import { parseByteSize } from './byte-size.ts'
 import { announcing } from './notice-schema.ts'
 import { RetentionSchema } from './retention-schema.ts'
 import { ScheduleSchema } from './schedule-schema.ts'
+import { StatusSchema } from './status-schema.ts'
 
 /** The configuration file's shape. `config.example.yaml` shows every key with its meaning. */
 const absolutePath = z.string().refine((path) => path.startsWith('/'), 'must be an absolute path')
@@ -230,6 +231,7 @@ const ClusterSchema = z.strictObject({
   retention: RetentionSchema.prefault({}),
   schedule: ScheduleSchema.prefault({}),
   ...announcing,
+  status: StatusSchema.prefault({}),
 })
 
 export const ConfigSchema = z

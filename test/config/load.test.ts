@@ -83,6 +83,7 @@ test('what is left out has defaults', () => {
         schedule: expect.any(Object),
         hooks: [],
         notices: [],
+        status: {},
       },
     },
     log: { level: 'info' },

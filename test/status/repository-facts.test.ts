@@ -101,9 +101,11 @@ test('a logical backup is the newest of its own kind, and has no part in windows
   expect(before.newestLogical).toBeNull()
   await storeLogical(storage, logicalRecord('20261120T130000Z-logical'))
   await storeLogical(storage, logicalRecord('20261120T133000Z-logical', { selection: { tables: ['t'] } }))
-  const { newestLogical, ...others } = await facts()
+  const { newestLogical, stored, growth, ...others } = await facts()
   expect(newestLogical).toMatchObject({ id: '20261120T130000Z-logical', ageSeconds: 3600 })
-  expect({ ...others, newestLogical: null }).toEqual(before)
+  expect(stored).toMatchObject({ backups: 1, logical: 2 })
+  expect(growth).toMatchObject({ backupBytesPerDay: before.growth!.backupBytesPerDay })
+  expect({ ...before, ...others }).toEqual(before)
 })
 
 test('WAL that retention let go cuts no window: what was kept of it is told as the end of its backup', async () => {
