@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { execa } from 'execa'
 import { beforeEach, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { type Configuration, openCluster, planRestore } from '../../src/index.ts'
 import { listedBackups } from '../backup/commands.ts'
 import { cleanEnvironment } from '../lab/environment.ts'
 import { Lab } from '../lab/lab.ts'
@@ -53,5 +55,13 @@ test('the examples of the library run as they stand, on a real server', async ()
   // And the server finds its WAL by the command that the library wrote.
   const server = await lab.adopt(restored, { settings: { archive_mode: 'off' } })
   await server.start()
-  expect(await server.sql('SELECT 1')).toBeTruthy()
+  await expect(server.sql('SELECT 1 AS one')).resolves.toEqual([{ one: 1 }])
+
+  // That command needs a file, which a value is not.
+  const config = parse(await readFile(lab.configFile, 'utf8')) as Configuration
+  const cluster = await openCluster({ config })
+  const elsewhere = { dataDirectory: join(lab.scratch.path, 'elsewhere') }
+  await expect(planRestore(cluster, elsewhere)).rejects.toMatchObject({ kind: 'usage' })
+  const { plan } = await planRestore(cluster, { ...elsewhere, restoreCommand: 'fetch %f %p' })
+  expect(JSON.stringify(plan.settings)).toContain('fetch %f %p')
 })
