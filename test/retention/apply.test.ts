@@ -115,6 +115,54 @@ test('of older backups only the WAL stays that makes them consistent, and the ca
   expect(await applyRetention('main', rules, context())).toMatchObject({ removedBackups: 0, removedWal: 0 })
 })
 
+test('of WAL that is thinned out nothing goes behind a file that the store keeps; the next run goes on', async () => {
+  const rules = { full: 3, wal: 24 * 60 * 60_000 }
+  const kept = walKey('main', name(13))
+  const locking = Object.assign(Object.create(storage) as Storage, viewOf(storage), {
+    remove: async (key: string) => {
+      if (key === kept) throw new PgrecallError('refused', 'a legal hold')
+      await storage.remove(key)
+    },
+  })
+  const runs = async () =>
+    (await loadCatalog(storage, 'main', { fresh: true })).wal[0]!.ranges.map(({ first, last }) => [
+      first,
+      last,
+    ])
+  const { lockedWal, refusals } = await applyRetention('main', rules, context(locking))
+  expect([lockedWal.map((wal) => wal.name), refusals]).toEqual([[name(13)], ['a legal hold']])
+  expect(await runs()).toEqual([
+    [name(10), name(10)],
+    [name(13), name(35)],
+  ])
+  await applyRetention('main', rules, context())
+  expect(await runs()).toEqual([
+    [name(10), name(10)],
+    [name(20), name(20)],
+    [name(30), name(35)],
+  ])
+})
+
+test('what is thinned out is noted before it goes, also where there is room for the note only behind it', async () => {
+  const rules = { full: 3, wal: 24 * 60 * 60_000 }
+  let isFull = true
+  const full = Object.assign(Object.create(storage) as Storage, viewOf(storage), {
+    put: async (...args: Parameters<Storage['put']>) => {
+      if (isFull && args[0].endsWith('wal-thinned.json')) throw new Error('ENOSPC')
+      return storage.put(...args)
+    },
+    remove: async (key: string) => {
+      if (key.includes('/wal/')) isFull = false
+      await storage.remove(key)
+    },
+  })
+  await applyRetention('main', rules, context(full))
+  expect((await loadCatalog(storage, 'main')).wal[0]).toMatchObject({ thinnedBefore: name(30) })
+  // Of WAL that goes from its beginning on, there is nothing to be noted.
+  await applyRetention('main', { full: 1 }, context())
+  expect((await loadCatalog(storage, 'main')).wal[0]).toMatchObject({ thinnedBefore: name(30) })
+})
+
 test('a second run finds nothing to do', async () => {
   await applyRetention('main', { full: 2 }, context())
   const before = await keysOf(storage)
