@@ -1,3 +1,4 @@
+import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Catalog, loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
@@ -99,12 +100,16 @@ test('the bytes that are told are those that are gone', async () => {
 
 test('of older backups only the WAL stays that makes them consistent, and the catalog knows the holes', async () => {
   const rules = { full: 3, wal: 24 * 60 * 60_000 }
+  const stored = new Date('2026-11-01T12:01:00Z')
+  await utimes(join(storage.location, walKey('main', name(10))), stored, stored)
   const { plan, removedSegments } = await applyRetention('main', rules, context())
   expect(removedSegments).toBe(5 + 9 + 9)
   expect(plan.wal.reduce((sum, run) => sum + run.segments, 0)).toBe(removedSegments)
   expect(await walNames()).toContain(`${name(10)}.00000028.backup`)
   const runs = ({ wal }: Catalog) =>
     wal[0]!.ranges.map(({ first, last, segments, storedBytes }) => [first, last, segments, storedBytes])
+  const believed = await loadCatalog(storage, 'main', { believingWalAt: now() })
+  expect(believed.wal[0]!.ranges[0]!.newestStoredAt).toBe(stored.toISOString())
   const left = runs(await loadCatalog(storage, 'main', { fresh: true }))
   expect(left).toEqual([
     [name(10), name(10), 1, 10],
