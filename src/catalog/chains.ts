@@ -3,6 +3,7 @@ import { isParent, type Link } from './chain.ts'
 /** How all backups of a repository build upon each other. Each question costs what its answer is long: there may be thousands. */
 export class Chains<Backup extends Link> {
   readonly #byId: ReadonlyMap<string, Backup>
+  readonly #heights = new Map<Backup, number>()
   readonly #missing = new Map<Backup, string | undefined>()
 
   /** @param backups in any order */
@@ -22,6 +23,20 @@ export class Chains<Backup extends Link> {
     for (let below = this.parentOf(backup); below && !found.has(below); below = this.parentOf(below))
       found.add(below)
     return [...found]
+  }
+
+  /** How many backups a backup builds upon, as far as they are there. */
+  heightOf(backup: Backup): number {
+    const way: Backup[] = []
+    let end: Backup | undefined = backup
+    for (; end && !this.#heights.has(end); end = this.parentOf(end)) {
+      way.push(end)
+      // So a circle, which leads nowhere, ends.
+      this.#heights.set(end, 0)
+    }
+    let height = end ? this.#heights.get(end)! + 1 : 0
+    for (const at of way.toReversed()) this.#heights.set(at, height++)
+    return this.#heights.get(backup)!
   }
 
   /** The id of the link without which a backup cannot be restored; undefined where its chain is whole. */

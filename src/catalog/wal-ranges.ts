@@ -1,5 +1,5 @@
 import { lsn } from '../postgres/lsn.ts'
-import { numberOf, parseWalFile, segmentName, segmentNumber } from '../postgres/wal-file.ts'
+import { numberOf, segmentName, segmentNumber } from '../postgres/wal-file.ts'
 import type { BackupSummary } from './backup-record.ts'
 import { firstWhere } from './sorted-search.ts'
 
@@ -260,9 +260,11 @@ export function hasOwnWal(
   })
 }
 
-/** The number of a segment by its name. */
+const SEGMENT = /^(?!0{8})[0-9A-F]{24}$/
+
+/** The number of a segment by its name. Asked for each run and each backup, of which there may be many thousands. */
 export function segmentNumberOf(name: string, segmentBytes: number): bigint {
-  const file = parseWalFile(name)
-  if (file?.kind !== 'segment') throw new TypeError(`"${name}" is not a segment`)
-  return numberOf(file, segmentBytes)
+  if (!SEGMENT.test(name)) throw new TypeError(`"${name}" is not a segment`)
+  const [log, seg] = [Number.parseInt(name.slice(8, 16), 16), Number.parseInt(name.slice(16), 16)]
+  return numberOf({ log, seg }, segmentBytes)
 }

@@ -48,7 +48,8 @@ export function lastSegmentNumber(position: Lsn, segmentBytes: number): bigint {
 
 /** The number of a segment, partial or backup file from its name's parts. */
 export function numberOf(file: { log: number; seg: number }, segmentBytes: number): bigint {
-  return BigInt(file.log) * segmentsPerLog(segmentBytes) + BigInt(file.seg)
+  // Fewer than 2^44: exact as ordinary numbers, which are many times faster.
+  return BigInt(file.log * (2 ** 32 / segmentBytes) + file.seg)
 }
 
 /** The name of a segment. */

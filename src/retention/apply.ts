@@ -113,8 +113,8 @@ export async function applyRetention(
     const key = backupRecordKey(cluster, id)
     freedBytes += (await removeUnlessKept(key, () => removeUnfinished(storage, cluster, id), refusals)) ?? 0
   }
-  const { removed, locked } = await pruneWal(catalog, rules, { ...context, signal }, refusals)
-  await keepCatalog(kept, removed, context)
+  const { removed, locked, keptAt } = await pruneWal(catalog, rules, { ...context, signal }, refusals)
+  await keepCatalog(kept, removed, keptAt, context)
   return {
     plan,
     removedBackups,
@@ -197,14 +197,22 @@ async function removeUnlessKept(
   }
 }
 
-/** All WAL was listed for the plan, and what is gone since is known. */
+/** All WAL was listed for the plan, and what is gone since is known; of a run that fell apart, when its parts were stored. */
 async function keepCatalog(
   catalog: Catalog,
   removed: readonly StoredWal[],
+  keptAt: ReadonlyMap<string, string>,
   { repository: { storage }, now }: RetentionContext,
 ): Promise<void> {
   const segments = segmentsOf(removed)
-  const wal = catalog.wal.map((entry) => withoutRemoved(entry, segments, catalog.walSegmentBytes))
+  const wal = catalog.wal.map((entry) => {
+    const left = withoutRemoved(entry, segments, catalog.walSegmentBytes)
+    const ranges = left.ranges.map((run) => ({
+      ...run,
+      newestStoredAt: keptAt.get(run.last) ?? run.newestStoredAt,
+    }))
+    return { ...left, ranges }
+  })
   await saveCatalog(storage, { ...catalog, wal }, now())
   await updateCatalog(storage, catalog.cluster, now())
 }

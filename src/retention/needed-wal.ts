@@ -79,9 +79,10 @@ function followedOf(
   const read = new Set(readers.map(({ backup }) => backup))
   return [
     ...since(newest, ordered),
-    ...reachingTo(stretches, begin).flatMap(({ backups }) =>
-      since(lastEndedBy(backups, begin, now), backups),
-    ),
+    // What has no more than its backup's own WAL keeps that anyway, whenever it was stored.
+    ...reachingTo(stretches, begin)
+      .filter(({ goesOn, timeline, backups: [first] }) => goesOn || first!.timeline !== timeline)
+      .flatMap(({ backups }) => since(lastEndedBy(backups, begin, now), backups)),
     ...staying.filter(({ id }) => read.has(id)),
   ]
 }

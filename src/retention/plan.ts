@@ -135,10 +135,12 @@ function neededBy(
   const own = new Set(staying)
   const needed = new Map<BackupSummary, BackupSummary>()
   for (const backup of staying)
-    for (const below of chains.ancestorsOf(backup)) {
-      if (own.has(below) || needed.has(below)) break
+    for (
+      let below = chains.parentOf(backup);
+      below && !own.has(below) && !needed.has(below);
+      below = chains.parentOf(below)
+    )
       needed.set(below, backup)
-    }
   return needed
 }
 
@@ -220,9 +222,8 @@ export function inOrderOfRemoval(
   { backups, logical }: Pick<RetentionPlan, 'backups' | 'logical'>,
 ): GoingBackup[] {
   const chains = new Chains(stored)
-  const heights = new Map(stored.map((backup) => [backup, chains.ancestorsOf(backup).length]))
   const physical = stored
     .filter((_, index) => !backups[index]!.stays)
-    .toSorted((a, b) => heights.get(b)! - heights.get(a)!)
+    .toSorted((a, b) => chains.heightOf(b) - chains.heightOf(a))
   return [...physical, ...storedLogical.filter((_, index) => !logical[index]!.stays)]
 }

@@ -28,6 +28,13 @@ export interface StoredWal {
   bytes: number
 }
 
+export interface PrunedWal {
+  removed: StoredWal[]
+  locked: LockedWal[]
+  /** When segments were stored that make older backups consistent; ISO 8601, by their names. */
+  keptAt: ReadonlyMap<string, string>
+}
+
 /**
  * Removes WAL that no stored backup needs, and what lies beside it. What is needed is computed anew from what is stored
  * now, so that a backup that stayed for a reason the plan did not know of keeps its WAL. Of a timeline nothing goes behind a file
@@ -38,17 +45,18 @@ export async function pruneWal(
   rules: RetentionRules,
   { repository: { storage }, events, now, signal }: RetentionContext,
   refusals: Refusals,
-): Promise<{ removed: StoredWal[]; locked: LockedWal[] }> {
+): Promise<PrunedWal> {
   const { cluster } = catalog
   const left = { ...catalog, ...(await storedBackups(storage, cluster)) }
   const situation = { now: now(), readers: await livingPins(storage, cluster, now()) }
   const needed = neededWal(left, left.backups, rules, situation)
   const removed: StoredWal[] = []
   const locked: LockedWal[] = []
-  if (!needed) return { removed, locked }
+  const keptAt = new Map<string, string>()
+  if (!needed) return { removed, locked, keptAt }
   const old: StoredWal[] = []
   for await (const folder of storage.folders(walPrefix(cluster)))
-    for await (const object of olderWal(storage, catalog, folder, needed)) old.push(object)
+    for await (const object of olderWal(storage, catalog, folder, needed, keptAt)) old.push(object)
   const thinned = thinnedBy(old, needed, catalog.walSegmentBytes)
   const note = () => noteThinnedWal(storage, cluster, thinned)
   // On a full disk there is room for it once something is gone.
@@ -71,7 +79,7 @@ export async function pruneWal(
     }
   }
   if (!isNoted) await note()
-  return { removed, locked }
+  return { removed, locked, keptAt }
 }
 
 /** The timelines that get holes on purpose. */
@@ -90,14 +98,18 @@ async function* olderWal(
   { cluster, walSegmentBytes }: Catalog,
   folder: string,
   needed: NeededWal,
+  keptAt: Map<string, string>,
 ): AsyncIterable<StoredWal> {
-  for await (const { key, bytes } of storage.list(`${walPrefix(cluster)}${folder}/`)) {
+  for await (const { key, bytes, modified } of storage.list(`${walPrefix(cluster)}${folder}/`)) {
     const file = walObjectOf(cluster, key)
     if (!file || file.kind === 'history') continue
     const number = numberOf(file, walSegmentBytes)
     // Keys are in the order of the numbers, so what follows is needed.
     if (number >= needed.from) return
-    if (isNeeded(needed, file.timeline, number)) continue
+    if (isNeeded(needed, file.timeline, number)) {
+      keptAt.set(file.name, modified.toISOString())
+      continue
+    }
     yield { key, bytes, name: file.name, kind: file.kind, timeline: file.timeline }
   }
 }

@@ -1,3 +1,4 @@
+import { utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Catalog, loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
@@ -99,12 +100,16 @@ test('the bytes that are told are those that are gone', async () => {
 
 test('of older backups only the WAL stays that makes them consistent, and the catalog knows the holes', async () => {
   const rules = { full: 3, wal: 24 * 60 * 60_000 }
+  const stored = new Date('2026-11-01T12:01:00Z')
+  await utimes(join(storage.location, walKey('main', name(10))), stored, stored)
   const { plan, removedSegments } = await applyRetention('main', rules, context())
   expect(removedSegments).toBe(5 + 9 + 9)
   expect(plan.wal.reduce((sum, run) => sum + run.segments, 0)).toBe(removedSegments)
   expect(await walNames()).toContain(`${name(10)}.00000028.backup`)
   const runs = ({ wal }: Catalog) =>
     wal[0]!.ranges.map(({ first, last, segments, storedBytes }) => [first, last, segments, storedBytes])
+  const believed = await loadCatalog(storage, 'main', { believingWalAt: now() })
+  expect(believed.wal[0]!.ranges[0]!.newestStoredAt).toBe(stored.toISOString())
   const left = runs(await loadCatalog(storage, 'main', { fresh: true }))
   expect(left).toEqual([
     [name(10), name(10), 1, 10],
@@ -113,6 +118,54 @@ test('of older backups only the WAL stays that makes them consistent, and the ca
   ])
   expect(runs(await loadCatalog(storage, 'main', { believingWalAt: now() }))).toEqual(left)
   expect(await applyRetention('main', rules, context())).toMatchObject({ removedBackups: 0, removedWal: 0 })
+})
+
+test('of WAL that is thinned out nothing goes behind a file that the store keeps; the next run goes on', async () => {
+  const rules = { full: 3, wal: 24 * 60 * 60_000 }
+  const kept = walKey('main', name(13))
+  const locking = Object.assign(Object.create(storage) as Storage, viewOf(storage), {
+    remove: async (key: string) => {
+      if (key === kept) throw new PgrecallError('refused', 'a legal hold')
+      await storage.remove(key)
+    },
+  })
+  const runs = async () =>
+    (await loadCatalog(storage, 'main', { fresh: true })).wal[0]!.ranges.map(({ first, last }) => [
+      first,
+      last,
+    ])
+  const { lockedWal, refusals } = await applyRetention('main', rules, context(locking))
+  expect([lockedWal.map((wal) => wal.name), refusals]).toEqual([[name(13)], ['a legal hold']])
+  expect(await runs()).toEqual([
+    [name(10), name(10)],
+    [name(13), name(35)],
+  ])
+  await applyRetention('main', rules, context())
+  expect(await runs()).toEqual([
+    [name(10), name(10)],
+    [name(20), name(20)],
+    [name(30), name(35)],
+  ])
+})
+
+test('what is thinned out is noted before it goes, also where there is room for the note only behind it', async () => {
+  const rules = { full: 3, wal: 24 * 60 * 60_000 }
+  let isFull = true
+  const full = Object.assign(Object.create(storage) as Storage, viewOf(storage), {
+    put: async (...args: Parameters<Storage['put']>) => {
+      if (isFull && args[0].endsWith('wal-thinned.json')) throw new Error('ENOSPC')
+      return storage.put(...args)
+    },
+    remove: async (key: string) => {
+      if (key.includes('/wal/')) isFull = false
+      await storage.remove(key)
+    },
+  })
+  await applyRetention('main', rules, context(full))
+  expect((await loadCatalog(storage, 'main')).wal[0]).toMatchObject({ thinnedBefore: name(30) })
+  // Of WAL that goes from its beginning on, there is nothing to be noted.
+  await applyRetention('main', { full: 1 }, context())
+  expect((await loadCatalog(storage, 'main')).wal[0]).toMatchObject({ thinnedBefore: name(30) })
 })
 
 test('a second run finds nothing to do', async () => {

@@ -4,6 +4,7 @@ import { claimIdentity } from '../../src/catalog/identity.ts'
 import { walKey } from '../../src/catalog/layout.ts'
 import type { CommandContext } from '../../src/commands/context.ts'
 import { run } from '../../src/commands/retention.ts'
+import { planText } from '../../src/commands/retention-text.ts'
 import { PgrecallError } from '../../src/errors.ts'
 import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
@@ -17,8 +18,10 @@ import {
   storeBackup,
   storeLogical,
   storeWal,
+  summary,
 } from '../catalog/stored.ts'
 import { Scratch } from '../lab/scratch.ts'
+import { catalogOf, planFor } from './plan-for.ts'
 
 const IDS = [1, 2, 3].map((day) => `2026110${day}T120000Z-full`)
 const name = (number: number) => segmentName(1, BigInt(number), SEGMENT)
@@ -99,4 +102,24 @@ test('logical backups stand below the others, with a rule of the command line or
   const done = await linesFor({}, storage, { logical: 1 })
   expect(done.at(-1)).toMatch(/^Removed 1 backup and 0 WAL segments: /)
   await expect(linesFor({})).rejects.toMatchObject({ kind: 'config' })
+})
+
+test('the dry run tells to where one can go back before and after, and how much goes', () => {
+  const backups = [1, 2, 3, 4].map((day) => summary(`2026110${day}T120000Z-full`, { first: 10 * day }))
+  const catalog = catalogOf(backups, [{ first: 5, last: 45 }])
+  const plan = planFor(catalog, { full: 3, wal: 24 * 60 * 60_000 })
+  const shown = planText(plan, { view: { color: false, width: 80 } }, true).split('\n')
+  expect(shown.slice(shown.findIndex((line) => line.startsWith('WAL')))).toEqual([
+    `WAL of timeline 1, ${name(5)} to ${name(39)} (3 stretches, 33 segments, 330 B) would go.`,
+    '',
+    'Timeline  Recovery  From                  To                    Which moments',
+    '       1  before    2026-11-01T12:00:30Z  2026-11-20T12:00:00Z  any moment',
+    '       1  after     2026-11-02T12:00:30Z  2026-11-03T12:00:30Z  the ends of 2 backups',
+    '       1  after     2026-11-04T12:00:30Z  2026-11-20T12:00:00Z  any moment',
+    '',
+    'Would remove 1 backup (100 B) and 33 WAL segments (330 B): 430 B.',
+  ])
+  const kept = planText(planFor(catalog, { full: 9 }), { view: { color: false, width: 80 } }, false)
+  expect(kept).toContain('       1  unchanged  2026-11-01T12:00:30Z  2026-11-20T12:00:00Z  any moment')
+  expect(kept).not.toContain('Would')
 })
