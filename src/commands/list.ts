@@ -49,7 +49,7 @@ type Look = Question & ({ catalog: Catalog; broken: { id: string; missing: strin
 async function look(question: Question, { now, signal }: CommandContext): Promise<Look> {
   const { storage } = question.repository
   try {
-    const catalog = await loadCatalog(storage, question.cluster, { believingWalAt: now() })
+    const catalog = await loadCatalog(storage, question.cluster, { believing: true })
     return { ...question, catalog, broken: brokenChains(catalog) }
   } catch (error) {
     signal.throwIfAborted()
@@ -65,7 +65,7 @@ function errorText(error: unknown): string {
 function jsonOf(each: Look) {
   const repository = each.repository.name
   if ('error' in each) return { cluster: each.cluster, repository, error: reasonOf(each.error) }
-  const { walListedAt: _bookkeeping, ...catalog } = each.catalog
+  const { looks: _bookkeeping, ...catalog } = each.catalog
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
   return { repository, ...catalog, brokenChains: each.broken, wal: walWithBackups(catalog), gaps }
 }

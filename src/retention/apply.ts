@@ -1,6 +1,7 @@
 import {
   type Catalog,
   debrisOf,
+  type LoadOptions,
   loadCatalog,
   saveCatalog,
   storedBackups,
@@ -56,12 +57,17 @@ export async function previewRetention(
   rules: RetentionRules,
   context: RetentionContext,
 ): Promise<RetentionPlan> {
-  return (await look(cluster, rules, context)).plan
+  return (await look(cluster, rules, context, { believing: true })).plan
 }
 
-/** Whether a backup counts decides what is removed: each record is read, all WAL is listed, and no catalog is believed. */
-async function look(cluster: string, rules: RetentionRules, { repository, now }: RetentionContext) {
-  const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
+/** Where something is removed, each record is read, all WAL is listed, and no catalog is believed. */
+async function look(
+  cluster: string,
+  rules: RetentionRules,
+  { repository, now }: RetentionContext,
+  options: LoadOptions,
+) {
+  const catalog = await loadCatalog(repository.storage, cluster, options)
   const situation = { now: now(), readers: await livingPins(repository.storage, cluster, now()) }
   const wanted = planRetention(catalog, rules, situation)
   const locks = await locksOf(wanted, repository.storage, now())
@@ -103,7 +109,7 @@ export async function applyRetention(
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
   await sweepPins(storage, cluster, now())
-  const { catalog, plan } = await look(cluster, rules, context)
+  const { catalog, plan } = await look(cluster, rules, context, { fresh: true })
   for (const text of plan.warnings) events.emit('warning', { text })
   const going = inOrderOfRemoval(catalog, plan)
   // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
