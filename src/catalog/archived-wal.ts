@@ -6,7 +6,13 @@ import { type Part, partInTurn } from './in-turn.ts'
 import { type WalForm, walKey, walPrefix } from './layout.ts'
 import { readStoredHistory } from './stored-history.ts'
 import { walObjectOf } from './wal-object.ts'
-import { type DroppedNote, segmentNumberOf, TimelineBuilder, type TimelineWal, type WalRun } from './wal-ranges.ts'
+import {
+  type DroppedNote,
+  segmentNumberOf,
+  TimelineBuilder,
+  type TimelineWal,
+  type WalRun,
+} from './wal-ranges.ts'
 
 /** How many small requests are under way at once: a store that is far away answers each of them late. */
 const AT_ONCE = 24

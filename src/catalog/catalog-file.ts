@@ -6,7 +6,8 @@ import { FORMAT } from './identity.ts'
 import { catalogKey } from './layout.ts'
 import { type LogicalSummary, LogicalSummarySchema } from './logical-record.ts'
 import { decodeSummed, encodeRecord } from './record-file.ts'
-import { backupsIn, segmentNumberOf, type TimelineWal, walGaps } from './wal-ranges.ts'
+import { firstWhere } from './sorted-search.ts'
+import { segmentNumberOf, type TimelineWal, type WalRun, walGaps } from './wal-ranges.ts'
 
 /**
  * The catalog of one cluster in one repository: its backups of both kinds, oldest first, and the WAL that is archived.
@@ -145,8 +146,18 @@ export function encodeCatalog(catalog: Catalog, now: Date): Buffer {
 
 /** The WAL, with the ids of the backups whose recovery begins in each run. */
 export function walWithBackups({ wal, backups }: Catalog) {
+  const ordered = backups.toSorted((a, b) => compareNames(a.start.walFile, b.start.walFile))
   return wal.map((entry) => ({
     ...entry,
-    ranges: entry.ranges.map((run) => ({ ...run, backups: backupsIn(run, backups) })),
+    ranges: entry.ranges.map((run) => ({ ...run, backups: backupsIn(run, ordered) })),
   }))
 }
+
+/** @param ordered by the segments that they begin with */
+function backupsIn({ first, last }: WalRun, ordered: readonly BackupSummary[]): string[] {
+  const from = firstWhere(ordered, ({ start }) => start.walFile >= first)
+  const to = firstWhere(ordered, ({ start }) => start.walFile > last)
+  return ordered.slice(from, to).map(({ id }) => id)
+}
+
+const compareNames = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)

@@ -26,13 +26,13 @@ const AT_ONCE = 24
 /** So many records are read anew by each look, in turn. */
 const READ_IN_TURN = 2 * AT_ONCE
 
+/** Without either, the record of each backup is looked for, and all WAL is listed. */
 export interface LoadOptions {
-  /** Reads every backup's record: what `catalog.json` says of them is not believed. */
+  /** Reads every backup's record, too: what `catalog.json` says is not believed. For what decides what may be removed. */
   fresh?: boolean
   /**
-   * For what only looks: what `catalog.json` says is believed as far as folders and the ends of the WAL confirm it, and a part of
-   * it, which moves on with every look that is saved, is looked at anew. Without it the record of each backup is looked for and
-   * all WAL is listed: so it must be for what decides what can be recovered, or what may be removed.
+   * For what only looks, or will read what it needs: `catalog.json` is believed as far as folders and the ends of the WAL
+   * confirm it, and a part of it, which moves on with every look that is saved, is read and listed anew.
    */
   believing?: boolean
 }
@@ -47,11 +47,9 @@ export async function loadCatalog(
   { fresh = false, believing = false }: LoadOptions = {},
 ): Promise<Catalog> {
   const identity = await readIdentity(storage, cluster)
-  const isOfUse = !fresh || believing
-  const stored = isOfUse ? await readStoredCatalog(storage, cluster, identity?.systemIdentifier) : undefined
-  const known = fresh ? NO_BACKUPS : (stored ?? NO_BACKUPS)
+  const stored = fresh ? undefined : await readStoredCatalog(storage, cluster, identity?.systemIdentifier)
   const turn = believing ? stored?.looks : undefined
-  const { backups, logical, damaged } = await storedBackups(storage, cluster, known, turn)
+  const { backups, logical, damaged } = await storedBackups(storage, cluster, stored, turn)
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   const isSameSize = stored?.walSegmentBytes === segmentBytes
   const believed = turn !== undefined && isSameSize ? { wal: stored!.wal, turn } : undefined
