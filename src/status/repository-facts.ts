@@ -22,6 +22,9 @@ import { currentTimeline, endOf, pathTo, type Stretch, stretchesOf } from './win
 /** Segments without a commit are seldom many, as an idle server writes none; so much is read to find the last one. */
 const LOOK_BACK_SEGMENTS = 8
 
+/** So many of the newest windows are looked into: of an archive that was thinned out, there may be hundreds. */
+const LOOKED_INTO = 8
+
 interface Look {
   repository: Repository
   server: ServerFacts
@@ -36,7 +39,9 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
   const own = catalog.wal.find((entry) => entry.timeline === timeline)
   const { stretches, unusable } = stretchesOf(catalog)
   const windows: Window[] = []
-  for (const stretch of stretches) windows.push(await windowOf(stretch, catalog, look))
+  const older = stretches.length - LOOKED_INTO
+  for (const [index, stretch] of stretches.entries())
+    windows.push(windowOf(stretch, index >= older ? await lastCommit(stretch, catalog, look) : UNREAD))
   return {
     repository: repository.name,
     location: repository.storage.location,
@@ -94,9 +99,8 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
   }
 }
 
-async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise<Window> {
+function windowOf(stretch: Stretch, { moment, isExact, begin }: LastCommit): Window {
   const [oldest, newest] = [stretch.backups[0]!, stretch.backups.at(-1)!]
-  const { moment, isExact, begin } = await lastCommit(stretch, catalog, look)
   const isAfter = begin !== undefined && begin >= lsn(newest.stop.lsn)
   return {
     timeline: stretch.timeline,
@@ -111,12 +115,21 @@ async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise
   }
 }
 
-/** When the last transaction of a stretch ended, and where the record of that begins. WAL that cannot be read hides it, and is found by whoever verifies. */
+/** When the last transaction of a stretch ended, and where the record of that begins. */
+interface LastCommit {
+  moment: string | undefined
+  isExact: boolean
+  begin: bigint | undefined
+}
+
+const UNREAD: LastCommit = { moment: undefined, isExact: false, begin: undefined }
+
+/** WAL that cannot be read hides it, and is found by whoever verifies. */
 async function lastCommit(
   stretch: Stretch,
   catalog: Catalog,
   { repository, signal }: Look,
-): Promise<{ moment: string | undefined; isExact: boolean; begin: bigint | undefined }> {
+): Promise<LastCommit> {
   const { cluster, walSegmentBytes } = catalog
   const tail = endOf(stretch, LOOK_BACK_SEGMENTS)
   try {
@@ -137,7 +150,7 @@ async function lastCommit(
     return { moment, isExact, begin: lastTransaction }
   } catch {
     signal.throwIfAborted()
-    return { moment: undefined, isExact: false, begin: undefined }
+    return UNREAD
   }
 }
 
