@@ -5,7 +5,7 @@ import { type BackupSummary, BackupSummarySchema } from './backup-record.ts'
 import { FORMAT } from './identity.ts'
 import { catalogKey } from './layout.ts'
 import { type LogicalSummary, LogicalSummarySchema } from './logical-record.ts'
-import { decodeSummed, encodeRecord } from './record-file.ts'
+import { decodeSummed, encodeSummed } from './record-file.ts'
 import { firstWhere } from './sorted-search.ts'
 import { segmentNumberOf, type TimelineWal, type WalRun, walGaps } from './wal-ranges.ts'
 
@@ -141,7 +141,20 @@ export function encodeCatalog(catalog: Catalog, now: Date): Buffer {
     wal: walWithBackups(catalog),
     gaps: walGaps(wal, catalog.walSegmentBytes),
   }
-  return encodeRecord(stored)
+  return encodeSummed(inLines(stored))
+}
+
+/** JSON with a line for each element of a list: a backup is found by its line, and thousands are read in less time. */
+function inLines(value: object): string {
+  const told = Object.entries(value).filter(([, entry]) => entry !== undefined)
+  const entries = told.map(([key, entry]) => {
+    const isList = Array.isArray(entry) && entry.length > 0
+    const text = isList
+      ? `[\n  ${entry.map((element) => JSON.stringify(element)).join(',\n  ')}\n ]`
+      : JSON.stringify(entry)
+    return ` ${JSON.stringify(key)}: ${text}`
+  })
+  return `{\n${entries.join(',\n')}\n}`
 }
 
 /** The WAL, with the ids of the backups whose recovery begins in each run. */

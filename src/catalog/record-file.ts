@@ -11,7 +11,12 @@ const SUM_MARK = ',\n "sha256": "'
 
 /** The bytes of `backup.json`: JSON, with a sum of its own as the last key, as PostgreSQL's manifests have it. */
 export function encodeRecord(record: object): Buffer {
-  const text = JSON.stringify(record, undefined, 1).replace(/\n\}$/, '')
+  return encodeSummed(JSON.stringify(record, undefined, 1))
+}
+
+/** @param json of an object that is not empty, with its last brace on a line of its own */
+export function encodeSummed(json: string): Buffer {
+  const text = json.replace(/\n\}$/, '')
   return Buffer.from(`${text}${SUM_MARK}${sumOf(Buffer.from(text))}"\n}\n`)
 }
 

@@ -46,7 +46,7 @@ interface Question {
 type Look = Question & ({ catalog: Catalog; broken: { id: string; missing: string }[] } | { error: unknown })
 
 /** One repository that is away does not hide the others. */
-async function look(question: Question, { now, signal }: CommandContext): Promise<Look> {
+async function look(question: Question, { signal }: CommandContext): Promise<Look> {
   const { storage } = question.repository
   try {
     const catalog = await loadCatalog(storage, question.cluster, { believing: true })

@@ -12,7 +12,7 @@ import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { applyRetention, previewRetention, type RetentionContext } from '../../src/retention/apply.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
-import { readObject, type Storage } from '../../src/storage/storage.ts'
+import type { Storage } from '../../src/storage/storage.ts'
 import {
   increment,
   keysOf,
