@@ -120,6 +120,16 @@ describe('a look lists only what is new', () => {
 
 describe('what is gone is noticed', () => {
   test.each([
+    ['beginning', 6002],
+    ['end', 20_000],
+  ])('at the %s of a run whose turn it is not', async (_where, gone) => {
+    await storeWal(storage, [...range(1, 6000), ...range(6002, 20_000)], { bytes: 1 })
+    const known = await look()
+    await storage.remove(key(gone))
+    await lookAgain(known)
+  })
+
+  test.each([
     ['the beginning', range(10, 14)],
     ['the end', range(25, 29)],
     ['both ends', [10, 29]],
