@@ -151,7 +151,14 @@ async function newestOf(
  * @returns what is stored now
  */
 export async function updateCatalog(storage: Storage, cluster: string, now: Date): Promise<Catalog> {
-  const catalog = await loadCatalog(storage, cluster, { believing: true })
+  return saveLook(storage, await loadCatalog(storage, cluster, { believing: true }), now)
+}
+
+/**
+ * Writes what a look found that believed a part.
+ * @returns the same without what is gone since
+ */
+export async function saveLook(storage: Storage, catalog: Catalog, now: Date): Promise<Catalog> {
   const certain = { ...catalog, ...(await withoutRemoved(storage, catalog)) }
   await saveCatalog(storage, certain, now)
   return certain
@@ -173,7 +180,7 @@ async function withoutRemoved(
   return { backups: backups.filter(isThere), logical: logical.filter(isThere) }
 }
 
-/** Writes `catalog.json`. Never on the path of `wal-push`. */
+/** Writes `catalog.json` of what was read, and not only believed. Never on the path of `wal-push`. */
 export async function saveCatalog(storage: Storage, catalog: Catalog, now: Date): Promise<void> {
   await storage.put(catalogKey(catalog.cluster), encodeCatalog(catalog, now))
 }

@@ -1,4 +1,4 @@
-import { type Catalog, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import { type Catalog, loadCatalog, saveLook } from '../catalog/catalog.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -81,7 +81,7 @@ async function readCatalog(
 ): Promise<Read> {
   try {
     const catalog = await loadCatalog(repository.storage, cluster, { believing: true })
-    await saveCatalog(repository.storage, catalog, now()).catch((error) =>
+    await saveLook(repository.storage, catalog, now()).catch((error) =>
       events.emit('detail', { text: `the catalog could not be written: ${reasonOf(error)}` }),
     )
     return { repository, catalog, error: undefined }
