@@ -8,6 +8,7 @@ import { measureSection, type Section } from './measure-section.ts'
 import { type BenchOptions, runChosen, type ToolName } from './options.ts'
 import { type Report, type Run, reportAsJson, reportAsText, writeReport } from './report.ts'
 import { measureS3 } from './s3/measure-s3.ts'
+import { measureScale } from './scale/measure-scale.ts'
 import { pgBasebackup } from './tools/pg-basebackup.ts'
 import { pgbackrest } from './tools/pgbackrest.ts'
 import { pgrecall } from './tools/pgrecall.ts'
@@ -68,4 +69,5 @@ await runChosen({
   s3: measureS3,
   incremental: measureIncremental,
   logical: measureLogical,
+  scale: measureScale,
 })

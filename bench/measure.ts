@@ -38,7 +38,10 @@ export interface Measured {
 const TIMED = '"$@" 3>&-; code=$?; { times; cat /proc/$$/io; } >&3; exit $code'
 
 /** @throws with the command's own words when it fails */
-export async function measure(command: Command, { scratch, serverPid }: Ground): Promise<Measured> {
+export async function measure(
+  command: Command,
+  { scratch, serverPid }: Pick<Ground, 'scratch' | 'serverPid'>,
+): Promise<Measured> {
   const [serverBefore, machineBefore] = [cpuSecondsOf(serverPid()), cpuSecondsOfMachine()]
   const serverReadBefore = bytesReadBy(serverPid())
   const began = performance.now()

@@ -4,10 +4,12 @@ export const PHASES = ['backup', 'restore', 'small'] as const
 export const TOOLS = ['pgrecall', 'pgbackrest', 'pg_basebackup', 'tar'] as const
 export const WAL_PHASES = ['push', 'fetch', 'replay'] as const
 export const S3_PARTS = ['backup', 'wal', 'list'] as const
+export const SCALE_PARTS = ['whole', 'gaps', 's3'] as const
 export const INCREMENTAL_PARTS = ['backup', 'growth', 'restore'] as const
 export const CHAIN_TOOLS = ['pgrecall', 'pgbackrest', 'pg_basebackup'] as const
 export type ChainToolName = (typeof CHAIN_TOOLS)[number]
 export type IncrementalPart = (typeof INCREMENTAL_PARTS)[number]
+export type ScalePart = (typeof SCALE_PARTS)[number]
 export type S3Part = (typeof S3_PARTS)[number]
 export type Phase = (typeof PHASES)[number]
 export type WalPhase = (typeof WAL_PHASES)[number]
@@ -80,6 +82,22 @@ export interface LogicalBenchOptions {
   write: boolean
 }
 
+export interface ScaleBenchOptions {
+  backups: number
+  /** Segments of WAL. */
+  segments: number
+  /** The same in a bucket, where each is a request. */
+  bucketSegments: number
+  gaps: number
+  rounds: number
+  only: ScalePart[]
+  /** Folder of PostgreSQL's programs. */
+  postgres?: string
+  folder?: string
+  json: boolean
+  write: boolean
+}
+
 /** What each of the benchmarks does with its options. */
 export interface Benchmarks {
   backups(options: BenchOptions): Promise<void>
@@ -87,9 +105,11 @@ export interface Benchmarks {
   s3(options: S3BenchOptions): Promise<void>
   incremental(options: IncrementalBenchOptions): Promise<void>
   logical(options: LogicalBenchOptions): Promise<void>
+  scale(options: ScaleBenchOptions): Promise<void>
 }
 
-export async function runChosen({ backups, wal, s3, incremental, logical }: Benchmarks): Promise<void> {
+export async function runChosen(benchmarks: Benchmarks): Promise<void> {
+  const { backups, wal, s3, incremental, logical, scale } = benchmarks
   const program = new Command('npm run bench --')
     // All have options of the same names.
     .enablePositionalOptions()
@@ -151,6 +171,22 @@ export async function runChosen({ backups, wal, s3, incremental, logical }: Benc
     .option('--jobs <number>', 'databases at once; there is one', asCount, 2)
     .option('--postgres <dir>', "folder of PostgreSQL's programs (default: as the tests find them)")
   addCommon(logicalCommand).action((options: LogicalBenchOptions) => logical(options))
+  const scaleCommand = program
+    .command('scale')
+    .description('Measures list, status and retention --dry-run of an archive that has grown for years')
+    .option('--backups <number>', 'six hours apart', asCount, 10_000)
+    .option('--segments <number>', 'of WAL', asCount, 1_000_000)
+    .option(
+      '--bucket-segments <number>',
+      'of WAL in the S3 server, which takes minutes to take them in',
+      asCount,
+      20_000,
+    )
+    .option('--gaps <number>', 'in the WAL of the second archive', asCount, 1000)
+    .option('--rounds <number>', 'how often each is measured', asCount, 5)
+    .option('--only <parts>', `some of ${SCALE_PARTS.join(', ')}`, listOf(SCALE_PARTS), [...SCALE_PARTS])
+    .option('--postgres <dir>', "folder of PostgreSQL's programs (default: as the tests find them)")
+  addCommon(scaleCommand).action((options: ScaleBenchOptions) => scale(options))
   await program.parseAsync()
 }
 

@@ -1,5 +1,4 @@
 import { stringify } from 'yaml'
-import type { BackupRecord } from '../../src/catalog/backup-record.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { backupId, backupPrefix } from '../../src/catalog/layout.ts'
 import { encodeRecord } from '../../src/catalog/record-file.ts'
@@ -9,13 +8,12 @@ import { pgrecall } from '../../test/lab/product.ts'
 import { Scratch } from '../../test/lab/scratch.ts'
 import type { S3BenchOptions } from '../options.ts'
 import { median } from '../report.ts'
+import { SEGMENT_BYTES, storedRecord } from '../stored-record.ts'
 import type { Part } from './measure-s3.ts'
 import type { BenchStore } from './store.ts'
 
 const CLUSTERS = 5
 const BACKUPS = 10_000
-/** Of each backup, beside its record: what is beside it in its folder costs a listing nothing, and the gateway minutes to take in. */
-const NAMES = ['base.0001.tar.zst', 'backup_manifest.zst']
 const AT_ONCE = 32
 
 /** How long `list` takes on a bucket with many backups, when the catalogs are there and when they are not. */
@@ -79,7 +77,7 @@ async function timeOf(configFile: string, args: string[]): Promise<number> {
 
 /** Small objects, as many and with the names that real backups have. @returns how many */
 async function fill(storage: Storage, cluster: string, systemIdentifier: string): Promise<number> {
-  await claimIdentity(storage, cluster, { systemIdentifier, walSegmentBytes: 16 * 1024 * 1024 })
+  await claimIdentity(storage, cluster, { systemIdentifier, walSegmentBytes: SEGMENT_BYTES })
   const count = BACKUPS / CLUSTERS
   const ids = Array.from({ length: count }, (_, index) =>
     backupId(new Date(Date.UTC(2020, 0, 1) + index * 6 * 60 * 60 * 1000), 'full'),
@@ -88,7 +86,7 @@ async function fill(storage: Storage, cluster: string, systemIdentifier: string)
   const queue = ids.values()
   const lane = async () => {
     for (const id of queue) {
-      const record = recordOf(cluster, id, systemIdentifier)
+      const record = storedRecord({ id, cluster, systemIdentifier })
       const folder = backupPrefix(cluster, id)
       for (const { name } of record.objects) await storage.put(folder + name, Buffer.from('x'))
       await storage.put(`${folder}backup.json`, encodeRecord(record))
@@ -97,52 +95,4 @@ async function fill(storage: Storage, cluster: string, systemIdentifier: string)
   }
   await Promise.all(Array.from({ length: AT_ONCE }, lane))
   return objects
-}
-
-function recordOf(cluster: string, id: string, systemIdentifier: string): BackupRecord {
-  const sha256 = '0'.repeat(64)
-  const object = { bytes: 1, sha256 }
-  const time = '2026-01-01T00:00:00.000000Z'
-  const end = { lsn: '0/2000028', walFile: '000000010000000000000002', time }
-  return {
-    format: 1,
-    id,
-    cluster,
-    type: 'full',
-    method: 'files',
-    label: '',
-    systemIdentifier,
-    postgres: { version: 150018, text: '15.18 (Debian 15.18-0+deb12u1)' },
-    timeline: 1,
-    start: end,
-    stop: end,
-    xminAtStop: '730',
-    standalone: false,
-    fromStandby: false,
-    dataChecksums: true,
-    damagedPages: 0,
-    walSegmentBytes: 16 * 1024 * 1024,
-    dataDirectory: '/var/lib/postgresql/15/main',
-    owner: { uid: 100, gid: 100 },
-    outsideFiles: [],
-    tablespaces: [],
-    codec: 'zstd:1',
-    files: 1000,
-    dataBytes: 2_000_000_000,
-    storedBytes: 500_000_000,
-    resumedBytes: 0,
-    startedAt: '2026-01-01T00:00:00.000Z',
-    finishedAt: '2026-01-01T00:01:00.000Z',
-    tool: { name: 'pgrecall', version: '0.1.0' },
-    warnings: [],
-    damaged: [],
-    objects: NAMES.map((name) => ({
-      name,
-      kind: 'shard',
-      group: 'base',
-      members: 1,
-      plainBytes: 1,
-      ...object,
-    })),
-  }
 }

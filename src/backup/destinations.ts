@@ -78,7 +78,7 @@ export class Destinations implements AsyncDisposable {
     try {
       await claimIdentity(storage, cluster, identity)
       await storage.sweep()
-      const catalog = await loadCatalog(storage, cluster, { believingWalAt: now() })
+      const catalog = await loadCatalog(storage, cluster, { believing: true })
       lock.lost.addEventListener('abort', () => this.fail(name, lock.lost.reason), { once: true })
       this.#opened.push({ repository, lock, catalog })
     } catch (error) {

@@ -3,8 +3,9 @@ import { sideBySide } from '../side-by-side.ts'
 import type { Storage } from '../storage/storage.ts'
 import { archivedWal } from './archived-wal.ts'
 import { type BackupSummary, readBackupRecord, summaryOf } from './backup-record.ts'
-import { type Catalog, encodeCatalog, readStoredCatalog, type StoredCatalog } from './catalog-file.ts'
+import { type Catalog, encodeCatalog, readStoredCatalog } from './catalog-file.ts'
 import { readIdentity, requireRepository } from './identity.ts'
+import { partInTurn } from './in-turn.ts'
 import {
   backupRecordKey,
   backupsPrefix,
@@ -15,27 +16,26 @@ import {
 } from './layout.ts'
 import { type LogicalSummary, logicalSummaryOf, readLogicalRecord } from './logical-record.ts'
 import { readThinnedWal, withThinned } from './thinned-wal.ts'
-import type { TimelineWal } from './wal-ranges.ts'
 
 export type { Catalog } from './catalog-file.ts'
 
 const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
-/** What was listed so long ago is listed again: what somebody took out of the middle of a run is noticed within a day. */
-const BELIEVED_MS = 24 * 60 * 60 * 1000
 /** So many of the newest backups are looked at, whatever is believed of the others. */
 const LOOKED_AT = 16
-
 /** How many small requests are under way at once: a store that is far away answers each of them late. */
 const AT_ONCE = 24
+/** So many records are read anew by each look, in turn. */
+const READ_IN_TURN = 2 * AT_ONCE
 
+/** Without either, the record of each backup is looked for, and all WAL is listed. */
 export interface LoadOptions {
-  /** Reads every backup's record: what `catalog.json` says of them is not believed. */
+  /** Reads every backup's record, too: what `catalog.json` says is not believed. For what decides what may be removed. */
   fresh?: boolean
   /**
-   * The moment of the look; then WAL that `catalog.json` knows is not listed again unless that is a day old. Without it
-   * all WAL is listed: so it must be for what decides what can be recovered, or what may be removed.
+   * For what only looks, or will read what it needs: `catalog.json` is believed as far as folders and the ends of the WAL
+   * confirm it, and a part of it, which moves on with every look that is saved, is read and listed anew.
    */
-  believingWalAt?: Date
+  believing?: boolean
 }
 
 /**
@@ -45,21 +45,16 @@ export interface LoadOptions {
 export async function loadCatalog(
   storage: Storage,
   cluster: string,
-  { fresh = false, believingWalAt }: LoadOptions = {},
+  { fresh = false, believing = false }: LoadOptions = {},
 ): Promise<Catalog> {
   const identity = await readIdentity(storage, cluster)
-  const isOfUse = !fresh || believingWalAt !== undefined
-  const stored = isOfUse ? await readStoredCatalog(storage, cluster, identity?.systemIdentifier) : undefined
-  const known = fresh ? NO_BACKUPS : (stored ?? NO_BACKUPS)
-  const { backups, logical, damaged } = await storedBackups(
-    storage,
-    cluster,
-    known,
-    believingWalAt !== undefined,
-  )
+  const stored = fresh ? undefined : await readStoredCatalog(storage, cluster, identity?.systemIdentifier)
+  const turn = believing ? stored?.looks : undefined
+  const { backups, logical, damaged } = await storedBackups(storage, cluster, stored, turn)
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
-  const believed = believingWalAt && stored && believableWal(stored, segmentBytes, believingWalAt)
-  const found = await archivedWal({ storage, cluster, segmentBytes }, believed ?? [])
+  const isSameSize = stored?.walSegmentBytes === segmentBytes
+  const believed = turn !== undefined && isSameSize ? { wal: stored!.wal, turn } : undefined
+  const found = await archivedWal({ storage, cluster, segmentBytes }, believed)
   const wal = withThinned(found, await readThinnedWal(storage, cluster))
   // A folder that is not mounted must not look like an empty repository.
   const isEmpty = backups.length + logical.length + damaged.length + wal.length === 0
@@ -68,7 +63,7 @@ export async function loadCatalog(
     cluster,
     systemIdentifier: identity?.systemIdentifier,
     walSegmentBytes: segmentBytes,
-    ...(believed && { walListedAt: stored!.walListedAt }),
+    ...(turn !== undefined && { looks: turn + 1 }),
     backups,
     logical,
     wal,
@@ -84,22 +79,25 @@ const NO_BACKUPS: Backups = { backups: [], logical: [] }
 /**
  * The backups that are stored now.
  * @param known records that need not be read again; each other one is
- * @param isBelieved whether a known one is believed to be whole as long as its folder is there: retention takes a backup out
- *   of `catalog.json` before it touches it. The newest ones are looked at all the same, by which a person who removed one
- *   by hand is noticed. Otherwise the record of each is looked for.
+ * @param turn how many looks there were before; then a known one is believed to be whole as long as its folder is there:
+ *   retention takes a backup out of `catalog.json` before it touches it. By the newest ones, which are looked for all the
+ *   same, and by some that are read anew in turn, it is noticed what a person removed or damaged. Without it the record of
+ *   each is looked for.
  */
 export async function storedBackups(
   storage: Storage,
   cluster: string,
   known: Backups = NO_BACKUPS,
-  isBelieved = false,
+  turn?: number,
 ): Promise<Backups & Pick<Catalog, 'damaged'>> {
   const byId = new Map([...known.backups, ...known.logical].map((backup) => [backup.id, backup]))
   const ids: string[] = []
   for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
-  const watched = new Set(isBelieved ? ids.slice(-LOOKED_AT) : ids)
+  const watched = new Set(turn === undefined ? ids : ids.slice(-LOOKED_AT))
+  const part = partInTurn(ids.length, READ_IN_TURN, turn ?? 0)
+  const readAnew = new Set(turn === undefined ? [] : ids.slice(part.from, part.to))
   const found = await sideBySide(ids, AT_ONCE, async (id): Promise<Found> => {
-    const summary = byId.get(id)
+    const summary = readAnew.has(id) ? undefined : byId.get(id)
     if (summary && !watched.has(id)) return { summary }
     if (summary && (await storage.stat(backupRecordKey(cluster, id)))) return { summary }
     try {
@@ -149,23 +147,20 @@ async function newestOf(
   return undefined
 }
 
-/** The WAL in `catalog.json`, where it may be believed. */
-function believableWal(
-  { walSegmentBytes, walListedAt, wal }: StoredCatalog,
-  segmentBytes: number,
-  now: Date,
-): TimelineWal[] | undefined {
-  const age = now.getTime() - Date.parse(walListedAt)
-  return walSegmentBytes === segmentBytes && age >= 0 && age < BELIEVED_MS ? wal : undefined
-}
-
 /**
  * Brings `catalog.json` up to date by looking only at what is new. Whoever does it at the same moment writes the same.
  * Never on the path of `wal-push`.
  * @returns what is stored now
  */
 export async function updateCatalog(storage: Storage, cluster: string, now: Date): Promise<Catalog> {
-  const catalog = await loadCatalog(storage, cluster, { believingWalAt: now })
+  return saveLook(storage, await loadCatalog(storage, cluster, { believing: true }), now)
+}
+
+/**
+ * Writes what a look found that believed a part.
+ * @returns the same without what is gone since
+ */
+export async function saveLook(storage: Storage, catalog: Catalog, now: Date): Promise<Catalog> {
   const certain = { ...catalog, ...(await withoutRemoved(storage, catalog)) }
   await saveCatalog(storage, certain, now)
   return certain
@@ -187,7 +182,7 @@ async function withoutRemoved(
   return { backups: backups.filter(isThere), logical: logical.filter(isThere) }
 }
 
-/** Writes `catalog.json`. Never on the path of `wal-push`. */
+/** Writes `catalog.json` of what was read, and not only believed. Never on the path of `wal-push`. */
 export async function saveCatalog(storage: Storage, catalog: Catalog, now: Date): Promise<void> {
   await storage.put(catalogKey(catalog.cluster), encodeCatalog(catalog, now))
 }

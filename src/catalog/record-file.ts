@@ -11,17 +11,25 @@ const SUM_MARK = ',\n "sha256": "'
 
 /** The bytes of `backup.json`: JSON, with a sum of its own as the last key, as PostgreSQL's manifests have it. */
 export function encodeRecord(record: object): Buffer {
-  const text = JSON.stringify(record, undefined, 1).replace(/\n\}$/, '')
+  return encodeSummed(JSON.stringify(record, undefined, 1))
+}
+
+/** @param json of an object that is not empty, with its last brace on a line of its own */
+export function encodeSummed(json: string): Buffer {
+  const text = json.replace(/\n\}$/, '')
   return Buffer.from(`${text}${SUM_MARK}${sumOf(Buffer.from(text))}"\n}\n`)
 }
 
-/** @throws Error when the bytes are not those that were written */
-function decodeRecord<Kind>(bytes: Buffer, schema: z.ZodType<Kind>): Kind {
+/**
+ * What the bytes of such a file say; whether that is a record is not looked at.
+ * @throws Error when the bytes are not those that were written
+ */
+export function decodeSummed(bytes: Buffer): unknown {
   const end = bytes.lastIndexOf(SUM_MARK)
   const stated = bytes.toString('latin1', end + SUM_MARK.length)
   if (end < 0 || stated !== `${sumOf(bytes.subarray(0, end))}"\n}\n`)
     throw new Error('its own checksum does not fit')
-  return schema.parse(JSON.parse(bytes.toString('utf8')))
+  return JSON.parse(bytes.toString('utf8'))
 }
 
 const sumOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
@@ -41,7 +49,7 @@ export async function readRecord<Kind extends { id: string }>(
   const bytes = await readObject(storage, key, { limit: LARGEST_BYTES })
   if (!bytes) return undefined
   try {
-    const record = decodeRecord(bytes, schema)
+    const record = schema.parse(decodeSummed(bytes))
     if (record.id !== id) throw new Error(`it says that it is ${record.id}`)
     return record
   } catch (error) {

@@ -209,13 +209,6 @@ export function droppedSince(
     .toSorted((a, b) => (a.since < b.since ? -1 : 1))
 }
 
-/** The ids of the backups whose recovery begins in a run. */
-export function backupsIn(run: WalRun, backups: readonly BackupSummary[]): string[] {
-  return backups
-    .filter(({ start }) => run.first <= start.walFile && start.walFile <= run.last)
-    .map(({ id }) => id)
-}
-
 /**
  * How far the archive reaches without a hole from one segment on.
  * @returns the number of the last segment of the run that holds `from`, or undefined when `from` is not stored

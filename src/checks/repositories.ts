@@ -37,7 +37,7 @@ export async function checkRepository(
 
 /** Why it cannot be read, the trial tells. */
 async function readCatalog(storage: Repository['storage'], { cluster, now, signal }: LookOverQuestion) {
-  return await loadCatalog(storage, cluster, { believingWalAt: now() }).catch(() => {
+  return await loadCatalog(storage, cluster, { believing: true }).catch(() => {
     signal.throwIfAborted()
     return undefined
   })

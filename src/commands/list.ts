@@ -52,7 +52,7 @@ type Look = Question &
 async function look(question: Question, { now, signal }: CommandContext): Promise<Look> {
   const { storage } = question.repository
   try {
-    const catalog = await loadCatalog(storage, question.cluster, { believingWalAt: now() })
+    const catalog = await loadCatalog(storage, question.cluster, { believing: true })
     const pins = await pinsInForce(storage, question.cluster, now())
     return { ...question, catalog, broken: brokenChains(catalog), pins }
   } catch (error) {
@@ -69,7 +69,7 @@ function errorText(error: unknown): string {
 function jsonOf(each: Look) {
   const repository = each.repository.name
   if ('error' in each) return { cluster: each.cluster, repository, error: reasonOf(each.error) }
-  const { walListedAt: _bookkeeping, ...catalog } = each.catalog
+  const { looks: _bookkeeping, ...catalog } = each.catalog
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
   const pins = each.pins.map(pinFacts)
   return { repository, ...catalog, pins, brokenChains: each.broken, wal: walWithBackups(catalog), gaps }

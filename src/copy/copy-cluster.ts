@@ -86,7 +86,7 @@ export async function copyCluster(job: CopyJob, context: CopyContext): Promise<C
     const plan = await look(job, identity, { ...context, signal })
     for (const text of plan.warnings) onWarning(text)
     await using pins = new AsyncDisposableStack()
-    for (const id of await toBePinned(plan, job, now()))
+    for (const id of await toBePinned(plan, job))
       pins.use(await pinIfAllowed(from.storage, cluster, id, `copy to ${to.name}`, now, onWarning))
     await noteThinnedWal(to.storage, cluster, plan.thinned)
     return await new CopyRun(job, plan, lock, { ...context, signal }, identity).run()
@@ -109,21 +109,21 @@ async function sourceIdentity({ cluster, from }: CopyJob): Promise<ClusterIdenti
 async function look(
   job: CopyJob,
   { walSegmentBytes }: ClusterIdentity,
-  { now, signal }: CopyContext,
+  { signal }: CopyContext,
 ): Promise<CopyPlan> {
   const { from, to, cluster } = job
-  const source = await storedBackupsIn(from, cluster, now())
-  const destination = await storedBackupsIn(to, cluster, now())
+  const source = await storedBackupsIn(from, cluster)
+  const destination = await storedBackupsIn(to, cluster)
   return planCopy(source, destination, await compareWal(from, to, cluster, signal), walSegmentBytes, job)
 }
 
 /** Retention keeps a pinned backup, and all WAL from there on. */
-async function toBePinned({ steps }: CopyPlan, { from, cluster }: CopyJob, now: Date): Promise<string[]> {
+async function toBePinned({ steps }: CopyPlan, { from, cluster }: CopyJob): Promise<string[]> {
   const idsOf = (kind: 'backup' | 'logical') =>
     steps.flatMap((step) => (step.kind === kind ? [step.backup.id] : []))
   const [physical, logical] = [idsOf('backup'), idsOf('logical')]
   if (physical.length > 0 || !steps.some(({ kind }) => kind === 'wal')) return [...physical, ...logical]
-  const { backups } = await storedBackupsIn(from, cluster, now)
+  const { backups } = await storedBackupsIn(from, cluster)
   return [...backups.slice(0, 1).map(({ id }) => id), ...logical]
 }
 

@@ -9,9 +9,8 @@ import type { StoredBackups, StoredWal, WalDifference } from './plan.ts'
 export async function storedBackupsIn(
   { name, storage }: Repository,
   cluster: string,
-  now: Date,
 ): Promise<StoredBackups & Pick<Catalog, 'backups' | 'logical' | 'damaged'>> {
-  const known = await loadCatalog(storage, cluster, { believingWalAt: now })
+  const known = await loadCatalog(storage, cluster, { believing: true })
   return { repository: name, timelines: known.wal, ...(await storedBackups(storage, cluster, known)) }
 }
 

@@ -1,10 +1,18 @@
-import { type Catalog, debrisOf, loadCatalog, saveCatalog, updateCatalog } from '../catalog/catalog.ts'
+import {
+  type Catalog,
+  debrisOf,
+  type LoadOptions,
+  loadCatalog,
+  saveCatalog,
+  updateCatalog,
+} from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
 import { isOver, type KeptPin, readKeptPins, sweepKeptPins } from '../catalog/kept-pin.ts'
 import { backupRecordKey, catalogKey } from '../catalog/layout.ts'
 import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
+import { sideBySide } from '../side-by-side.ts'
 import type { Storage } from '../storage/storage.ts'
 import { clockWarning } from './clocks.ts'
 import { lockEvenIfFull } from './lock-if-full.ts'
@@ -13,6 +21,9 @@ import { type LockedWal, pruneWal, type StoredWal, segmentsOf } from './prune-wa
 import { Refusals } from './refusals.ts'
 import type { RetentionContext } from './retention-context.ts'
 import type { RetentionRules } from './rules.ts'
+
+/** So many small requests are under way at once: a store that is far away answers each of them late. */
+const AT_ONCE = 24
 
 export type { RetentionContext } from './retention-context.ts'
 
@@ -35,12 +46,17 @@ export async function previewRetention(
   rules: RetentionRules,
   context: RetentionContext,
 ): Promise<RetentionPlan> {
-  return (await look(cluster, rules, context)).plan
+  return (await look(cluster, rules, context, { believing: true })).plan
 }
 
-/** Whether a backup counts decides what is removed: each record is read, all WAL is listed, and no catalog is believed. */
-async function look(cluster: string, rules: RetentionRules, { repository, now }: RetentionContext) {
-  const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
+/** Where something is removed, each record is read, all WAL is listed, and no catalog is believed. */
+async function look(
+  cluster: string,
+  rules: RetentionRules,
+  { repository, now }: RetentionContext,
+  options: LoadOptions,
+) {
+  const catalog = await loadCatalog(repository.storage, cluster, options)
   const situation = {
     now: now(),
     readers: await livingPins(repository.storage, cluster, now()),
@@ -59,13 +75,13 @@ async function locksOf(
   now: Date,
 ): Promise<Map<string, Date>> {
   const locks = new Map<string, Date>()
-  // Elsewhere nothing tells of locks, and there may be thousands to ask for.
-  const { address } = storage
-  if (address.type !== 's3' || !address.objectLock) return locks
-  for (const { id } of [...backups, ...logical].filter(({ stays }) => !stays)) {
+  // A folder has no locks. A bucket may have them by a default of its own, which no configuration tells.
+  if (storage.address.type !== 's3') return locks
+  const going = [...backups, ...logical].filter(({ stays }) => !stays)
+  await sideBySide(going, AT_ONCE, async ({ id }) => {
     const until = (await storage.stat(backupRecordKey(cluster, id)))?.lockedUntil
     if (until && until > now) locks.set(id, until)
-  }
+  })
   return locks
 }
 
@@ -90,7 +106,7 @@ export async function applyRetention(
   await storage.sweep()
   await sweepPins(storage, cluster, now())
   await sweepKeptPins(storage, cluster, now())
-  const { catalog, plan } = await look(cluster, rules, context)
+  const { catalog, plan } = await look(cluster, rules, context, { fresh: true })
   const clocks = await clockWarning(storage, cluster, now())
   for (const text of [...plan.warnings, ...(clocks ? [clocks] : [])]) events.emit('warning', { text })
   const going = inOrderOfRemoval(catalog, plan)

@@ -24,6 +24,9 @@ import { currentTimeline, endOf, pathTo, type Stretch, stretchesOf } from './win
 /** Segments without a commit are seldom many, as an idle server writes none; so much is read to find the last one. */
 const LOOK_BACK_SEGMENTS = 8
 
+/** So many of the newest windows are looked into: of an archive that was thinned out, there may be hundreds. */
+const LOOKED_INTO = 8
+
 interface Look {
   repository: Repository
   server: ServerFacts
@@ -37,8 +40,13 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
   const timeline = currentTimeline(catalog, server.timeline ?? undefined)
   const own = catalog.wal.find((entry) => entry.timeline === timeline)
   const { stretches, unusable } = stretchesOf(catalog)
+  const thin = new Set(stretches.filter((stretch) => endsOnPurpose(stretch, catalog)))
+  const lookedInto = new Set(stretches.filter((stretch) => !thin.has(stretch)).slice(-LOOKED_INTO))
   const windows: Window[] = []
-  for (const stretch of stretches) windows.push(await windowOf(stretch, catalog, look))
+  for (const stretch of stretches) {
+    const last = lookedInto.has(stretch) ? await lastCommit(stretch, catalog, look) : UNREAD
+    windows.push(thin.has(stretch) ? thinWindow(stretch) : windowOf(stretch, last))
+  }
   const held: Omit<RepositoryFacts, keyof Outlook> = {
     repository: repository.name,
     location: repository.storage.location,
@@ -104,10 +112,8 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
   }
 }
 
-async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise<Window> {
+function windowOf(stretch: Stretch, { moment, isExact, begin }: LastCommit): Window {
   const [oldest, newest] = [stretch.backups[0]!, stretch.backups.at(-1)!]
-  const isKeptThin = endsOnPurpose(stretch, catalog)
-  const { moment, isExact, begin } = isKeptThin ? AT_ITS_BACKUP : await lastCommit(stretch, catalog, look)
   const isAfter = begin !== undefined && begin >= lsn(newest.stop.lsn)
   return {
     timeline: stretch.timeline,
@@ -118,13 +124,24 @@ async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise
       isExact,
     },
     backups: stretch.backups.map(({ id }) => id),
-    cutBy: isKeptThin ? null : (stretch.cutBy ?? null),
-    ...(isKeptThin && { isThinned: true as const }),
+    cutBy: stretch.cutBy ?? null,
   }
 }
 
-/** Of such there may be many, and no WAL is read of them. */
-const AT_ITS_BACKUP = { moment: undefined, isExact: true, begin: undefined }
+/** Of stretches that were thinned out there may be many, and no WAL is read of them. */
+function thinWindow(stretch: Stretch): Window {
+  const atItsBackup = { moment: undefined, isExact: true, begin: undefined }
+  return { ...windowOf(stretch, atItsBackup), cutBy: null, isThinned: true }
+}
+
+/** When the last transaction of a stretch ended, and where the record of that begins. */
+interface LastCommit {
+  moment: string | undefined
+  isExact: boolean
+  begin: bigint | undefined
+}
+
+const UNREAD: LastCommit = { moment: undefined, isExact: false, begin: undefined }
 
 function endsOnPurpose({ cutBy }: Stretch, { wal }: Catalog): boolean {
   if (cutBy === undefined) return false
@@ -135,12 +152,12 @@ function endsOnPurpose({ cutBy }: Stretch, { wal }: Catalog): boolean {
   )
 }
 
-/** When the last transaction of a stretch ended, and where the record of that begins. WAL that cannot be read hides it, and is found by whoever verifies. */
+/** WAL that cannot be read hides it, and is found by whoever verifies. */
 async function lastCommit(
   stretch: Stretch,
   catalog: Catalog,
   { repository, signal }: Look,
-): Promise<{ moment: string | undefined; isExact: boolean; begin: bigint | undefined }> {
+): Promise<LastCommit> {
   const { cluster, walSegmentBytes } = catalog
   const tail = endOf(stretch, LOOK_BACK_SEGMENTS)
   try {
@@ -161,7 +178,7 @@ async function lastCommit(
     return { moment, isExact, begin: lastTransaction }
   } catch {
     signal.throwIfAborted()
-    return { moment: undefined, isExact: false, begin: undefined }
+    return UNREAD
   }
 }
 

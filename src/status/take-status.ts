@@ -1,4 +1,4 @@
-import { type Catalog, loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import { type Catalog, loadCatalog, saveLook } from '../catalog/catalog.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -114,15 +114,15 @@ function secondsSinceStored(facts: readonly RepositoryFacts[], now: Date): numbe
   return newest === undefined ? undefined : Math.max(0, (now.getTime() - Date.parse(newest)) / 1000)
 }
 
-/** Reads every backup's record, and brings the catalog up to date, where that may be written. */
+/** Believes the catalog as far as the listing confirms it, and brings it up to date, where that may be written. */
 async function readCatalog(
   repository: Repository,
   cluster: string,
   { now, events, signal }: StatusContext,
 ): Promise<Read> {
   try {
-    const catalog = await loadCatalog(repository.storage, cluster, { fresh: true, believingWalAt: now() })
-    await saveCatalog(repository.storage, catalog, now()).catch((error) =>
+    const catalog = await loadCatalog(repository.storage, cluster, { believing: true })
+    await saveLook(repository.storage, catalog, now()).catch((error) =>
       events.emit('detail', { text: `the catalog could not be written: ${reasonOf(error)}` }),
     )
     return { repository, catalog, error: undefined }

@@ -41,8 +41,9 @@ export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable:
   for (const timeline of timelinesOf(catalog)) {
     const path = pathTo(catalog.wal, timeline)
     const isLost = catalog.wal.some((entry) => entry.timeline === timeline && lacksHistory(entry))
-    for (const backup of catalog.backups.filter((candidate) => isOnPath(path, candidate))) {
-      const reach = reachAlong(path, lsn(backup.start.lsn), catalog.wal, catalog.walSegmentBytes)
+    const reaches = new Reaches(path, catalog)
+    for (const backup of catalog.backups.filter((candidate) => reaches.isOnPath(candidate))) {
+      const reach = reaches.of(backup)
       const whole = wholeEnd(reach, catalog.walSegmentBytes)
       const isWhole = whole >= lsn(backup.stop.lsn)
       const link = chains.missingOf(backup)
@@ -59,6 +60,41 @@ export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable:
     }
   }
   return { stretches, unusable: [...unusable.values()].filter(({ id }) => !usable.has(id)) }
+}
+
+/**
+ * How far recoveries along one path go. There may be thousands that begin one behind the other in WAL without a hole, so what one
+ * reads is followed once: from where a later one begins, it reads the same.
+ */
+class Reaches {
+  readonly #path: TimelineHistory
+  readonly #stretches: ReadonlyMap<number, TimelineHistory[number]>
+  readonly #catalog: Catalog
+  /** The newest one, by the timeline that it begins on. */
+  readonly #found = new Map<number, Reach>()
+
+  constructor(path: TimelineHistory, catalog: Catalog) {
+    this.#path = path
+    this.#stretches = new Map(path.map((stretch) => [stretch.timeline, stretch]))
+    this.#catalog = catalog
+  }
+
+  isOnPath(backup: BackupSummary): boolean {
+    const stretch = this.#stretches.get(backup.timeline)
+    return stretch !== undefined && isOnPath([stretch], backup)
+  }
+
+  of({ timeline, start }: BackupSummary): Reach {
+    const { wal, walSegmentBytes } = this.#catalog
+    const first = segmentNumber(lsn(start.lsn), walSegmentBytes)
+    const before = this.#found.get(timeline)
+    const [leg, ...later] = before?.legs ?? []
+    if (before && leg?.timeline === timeline && leg.first <= first && first <= leg.last)
+      return { ...before, legs: [{ ...leg, first }, ...later] }
+    const reach = reachAlong(this.#path, lsn(start.lsn), wal, walSegmentBytes)
+    this.#found.set(timeline, reach)
+    return reach
+  }
 }
 
 /** Where the whole segments end: how much there is of a growing one is not known here. */

@@ -1,4 +1,4 @@
-import { opendir } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { isAbsent } from './durable-files.ts'
 import { isValidKey, type ListOptions, type ObjectFacts } from './storage.ts'
 
@@ -20,7 +20,7 @@ type Facts = (key: string) => Promise<ObjectFacts | undefined>
 export async function entriesOf(path: string): Promise<Entry[]> {
   const found: (Entry & { order: string })[] = []
   try {
-    for await (const entry of await opendir(path)) {
+    for (const entry of await readdir(path, { withFileTypes: true })) {
       if (entry.name.startsWith('.') || !isValidKey(entry.name)) continue
       const isDirectory = entry.isDirectory()
       if (!isDirectory && !entry.isFile()) continue

@@ -61,11 +61,7 @@ export async function takeStock(
   const { storage } = repository
   const { cluster, ids, isLoading } = request
   const isAll = ids.length === 0
-  // All WAL is listed right after it.
-  const loaded = await loadCatalog(storage, cluster, {
-    fresh: true,
-    ...(isAll && { believingWalAt: context.now() }),
-  })
+  const loaded = await loadCatalog(storage, cluster, { fresh: true })
   const chosen = chooseBackups(loaded, repository.name, ids, isLoading)
   const listed = isAll
     ? await listWal(repository, loaded, context.signal)

@@ -16,30 +16,30 @@ let storage: CountingStorage
 beforeEach(() => {
   storage = new CountingStorage()
 })
-const look = (known: readonly TimelineWal[] = []) =>
-  archivedWal({ storage, cluster: 'main', segmentBytes: SEGMENT }, known)
+const look = (wal?: readonly TimelineWal[], turn = 0) =>
+  archivedWal({ storage, cluster: 'main', segmentBytes: SEGMENT }, wal && { wal, turn })
 const runs = (wal: readonly TimelineWal[]) =>
   wal.map(({ ranges }) => ranges.map(({ first, last }) => [first, last]))
 /** What a second look finds that lists everything is the truth. */
-async function lookAgain(known: readonly TimelineWal[]): Promise<{ wal: TimelineWal[]; listed: number }> {
+async function lookAgain(known: readonly TimelineWal[]): Promise<{ wal: TimelineWal[] }> {
   storage.forget()
   const wal = await look(known)
-  const { listed } = storage
   expect(wal).toEqual(await look())
-  return { wal, listed }
+  return { wal }
 }
 const note = (droppedAt: string, reason = 'too much was waiting') =>
   Buffer.from(JSON.stringify({ format: 1, segment: 'x', droppedAt, reason }))
 const history = (text: string) => encodeWalFile(Buffer.from(text), 1).object
 
 describe('a look lists only what is new', () => {
-  test('where nothing is: of 200,000 segments one', async () => {
+  test('and a part in turn: of 200,000 segments some thousand', async () => {
     await storeWal(storage, range(1, 200_000), { bytes: 1 })
     const known = await look()
     expect(storage.listed).toBe(200_000)
     storage.forget()
     expect(await look(known)).toEqual(known)
-    expect(storage.listed).toBe(1)
+    // The first of all, those in turn, whose first one is known by then, and the first behind them.
+    expect(storage.listed).toBe(1 + 4096)
     expect(storage.stats).toBe(1)
 
     await storeWal(storage, [200_001, 200_002], { bytes: 1 })
@@ -48,7 +48,35 @@ describe('a look lists only what is new', () => {
     expect(wal!.ranges).toMatchObject([
       { first: name(1), last: name(200_002), segments: 200_002, storedBytes: 200_002 },
     ])
-    expect(storage.listed).toBe(3)
+    expect(storage.listed).toBe(1 + 4096 + 2)
+  })
+
+  test('so that what somebody took out of the middle is found by as many looks as there are parts', async () => {
+    await storeWal(storage, [...range(1, 9000), ...range(9002, 20_000)], { bytes: 1 })
+    let known = await look()
+    await storage.remove(key(13_000))
+    const gapsAt: number[] = []
+    for (let turn = 0; turn < 5; turn++) {
+      known = await look(known, turn)
+      gapsAt.push(walGaps(known, SEGMENT).length)
+    }
+    // It is in the fourth part, of 4096 each.
+    expect(gapsAt).toEqual([1, 1, 1, 2, 2])
+    expect(known).toEqual(await look())
+  })
+
+  test('of many runs, those that nothing came between are believed, whatever became of the others', async () => {
+    await storeWal(
+      storage,
+      range(1, 3000).filter((number) => number % 3 !== 0),
+    )
+    const known = await look()
+    expect(walGaps(known, SEGMENT)).toHaveLength(999)
+    await storeWal(storage, [300, 3000])
+    await storage.put(droppedKey('main', name(600)), note('2026-11-20T12:00:00Z'))
+    await storage.remove(key(901))
+    const { wal } = await lookAgain(known)
+    expect(walGaps(wal, SEGMENT)).toHaveLength(999 - 1)
   })
 
   test('before, between and behind the runs, and new timelines', async () => {
@@ -57,7 +85,7 @@ describe('a look lists only what is new', () => {
     await storeWal(storage, [8, 25, 62])
     await storeWal(storage, [60, 61], { timeline: 2 })
     await storage.put(walKey('main', '00000002.history'), history('1\t0/3C000100\tpromoted\n'))
-    const { wal, listed } = await lookAgain(known)
+    const { wal } = await lookAgain(known)
     expect(runs(wal)).toEqual([
       [
         [name(8), name(8)],
@@ -69,8 +97,6 @@ describe('a look lists only what is new', () => {
       ],
       [[name(60, 2), name(61, 2)]],
     ])
-    // Three new ones and the first of each run; the second timeline whole.
-    expect(listed).toBe(6 + 3)
   })
 
   test('what a crowd stored out of order becomes whole', async () => {
@@ -93,6 +119,16 @@ describe('a look lists only what is new', () => {
 })
 
 describe('what is gone is noticed', () => {
+  test.each([
+    ['beginning', 6002],
+    ['end', 20_000],
+  ])('at the %s of a run whose turn it is not', async (_where, gone) => {
+    await storeWal(storage, [...range(1, 6000), ...range(6002, 20_000)], { bytes: 1 })
+    const known = await look()
+    await storage.remove(key(gone))
+    await lookAgain(known)
+  })
+
   test.each([
     ['the beginning', range(10, 14)],
     ['the end', range(25, 29)],
@@ -151,7 +187,8 @@ describe('an archive that is encrypted from some segment on', () => {
     expect(runs(known)).toEqual([[[name(1), name(9)]]])
     storage.forget()
     expect(await look(known)).toEqual(known)
-    expect(storage.listed).toBe(1)
+    // Its own end is looked for in the form that its begin has, and then in the other.
+    expect(storage.stats).toBe(2)
     await storage.remove(sealedKey(9))
     expect(runs((await lookAgain(known)).wal)).toEqual([[[name(1), name(8)]]])
   })

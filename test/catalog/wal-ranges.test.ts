@@ -16,7 +16,7 @@ async function timelines(names: string[], segmentBytes = SEGMENT): Promise<Timel
   const storage = new CountingStorage()
   const keys = names.map((file) => (file.includes('/') ? file : walKey('main', file))).toSorted()
   for (const key of keys) await storage.put(key, Buffer.alloc(10))
-  return archivedWal({ storage, cluster: 'main', segmentBytes }, [])
+  return archivedWal({ storage, cluster: 'main', segmentBytes })
 }
 
 test('nothing stored is no timeline', async () => {

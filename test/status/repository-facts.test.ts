@@ -143,3 +143,21 @@ test('WAL that retention let go cuts no window: what was kept of it is told as t
     },
   ])
 })
+
+test('of very many windows only the newest are looked into; the others are told as far as the catalog knows', async () => {
+  const firsts = range(1, 12).map((index) => 10 * index)
+  for (const first of firsts) {
+    await storeBackup(storage, record(`202611${first / 10 + 10}T120000Z-full`, { first }))
+    await storeWal(storage, range(first, first + 2))
+  }
+  storage.forget()
+  const { windows } = await facts()
+  expect(windows).toHaveLength(12)
+  expect(windows.map(({ to }) => to.isExact)).not.toContain(true)
+  const read = new Set(storage.reads.flatMap((key) => /([0-9A-F]{24})\.zst$/.exec(key)?.[1] ?? []))
+  const newest = new Set(
+    firsts.slice(-8).flatMap((first) => range(first, first + 2).map((number) => name(number))),
+  )
+  expect(read.size).toBeGreaterThanOrEqual(8)
+  expect([...read].filter((segment) => !newest.has(segment))).toEqual([])
+})

@@ -5,6 +5,7 @@ import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentName, segmentStart } from '../../src/postgres/wal-file.ts'
 import { currentTimeline, endOf, stretchesOf } from '../../src/status/windows.ts'
 import { increment, SEGMENT, summary } from '../catalog/stored.ts'
+import { randomFrom } from '../random.ts'
 
 const name = (number: number, timeline = 1) => segmentName(timeline, BigInt(number), SEGMENT)
 const at = (number: number, offset = 0) => formatLsn(segmentStart(BigInt(number), SEGMENT) + BigInt(offset))
@@ -172,4 +173,41 @@ test('a backup whose chain is broken opens no window; one whose chain is whole d
     stretches: [],
     unusable: [first, second].map(({ id }) => ({ id, missing: full.id })),
   })
+})
+
+test('among many others, a backup leads where it leads when it is alone', () => {
+  const random = randomFrom(11)
+  const pick = (below: number) => Math.floor(random() * below)
+  for (let round = 0; round < 150; round++) {
+    const wals = Array.from({ length: 1 + pick(3) }, (_, index) => {
+      const runs: [number, number][] = []
+      for (let first = 1 + 8 * index + pick(4); runs.length <= pick(5); first = runs.at(-1)![1] + 2 + pick(2))
+        runs.push([first, first + pick(9)])
+      const switches = [8 + pick(4), 16 + pick(4)].slice(0, index)
+      const history = switches.map((segment, at_) => ({
+        timeline: at_ + 1,
+        switchedAt: at(segment, pick(2) * 0x5000),
+      }))
+      return wal(index + 1, runs, index > 0 && pick(9) > 0 ? history : undefined)
+    })
+    if (pick(3) === 0) wals[0]!.receiving = { segment: name(10 + pick(20)), storedBytes: 1, storedAt: '' }
+    const backups = Array.from({ length: 12 }, (_, index) => {
+      const first = 1 + pick(30)
+      const timeline = 1 + pick(wals.length)
+      return summary(idOf(index + 1), { first, last: first + pick(3), timeline, standalone: pick(4) === 0 })
+    })
+    // No two of one timeline end at the same place.
+    const apart = [...new Map(backups.map((backup) => [backup.stop.lsn, backup])).values()]
+    const { stretches, unusable } = stretchesOf(catalogOf(wals, apart))
+    for (const backup of apart) {
+      const alone = stretchesOf(catalogOf(wals, [backup]))
+      const own = stretches.filter((stretch) => stretch.backups.includes(backup))
+      const ways = (those: typeof own) => those.map(({ timeline, end, cutBy }) => ({ timeline, end, cutBy }))
+      expect(ways(own)).toEqual(ways(alone.stretches))
+      for (const { timeline, backups: through, legs } of own)
+        if (through.at(-1) === backup)
+          expect(legs).toEqual(alone.stretches.find((stretch) => stretch.timeline === timeline)!.legs)
+      expect(unusable.filter(({ id }) => id === backup.id)).toEqual(alone.unusable)
+    }
+  }
 })
