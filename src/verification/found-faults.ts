@@ -110,7 +110,11 @@ export class FoundFaults implements Findings {
       count === 1
         ? 'it is missing from the archive'
         : `it and the ${count - 1} behind it, up to ${name(span.last)}, are missing from the archive`
-    this.#add({ key: walKey(this.#cluster, name(span.first)), reason, place: { kind: 'missing', ...span } })
+    this.#add({
+      key: walKey(this.#cluster, name(span.first), this.#stock.walForm),
+      reason,
+      place: { kind: 'missing', ...span },
+    })
   }
 
   /** What all backups say of whose they are is more to be believed than one small file without a sum. */
@@ -165,7 +169,9 @@ export class FoundFaults implements Findings {
       const number = segmentNumberOf(place.file.name, catalog.walSegmentBytes)
       known.noteWal({ timeline, first: number, last: number, at: undefined })
     }
-    if (span.at === undefined) this.#neverBytes -= result.bytes
+    // As it was counted when the reading was planned: by shares of what all of a run takes up.
+    const share = Number(last - first + 1n) / Number(span.last - span.first + 1n)
+    if (span.at === undefined) this.#neverBytes -= Math.round(span.bytes * share)
   }
 
   onOther({ bytes }: OtherWal, isSizeOnly: boolean): void {

@@ -77,6 +77,7 @@ export async function verifyRepository(
   const begun = await healFirst(repository, request, context, twins, first)
   if (begun.isBlocked) return onlyDamage(begun.damaged)
   const { decode = false, ids, scratch, cluster } = request
+  const { events, signal, now } = context
   const stockRequest = { cluster, ids, isLoading: scratch !== undefined, decode }
   const stock = await takeStock(repository, stockRequest, context)
   await requireLoadable(repository, request, stock, context)
@@ -94,7 +95,7 @@ export async function verifyRepository(
   if (request.repair && damaged.length > 0) {
     const report = await repairAll(repository, found.damages(), damaged, {
       ...{ cluster, twins, others: request.others ?? [], segmentBytes: stock.catalog.walSegmentBytes },
-      ...context,
+      ...{ events, signal, now },
     })
     damaged = report.damaged
     found.noteHealed(damaged)
@@ -119,8 +120,17 @@ async function healFirst(
   if (found.length === 0) return { damaged: [], isBlocked: false }
   const damaged = await explainAll(repository, undefined, found, twins)
   const { cluster, others = [] } = request
+  const { events, signal, now } = context
   const report = request.repair
-    ? await repairAll(repository, found, damaged, { cluster, twins, others, segmentBytes: 0, ...context })
+    ? await repairAll(repository, found, damaged, {
+        cluster,
+        twins,
+        others,
+        segmentBytes: 0,
+        events,
+        signal,
+        now,
+      })
     : { damaged }
   const isLeft = report.damaged.some(
     ({ key, mend }) => key.endsWith('/cluster.json') && mend.outcome !== 'healed',
