@@ -39,7 +39,8 @@ export class FoundFaults implements Findings {
   readonly #reads: ReadonlyMap<string, Read>
   readonly #damages = new Map<string, FoundDamage>()
   readonly #wal = { files: 0, bytes: 0, sizeOnly: 0 }
-  readonly #neverRead: ReadonlySet<string>
+  /** Objects that were never read and found sound. */
+  readonly #neverRead: Set<string>
   #undecoded = 0
   #readBytes = 0
   #neverBytes: number
@@ -127,7 +128,9 @@ export class FoundFaults implements Findings {
   }
 
   onRecord(record: AnyRecord): void {
-    this.#reads.get(record.id)!.record = record
+    const read = this.#reads.get(record.id)!
+    read.record = record
+    read.result.allObjects = record.objects.length
   }
 
   onDamagedRecord(id: string, error: unknown): void {
@@ -148,10 +151,8 @@ export class FoundFaults implements Findings {
     }
     for (const fault of result.faults) this.note(fault, object)
     const isSound = result.faults.length === 0
-    this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
-    if (!isSound) return
-    this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name)
-    if (this.#neverRead.has(placeName({ backup: record.id, index }))) this.#neverBytes -= object.bytes
+    if (isSound) this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name)
+    this.#noteObject(record, index, isSound)
   }
 
   onWal(span: ShelfSpan, first: bigint, last: bigint, result: ReadResult): void {
@@ -184,11 +185,18 @@ export class FoundFaults implements Findings {
     await this.#stock.known.saveNowAndThen(() => this.#facts(true))
   }
 
+  /** What was healed was verified, too. */
   noteHealed(damaged: readonly Damage[]): void {
+    const { known } = this.#stock
     for (const { key, mend } of damaged) {
-      if (mend.outcome !== 'healed') continue
-      this.#stock.known.noteSound(key)
+      const place = this.#damages.get(key)?.place
+      if (mend.outcome !== 'healed' || !place) continue
+      known.noteSound(key)
       this.#damages.delete(key)
+      if (place.kind === 'missing') known.noteWal({ ...place, at: this.#begunAt })
+      const record = place.kind === 'object' ? this.recordOf(place.backup) : undefined
+      const index = record?.objects.findIndex((object) => key.endsWith(`/${object.name}`)) ?? -1
+      if (record && index >= 0) this.#noteObject(record, index, true)
     }
   }
 
@@ -232,6 +240,15 @@ export class FoundFaults implements Findings {
     }
   }
 
+  #noteObject(record: AnyRecord, index: number, isSound: boolean): void {
+    const place = placeName({ backup: record.id, index })
+    const wasUnknown = this.#neverRead.has(place)
+    if (isSound && wasUnknown) this.#neverRead.delete(place)
+    if (!isSound) this.#neverRead.add(place)
+    if (isSound === wasUnknown) this.#neverBytes += (isSound ? -1 : 1) * record.objects[index]!.bytes
+    this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
+  }
+
   /** What is missing at the end of a timeline is known by having been there. */
   #storedOrMissing(): Map<number, Span[]> {
     const { catalog, missing } = this.#stock
@@ -271,6 +288,6 @@ export class FoundFaults implements Findings {
 const placeName = ({ backup, index }: Pick<ShelfObject, 'backup' | 'index'>) => `${backup}/${index}`
 
 function emptyRead(id: string): Read {
-  const result = { id, objects: 0, bytes: 0, faults: [] }
+  const result = { id, objects: 0, bytes: 0, allObjects: 0, faults: [] }
   return { record: undefined, result, files: new FileSet(), shards: 0 }
 }

@@ -63,9 +63,6 @@ test.skipIf(gatewayMissing())('what is damaged in a bucket is healed from a fold
   expect(damaged.map(({ key, mend }) => [key, mend.outcome, mend.repository]).toSorted()).toEqual(
     [shard, segment, gone].map((key) => [key, 'healed', 'here']).toSorted(),
   )
-  expect((await verify(there, { decode: true })).damaged.filter(({ key }) => key.includes('/wal/'))).toEqual(
-    [],
-  )
   expect((await verify(there)).damaged).toEqual([])
 })
 
@@ -75,7 +72,7 @@ describe('a look at everything', () => {
     let calls = 0
     const now = () => {
       // Between two of its objects.
-      if (++calls === 6) stop.abort(new Error('stopped'))
+      if (++calls === 10) stop.abort(new Error('stopped'))
       return new Date(Date.UTC(2026, 0, 2))
     }
     await expect(verify(here, {}, { now, signal: stop.signal })).rejects.toThrow()
