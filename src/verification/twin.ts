@@ -57,12 +57,33 @@ export function twinOf<Kind extends AnyRecord>(
  */
 export class Twins {
   readonly #cluster: string
-  readonly #others: readonly Repository[]
+  readonly #all: readonly Repository[]
+  #others: readonly Repository[]
   readonly #records = new Map<string, Promise<AnyRecord | undefined>>()
 
   constructor(cluster: string, others: readonly Repository[]) {
     this.#cluster = cluster
+    this.#all = others
     this.#others = others
+  }
+
+  /** The repositories that are asked, in their order. */
+  get others(): readonly Repository[] {
+    return this.#others
+  }
+
+  /**
+   * Leaves out repositories that have another cluster under the same name: nothing of theirs heals anything, and WAL of theirs
+   * would look right.
+   */
+  async keepOwn(systemIdentifier: string | undefined): Promise<void> {
+    const own = await Promise.all(
+      this.#all.map(async ({ storage }) => {
+        const identity = await readIdentity(storage, this.#cluster).catch(() => undefined)
+        return identity !== undefined && identity.systemIdentifier === systemIdentifier
+      }),
+    )
+    this.#others = this.#all.filter((_, index) => own[index])
   }
 
   /** @param own the record of the damaged object's backup, where it can be read @returns the first repository that has one */

@@ -81,6 +81,7 @@ export async function verifyRepository(
   const stockRequest = { cluster, ids, isLoading: scratch !== undefined, decode }
   const stock = await takeStock(repository, stockRequest, context)
   await requireLoadable(repository, request, stock, context)
+  await twins.keepOwn(stock.catalog.systemIdentifier)
   const share = shareOf(request, stock, context.now())
   const plan = planReading(stock.objects, stock.spans, share)
   const found = new FoundFaults(cluster, stock, plan, context, {
@@ -94,7 +95,7 @@ export async function verifyRepository(
   let damaged = await explainAll(repository, stock, found.damages(), twins)
   if (request.repair && damaged.length > 0) {
     const report = await repairAll(repository, found.damages(), damaged, {
-      ...{ cluster, twins, others: request.others ?? [], segmentBytes: stock.catalog.walSegmentBytes },
+      ...{ cluster, twins, segmentBytes: stock.catalog.walSegmentBytes },
       ...{ events, signal, now },
     })
     damaged = report.damaged
@@ -119,13 +120,12 @@ async function healFirst(
   const needsIdentity = found.some(({ place }) => place.kind === 'identity')
   if (found.length === 0) return { damaged: [], isBlocked: false }
   const damaged = await explainAll(repository, undefined, found, twins)
-  const { cluster, others = [] } = request
+  const { cluster } = request
   const { events, signal, now } = context
   const report = request.repair
     ? await repairAll(repository, found, damaged, {
         cluster,
         twins,
-        others,
         segmentBytes: 0,
         events,
         signal,

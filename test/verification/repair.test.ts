@@ -10,6 +10,8 @@ import { Events } from '../../src/events.ts'
 import { S3Storage } from '../../src/storage/s3.ts'
 import { readObject } from '../../src/storage/storage.ts'
 import { type VerifyRequest, verifyRepository } from '../../src/verification/verify-repository.ts'
+import { pushWalFile } from '../../src/wal/push.ts'
+import { readArchivedFile } from '../../src/wal/read.ts'
 import { archiveSample, copyAll, localStorage, sampleSegment, storeSample } from '../copy/sample.ts'
 import { gatewayMissing, sharedGateway } from '../lab/gateway.ts'
 import { encryptedRepository, plainRepository } from '../lab/repositories.ts'
@@ -127,6 +129,25 @@ test('a copy that is damaged too heals nothing', async () => {
   const { damaged } = await verify(here, { repair: true, others: [there] })
   expect(damaged).toMatchObject([{ key: SHARD, mend: { outcome: 'lost' } }])
   expect((await readFile(paths[0]!)).length).toBe(1000)
+})
+
+test('WAL of a server that went another way heals nothing, whatever it is called', async () => {
+  const there = plainRepository('there', await localStorage(scratch, 'there'))
+  await copyAll(here, there)
+  const folder = await scratch.folder('of the clone')
+  for (const name of [0, 1, 2].map(sampleSegment)) {
+    const bytes = (await readArchivedFile(here, 'main', name))!
+    bytes[bytes.length - 1]! ^= 1
+    await there.storage.remove(walKey('main', name))
+    await writeFile(join(folder, name), bytes)
+    await pushWalFile({ path: join(folder, name), cluster: 'main', repositories: [there], level: 1 })
+  }
+  const key = walKey('main', sampleSegment(1))
+  await truncate(join(scratch.path, 'here', key), 300)
+  const { damaged } = await verify(here, { repair: true, others: [there] })
+  expect(damaged).toMatchObject([
+    { key, mend: { outcome: 'lost', text: expect.stringContaining('have different bytes') } },
+  ])
 })
 
 test('of restores the newest and the newest that succeeded are remembered', async () => {
