@@ -6,6 +6,7 @@ import type { BackupOutcome } from './backup/outcome.ts'
 import type { BackupRecord } from './catalog/backup-record.ts'
 import type { Catalog } from './catalog/catalog.ts'
 import type { LogicalRecord } from './catalog/logical-record.ts'
+import type { Finding } from './checks/finding.ts'
 import type { Answer } from './commands/each-repository.ts'
 import type { CopyResult } from './copy/copy-cluster.ts'
 import { PgrecallError } from './errors.ts'
@@ -27,13 +28,14 @@ import type { RetentionResult } from './retention/apply.ts'
 import type { RetentionPlan } from './retention/plan.ts'
 import type { RetentionRules } from './retention/rules.ts'
 import type { Status } from './status/take-status.ts'
-import type { VerifiedBackup } from './verification/verify-repository.ts'
+import type { VerifiedRepository } from './verification/verified.ts'
 import type { PushResult } from './wal/push.ts'
 
 export type { BackupOutcome, StoredRecord } from './backup/outcome.ts'
 export type { BackupRecord, BackupSummary } from './catalog/backup-record.ts'
 export type { Catalog } from './catalog/catalog.ts'
 export type { LogicalRecord, LogicalSummary } from './catalog/logical-record.ts'
+export type { Finding } from './checks/finding.ts'
 export type { Answer } from './commands/each-repository.ts'
 export type { CopyResult } from './copy/copy-cluster.ts'
 export { type ErrorKind, EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
@@ -56,7 +58,8 @@ export type { RetentionResult } from './retention/apply.ts'
 export type { RetentionPlan } from './retention/plan.ts'
 export type { RetentionRules } from './retention/rules.ts'
 export type { Status } from './status/take-status.ts'
-export type { Fault, VerifiedBackup } from './verification/verify-repository.ts'
+export type { Fault } from './verification/read-job.ts'
+export type { VerifiedBackup, VerifiedRepository } from './verification/verified.ts'
 export type { PushResult } from './wal/push.ts'
 
 /**
@@ -192,15 +195,26 @@ export function applyRetention(cluster: Cluster, rules?: RetentionRules): Promis
 }
 
 /**
- * Reads backups and their WAL, and compares every stored byte with the sum that was recorded. Needs no secret key.
+ * Reads what is stored, and compares every byte with the sum that was recorded. Needs no secret key, unless it decodes. What it
+ * read is remembered in the repository, so that `fraction` goes on with what was read longest ago.
  *
- * @returns for each repository what came of each backup: it is sound where it has no faults
+ * @returns for each repository what came of each backup, and each damaged object with what is lost by it and what heals it
  * @throws PgrecallError `absent` for an id that is not there; what the first repository failed with, where all did
  */
-export function verify(cluster: Cluster, options: VerifyOptions = {}): Promise<Answer<VerifiedBackup[]>[]> {
+export function verify(cluster: Cluster, options: VerifyOptions = {}): Promise<Answer<VerifiedRepository>[]> {
   return inCluster(cluster, async (context) =>
     (await import('./library/keep.ts')).verifyBackups(context, options),
   )
+}
+
+/**
+ * Looks for what would make the next backup or restore fail. Changes nothing, so no segment is sent through the archive and no
+ * object is written to a repository.
+ *
+ * @returns each thing that was looked at, with a verdict and, where it is not well, the mend; in the order in which it is told
+ */
+export function check(cluster: Cluster): Promise<Finding[]> {
+  return inCluster(cluster, async (context) => (await import('./library/keep.ts')).check(context))
 }
 
 /**

@@ -68,6 +68,7 @@ const ROOMS: Record<string, string[]> = {
   library: [
     'backup',
     'catalog',
+    'checks',
     'commands',
     'config',
     'copy',
@@ -82,6 +83,7 @@ const ROOMS: Record<string, string[]> = {
   'index.ts': [
     'backup',
     'catalog',
+    'checks',
     'commands',
     'composition.ts',
     'config',

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { asJson } from '../cli/report.ts'
-import type { ClusterConfig } from '../config/schema.ts'
 import { EXIT_CODES, PgrecallError } from '../errors.ts'
+import { hasBackupRule } from '../retention/rules.ts'
 import { takeStatuses } from '../status/take-status.ts'
 import { thresholdsWith } from '../status/thresholds.ts'
 import type { CommandContext, Outcome, Run } from './context.ts'
@@ -50,7 +50,7 @@ async function lookAtAll(
         connect: () => context.connect(cluster),
         dataDirectory: config.dataDirectory,
         slot: config.wal.receive.slot,
-        limits: thresholdsWith(config.status, removesBackups(config)),
+        limits: thresholdsWith(config.status, hasBackupRule(config.retention)),
         events: context.events,
         signal: context.signal,
         now: context.now,
@@ -64,10 +64,6 @@ async function lookAtAll(
     limits,
   }))
 }
-
-/** Whether some rule lets physical backups go: without any, all of them stay. */
-const removesBackups = ({ retention: { full, window, daily, weekly, monthly, yearly } }: ClusterConfig) =>
-  [full, window, daily, weekly, monthly, yearly].some((rule) => rule !== undefined)
 
 function answer(
   format: Format,

@@ -1,7 +1,7 @@
 import { renderTable } from '../cli/table.ts'
-import { formatBytes, formatCount } from '../cli/units.ts'
+import { formatBytes, formatCount, formatTime } from '../cli/units.ts'
 import type { Damage } from '../verification/damage.ts'
-import type { VerifiedRepository } from '../verification/verified.ts'
+import type { VerifiedBackup, VerifiedRepository } from '../verification/verified.ts'
 import type { CommandContext } from './context.ts'
 import { restoreProofText } from './verify-restore-text.ts'
 
@@ -14,7 +14,9 @@ export function verifiedText(found: VerifiedRepository, view: CommandContext['vi
   const parts = [
     ...(found.resumedFrom === undefined
       ? []
-      : [`This went on with the run that was interrupted; it began at ${found.resumedFrom}.`]),
+      : [
+          `This went on with the run that was interrupted; it began at ${formatTime(new Date(found.resumedFrom))}.`,
+        ]),
     backupsText(found, view),
     ...damageLines(found),
     totalText(found),
@@ -23,16 +25,21 @@ export function verifiedText(found: VerifiedRepository, view: CommandContext['vi
       restore ? [`\n${restoreProofText(id, restore, view)}`] : [],
     ),
   ]
-  return parts.filter((part) => part !== '').join('\n')
+  return parts
+    .filter((part) => part !== '')
+    .map((part) => part.trimEnd())
+    .join('\n')
 }
 
 function backupsText({ backups, damaged }: VerifiedRepository, view: CommandContext['view']): string {
   if (backups.length === 0) return damaged.length > 0 ? '' : 'No backups yet; "pgrecall backup" takes one.'
-  const shown = backups.length > SOUND_SHOWN ? backups.filter(({ faults }) => faults.length > 0) : backups
+  const isToShow = ({ faults, objects }: VerifiedBackup) =>
+    faults.length > 0 || (objects > 0 && backups.length <= SOUND_SHOWN)
+  const shown = backups.filter(isToShow)
   const healed = new Set(damaged.filter(({ mend }) => mend.outcome === 'healed').map(({ key }) => key))
-  const more =
-    backups.length > shown.length ? `\n${backups.length - shown.length} more backups are sound.` : ''
-  if (shown.length === 0) return `All ${backups.length} backups are sound.`
+  const others = backups.length - shown.length
+  if (shown.length === 0) return `${formatCount(others, 'backup')} without a fault.`
+  const more = others > 0 ? `\n${formatCount(others, 'more backup')} without a fault.` : ''
   const table = renderTable(
     [
       { title: 'Backup', whole: true },
@@ -40,9 +47,9 @@ function backupsText({ backups, damaged }: VerifiedRepository, view: CommandCont
       { title: 'Read', align: 'right' },
       { title: 'Verdict', style: (cell) => (cell === 'sound' || cell === 'healed' ? 'green' : 'red') },
     ],
-    shown.map(({ id, objects, bytes, faults }) => [
+    shown.map(({ id, objects, allObjects, bytes, faults }) => [
       id,
-      String(objects),
+      objects === allObjects ? String(objects) : `${objects} of ${allObjects}`,
       formatBytes(bytes),
       verdictOf(faults.filter(({ key }) => !healed.has(key)).length, faults.length),
     ]),
@@ -67,7 +74,7 @@ function damageLines({ damaged }: VerifiedRepository): string[] {
       `    mend:  ${mendText(mend)}`,
     ])
   const more = damaged.length - DAMAGED_SHOWN
-  return ['', ...lines, ...(more > 0 ? [`and ${more} more: see --json`] : []), '']
+  return [' ', ...lines, ...(more > 0 ? [`and ${more} more: see --json`] : []), ' ']
 }
 
 function mendText({ outcome, text }: Damage['mend']): string {
@@ -92,8 +99,9 @@ function totalText({
       ? 'nothing is damaged'
       : `${damaged.length} damaged${healed > 0 ? `, ${healed} of them healed` : ''}`
   const never =
-    neverBytes !== undefined && neverBytes > 0 ? `${formatBytes(neverBytes)} were never read.` : ''
-  const oldest = oldestAt === undefined ? '' : `What was read longest ago was read at ${oldestAt}.`
+    neverBytes !== undefined && neverBytes > 0 ? `${formatBytes(neverBytes)} were never found sound.` : ''
+  const oldest =
+    oldestAt === undefined ? '' : `What was read longest ago was read at ${formatTime(new Date(oldestAt))}.`
   return [`${read}; ${bad}.`, never, oldest].filter((text) => text !== '').join(' ')
 }
 

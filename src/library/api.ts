@@ -139,6 +139,12 @@ export interface VerifyOptions {
   ids?: readonly string[]
   /** How many objects are read side by side; 4 when left out. */
   jobs?: number
+  /** Take apart what is stored, too: files, pages, dumps, and the records of the WAL. Needs a key where that is encrypted. */
+  decode?: boolean
+  /** Only such a part of all bytes, above 0 and up to 1: what was read longest ago. Not together with `ids`. */
+  fraction?: number
+  /** Heal what is damaged from the cluster's other repositories. */
+  repair?: boolean
 }
 
 /** What is copied, from where to where. */

@@ -1,14 +1,19 @@
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
+import type { Finding } from '../checks/finding.ts'
+import { lookOver } from '../checks/look-over.ts'
+import { checkQuestion } from '../commands/check-question.ts'
 import type { CommandContext } from '../commands/context.ts'
 import { endsOf, levelOf } from '../commands/copy.ts'
 import { type Answer, inEachRepository } from '../commands/each-repository.ts'
+import { rulesOf } from '../commands/retention-rules.ts'
 import { type CopyResult, copyCluster } from '../copy/copy-cluster.ts'
 import { PgrecallError } from '../errors.ts'
 import { applyRetention, previewRetention, type RetentionResult } from '../retention/apply.ts'
 import type { RetentionPlan } from '../retention/plan.ts'
 import { hasBackupRule, type RetentionRules } from '../retention/rules.ts'
 import { type Status, takeStatus } from '../status/take-status.ts'
-import { type VerifiedBackup, verifyRepository } from '../verification/verify-repository.ts'
+import { thresholdsWith } from '../status/thresholds.ts'
+import { type VerifiedRepository, verifyRepository } from '../verification/verify-repository.ts'
 import type { CopyOptions, VerifyOptions } from './api.ts'
 
 /** `listBackups` of the library. */
@@ -28,6 +33,7 @@ export function look(context: CommandContext): Promise<Status> {
     repositories: context.repositories(),
     dataDirectory: config.dataDirectory,
     slot: config.wal.receive.slot,
+    limits: thresholdsWith(config.status, hasBackupRule(config.retention)),
   })
 }
 
@@ -37,7 +43,7 @@ export async function planRules(
   rules: RetentionRules | undefined,
 ): Promise<Answer<RetentionPlan>[]> {
   const { name } = context.cluster()
-  const wanted = rulesOf(context, rules)
+  const wanted = rulesFor(context, rules)
   const { answers } = await inEachRepository(context, (repository) =>
     previewRetention(name, wanted, { ...context, repository }),
   )
@@ -50,33 +56,36 @@ export async function applyRules(
   rules: RetentionRules | undefined,
 ): Promise<Answer<RetentionResult>[]> {
   const { name } = context.cluster()
-  const wanted = rulesOf(context, rules)
+  const wanted = rulesFor(context, rules)
   const { answers } = await inEachRepository(context, (repository) =>
     applyRetention(name, wanted, { ...context, repository }),
   )
   return answers
 }
 
-function rulesOf(context: CommandContext, given: RetentionRules | undefined): RetentionRules {
+/** @throws PgrecallError `config` without any rule */
+function rulesFor(context: CommandContext, given: RetentionRules | undefined): RetentionRules {
   const { name, config } = context.cluster()
-  const timeZone = config.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
-  const rules = { timeZone, ...(given ?? config.retention) }
-  if (hasBackupRule(rules) || (rules.wal ?? rules.logical) !== undefined) return rules
-  throw new PgrecallError('config', `cluster "${name}" has no retention rule, so everything stays`, {
-    hint: `set clusters.${name}.retention in the configuration, or give rules`,
-  })
+  const rules: RetentionRules = { timeZone: config.timeZone, ...(given ?? config.retention) }
+  return rulesOf(name, { retention: rules, timeZone: rules.timeZone }, {})
 }
 
 /** `verify` of the library. */
 export async function verifyBackups(
   context: CommandContext,
-  { ids = [], jobs = 4 }: VerifyOptions,
-): Promise<Answer<VerifiedBackup[]>[]> {
+  { ids = [], jobs = 4, decode = false, fraction, repair = false }: VerifyOptions,
+): Promise<Answer<VerifiedRepository>[]> {
   const { name: cluster } = context.cluster()
-  const { answers } = await inEachRepository(context, (repository) =>
-    verifyRepository(repository, { cluster, ids, jobs }, context),
-  )
+  const { answers } = await inEachRepository(context, (repository) => {
+    const others = context.repositoriesOf(cluster).filter(({ name }) => name !== repository.name)
+    return verifyRepository(repository, { cluster, ids, jobs, decode, fraction, repair, others }, context)
+  })
   return answers
+}
+
+/** `check` of the library. */
+export function check(context: CommandContext): Promise<Finding[]> {
+  return lookOver(checkQuestion(context))
 }
 
 /** `copyBackups` of the library. */

@@ -178,7 +178,12 @@ function namesOf(ids: readonly string[]): string {
 }
 
 function lossText(windows: readonly LostWindow[]): string {
-  const texts = windows.slice(0, 2).map(({ from, until }) => (from === until ? from : `${from} to ${until}`))
+  const texts = windows.slice(0, 2).map((window) => {
+    const [from, until] = [window.from, window.until].map(secondOf)
+    return from === until ? from : `${from} to ${until}`
+  })
   const more = windows.length > 2 ? ` and ${windows.length - 2} more` : ''
   return `lost is the recovery to moments ${texts.join(', ')}${more}`
 }
+
+const secondOf = (moment: string) => `${moment.slice(0, 19)}Z`

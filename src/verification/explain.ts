@@ -28,7 +28,7 @@ export async function explainAll(
   found: readonly FoundDamage[],
   twins: Twins,
 ): Promise<Damage[]> {
-  const whole = wholeOf(stock)
+  const whole = wholeOf(stock, await twins.summariesOf(lostIn(found, stock)))
   const records = new Map<string, Promise<AnyRecord | undefined>>()
   const damages: Damage[] = []
   for (const [index, damage] of found.entries()) {
@@ -46,11 +46,28 @@ export async function explainAll(
   return damages
 }
 
-/** As the cluster would be with what is missing. */
-function wholeOf(stock: Stock | undefined): Whole {
+/** Backups of which this repository does not even know what they were. */
+function lostIn(found: readonly FoundDamage[], stock: Stock | undefined): string[] {
+  const known = new Set(
+    [...(stock?.catalog.backups ?? []), ...(stock?.catalog.logical ?? [])].map(({ id }) => id),
+  )
+  return found.flatMap(({ place }) =>
+    place.kind === 'record' && !known.has(place.backup) ? [place.backup] : [],
+  )
+}
+
+/** As the cluster would be with what is missing, as far as that is known. */
+function wholeOf(stock: Stock | undefined, lost: Pick<Whole, 'backups' | 'logical'>): Whole {
   if (!stock) return { backups: [], logical: [], wal: [], walSegmentBytes: 1 }
   const { catalog, missing } = stock
-  return { ...catalog, wal: withMissing(catalog.wal, missing, catalog.walSegmentBytes) }
+  const inOrder = <Backup extends { id: string }>(backups: readonly Backup[]) =>
+    backups.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  return {
+    ...catalog,
+    backups: inOrder([...catalog.backups, ...lost.backups]),
+    logical: inOrder([...catalog.logical, ...lost.logical]),
+    wal: withMissing(catalog.wal, missing, catalog.walSegmentBytes),
+  }
 }
 
 function recordOf(

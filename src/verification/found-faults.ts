@@ -39,7 +39,8 @@ export class FoundFaults implements Findings {
   readonly #reads: ReadonlyMap<string, Read>
   readonly #damages = new Map<string, FoundDamage>()
   readonly #wal = { files: 0, bytes: 0, sizeOnly: 0 }
-  readonly #neverRead: ReadonlySet<string>
+  /** Objects that were never read and found sound. */
+  readonly #neverRead: Set<string>
   #undecoded = 0
   #readBytes = 0
   #neverBytes: number
@@ -110,7 +111,11 @@ export class FoundFaults implements Findings {
       count === 1
         ? 'it is missing from the archive'
         : `it and the ${count - 1} behind it, up to ${name(span.last)}, are missing from the archive`
-    this.#add({ key: walKey(this.#cluster, name(span.first)), reason, place: { kind: 'missing', ...span } })
+    this.#add({
+      key: walKey(this.#cluster, name(span.first), this.#stock.walForm),
+      reason,
+      place: { kind: 'missing', ...span },
+    })
   }
 
   /** What all backups say of whose they are is more to be believed than one small file without a sum. */
@@ -123,7 +128,9 @@ export class FoundFaults implements Findings {
   }
 
   onRecord(record: AnyRecord): void {
-    this.#reads.get(record.id)!.record = record
+    const read = this.#reads.get(record.id)!
+    read.record = record
+    read.result.allObjects = record.objects.length
   }
 
   onDamagedRecord(id: string, error: unknown): void {
@@ -144,10 +151,8 @@ export class FoundFaults implements Findings {
     }
     for (const fault of result.faults) this.note(fault, object)
     const isSound = result.faults.length === 0
-    this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
-    if (!isSound) return
-    this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name)
-    if (this.#neverRead.has(placeName({ backup: record.id, index }))) this.#neverBytes -= object.bytes
+    if (isSound) this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name)
+    this.#noteObject(record, index, isSound)
   }
 
   onWal(span: ShelfSpan, first: bigint, last: bigint, result: ReadResult): void {
@@ -165,7 +170,9 @@ export class FoundFaults implements Findings {
       const number = segmentNumberOf(place.file.name, catalog.walSegmentBytes)
       known.noteWal({ timeline, first: number, last: number, at: undefined })
     }
-    if (span.at === undefined) this.#neverBytes -= result.bytes
+    // As it was counted when the reading was planned: by shares of what all of a run takes up.
+    const share = Number(last - first + 1n) / Number(span.last - span.first + 1n)
+    if (span.at === undefined) this.#neverBytes -= Math.round(span.bytes * share)
   }
 
   onOther({ bytes }: OtherWal, isSizeOnly: boolean): void {
@@ -178,11 +185,18 @@ export class FoundFaults implements Findings {
     await this.#stock.known.saveNowAndThen(() => this.#facts(true))
   }
 
+  /** What was healed was verified, too. */
   noteHealed(damaged: readonly Damage[]): void {
+    const { known } = this.#stock
     for (const { key, mend } of damaged) {
-      if (mend.outcome !== 'healed') continue
-      this.#stock.known.noteSound(key)
+      const place = this.#damages.get(key)?.place
+      if (mend.outcome !== 'healed' || !place) continue
+      known.noteSound(key)
       this.#damages.delete(key)
+      if (place.kind === 'missing') known.noteWal({ ...place, at: this.#begunAt })
+      const record = place.kind === 'object' ? this.recordOf(place.backup) : undefined
+      const index = record?.objects.findIndex((object) => key.endsWith(`/${object.name}`)) ?? -1
+      if (record && index >= 0) this.#noteObject(record, index, true)
     }
   }
 
@@ -226,6 +240,15 @@ export class FoundFaults implements Findings {
     }
   }
 
+  #noteObject(record: AnyRecord, index: number, isSound: boolean): void {
+    const place = placeName({ backup: record.id, index })
+    const wasUnknown = this.#neverRead.has(place)
+    if (isSound && wasUnknown) this.#neverRead.delete(place)
+    if (!isSound) this.#neverRead.add(place)
+    if (isSound === wasUnknown) this.#neverBytes += (isSound ? -1 : 1) * record.objects[index]!.bytes
+    this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
+  }
+
   /** What is missing at the end of a timeline is known by having been there. */
   #storedOrMissing(): Map<number, Span[]> {
     const { catalog, missing } = this.#stock
@@ -265,6 +288,6 @@ export class FoundFaults implements Findings {
 const placeName = ({ backup, index }: Pick<ShelfObject, 'backup' | 'index'>) => `${backup}/${index}`
 
 function emptyRead(id: string): Read {
-  const result = { id, objects: 0, bytes: 0, faults: [] }
+  const result = { id, objects: 0, bytes: 0, allObjects: 0, faults: [] }
   return { record: undefined, result, files: new FileSet(), shards: 0 }
 }

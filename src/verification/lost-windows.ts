@@ -36,7 +36,10 @@ export function lostWindows(before: Whole, after: Whole, cutAt?: string): LostWi
         (other) => other.timeline === window.timeline && other.begin < window.end && window.begin < other.end,
       )
       .toSorted((a, b) => (a.begin < b.begin ? -1 : 1))
-    return piecesOf(window, own, cutAt).map(({ from, until }) => ({ timeline: window.timeline, from, until }))
+    // The rest of a segment behind the end of a backup holds nothing that was stored later.
+    return piecesOf(window, own, cutAt)
+      .filter(({ from, until }) => from <= until)
+      .map(({ from, until }) => ({ timeline: window.timeline, from, until }))
   })
 }
 

@@ -1,3 +1,4 @@
+import { reasonOf } from '../errors.ts'
 import { decodeIncrementalHeader, originalName } from '../postgres/incremental-file.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import type { PageChecker } from '../postgres/page-checksum.ts'
@@ -22,6 +23,8 @@ export class MemberPages {
   /** The block that the file begins with. */
   readonly #firstBlock: number
   #header: Buffer | undefined
+  /** Why it cannot be an incremental file. */
+  #noIncrement: string | undefined
   #blocks: Uint32Array | undefined
   /** Bytes in the checker's buffer, and pages before them. */
   #bytes = 0
@@ -60,8 +63,8 @@ export class MemberPages {
     return new MemberPages(checker, { segment, isIncremental: original !== undefined, hasChecksums }, times)
   }
 
-  /** @throws Error when it is no incremental file */
   push(bytes: Buffer): void {
+    if (this.#noIncrement !== undefined) return
     const pages = this.#header ? this.#pastHeader(bytes) : bytes
     const { buffer } = this.#checker
     for (let at = 0; at < pages.length; ) {
@@ -74,6 +77,7 @@ export class MemberPages {
 
   /** @returns what is wrong with it; undefined where nothing is */
   end(): string | undefined {
+    if (this.#noIncrement !== undefined) return this.#noIncrement
     if (this.#header) return 'it ends before the numbers of its blocks'
     this.#flush()
     if (this.#isIncremental && this.#pages !== this.#blocks!.length)
@@ -85,11 +89,16 @@ export class MemberPages {
 
   #pastHeader(bytes: Buffer): Buffer {
     const start = Buffer.concat([this.#header!, bytes])
-    const known = decodeIncrementalHeader(start, this.#checker.pageBytes)
-    this.#header = known?.blocks ? undefined : start
-    if (!known?.blocks) return Buffer.alloc(0)
-    this.#blocks = known.blocks
-    return start.subarray(known.headerBytes)
+    try {
+      const known = decodeIncrementalHeader(start, this.#checker.pageBytes)
+      this.#header = known?.blocks ? undefined : start
+      if (!known?.blocks) return Buffer.alloc(0)
+      this.#blocks = known.blocks
+      return start.subarray(known.headerBytes)
+    } catch (error) {
+      this.#noIncrement = reasonOf(error)
+      return Buffer.alloc(0)
+    }
   }
 
   #flush(): void {

@@ -10,7 +10,6 @@ export interface RepairAllContext {
   cluster: string
   segmentBytes: number
   twins: Twins
-  others: readonly Repository[]
   events: Events
   signal: AbortSignal
   now: () => Date
@@ -40,7 +39,7 @@ export async function repairAll(
   repository: Repository,
   found: readonly FoundDamage[],
   damaged: readonly Damage[],
-  { cluster, segmentBytes, twins, others, events, signal: stopped, now }: RepairAllContext,
+  { cluster, segmentBytes, twins, events, signal: stopped, now }: RepairAllContext,
 ): Promise<RepairReport> {
   const onWarning = (text: string) => events.emit('warning', { text })
   await using lock = await acquireLock(repository.storage, cluster, {
@@ -48,6 +47,7 @@ export async function repairAll(
   })
   const signal = AbortSignal.any([stopped, lock.lost])
   const result = new Map(damaged.map((damage) => [damage.key, damage]))
+  const damagedKeys = new Set(result.keys())
   const task = 'Repairing'
   let [bytes, items] = [0, 0]
   const onBytes = (count: number) => {
@@ -63,9 +63,9 @@ export async function repairAll(
     events.emit('step', { text: `Repairing ${damage.key}` })
     await using pins = new AsyncDisposableStack()
     if ('backup' in damage.place)
-      for (const { storage } of others)
+      for (const { storage } of twins.others)
         pins.use(await pinIfAllowed(storage, cluster, damage.place.backup, 'verify --repair', now, () => {}))
-    const context = { cluster, segmentBytes, twins, others, lock, signal, onBytes }
+    const context = { cluster, segmentBytes, twins, damagedKeys, lock, signal, onBytes }
     const mend = await repair(repository, damage, known.mend, context)
     result.set(damage.key, { ...known, mend })
     items++

@@ -7,11 +7,12 @@ import { isSealed } from '../catalog/sealed-object.ts'
 import { statWalFile } from '../catalog/wal-object.ts'
 import { copyBackup } from '../copy/copy-backup.ts'
 import { copyLogical } from '../copy/copy-logical.ts'
-import { copyWalFile } from '../copy/copy-wal.ts'
+import { copyWalFile, requireOneArchive } from '../copy/copy-wal.ts'
 import type { Passage } from '../copy/passage.ts'
+import type { StoredWal } from '../copy/plan.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
-import { parseWalFile, segmentName, type WalFile } from '../postgres/wal-file.ts'
-import { readObject } from '../storage/storage.ts'
+import { numberOf, parseWalFile, segmentName, type WalFile } from '../postgres/wal-file.ts'
+import { type ObjectFacts, readObject } from '../storage/storage.ts'
 import type { AnyRecord, FoundDamage, Mend } from './damage.ts'
 import { repairObjects, repairText } from './repair-backup.ts'
 import { readAnyRecord, type Twins } from './twin.ts'
@@ -20,13 +21,17 @@ import { verifyWalFile } from './verify-wal.ts'
 
 /** zstd's, for WAL that gets another form. */
 const LEVEL = 1
+/** How far away a segment may be that is compared: retention may have left a single one. */
+const MOST_DISTANT = 16n
+
+type WalSegment = Extract<WalFile, { kind: 'segment' | 'partial' }>
 
 export interface RepairContext {
   cluster: string
   segmentBytes: number
   twins: Twins
-  /** The other repositories, in the order in which they are asked. */
-  others: readonly Repository[]
+  /** All that was found damaged in this repository. */
+  damagedKeys: ReadonlySet<string>
   lock: Lock
   signal: AbortSignal
   onBytes: (count: number) => void
@@ -48,7 +53,8 @@ export async function repair(
   if (await work.isSound()) return { outcome: 'healed', text: 'it is sound now; nothing was written' }
   const refusals: string[] = []
   const isFirst = ({ name }: Repository) => name === found.repository
-  const others = [...context.others.filter(isFirst), ...context.others.filter((each) => !isFirst(each))]
+  const known = context.twins.others
+  const others = [...known.filter(isFirst), ...known.filter((each) => !isFirst(each))]
   for (const from of [undefined, ...others]) {
     try {
       const before = await work.lockedUntil()
@@ -186,12 +192,31 @@ class Repair {
     const { cluster } = this.#context
     const stored = await statWalFile(passage.from, cluster, file.name)
     if (!stored) return false
-    const { key, bytes } = stored
-    await copyWalFile(passage, { file, key, bytes, form: isSealed(key) ? 'sealed' : 'plain' }, isReplacing)
+    if (file.kind === 'segment' || file.kind === 'partial') await this.#requireOneArchive(passage, file)
+    await copyWalFile(passage, storedWal(file, stored), isReplacing)
     // Of two forms, the one that this repository is configured for is read first.
     const now = await statWalFile(this.#to, cluster, file.name)
     if (isReplacing && now && now.key !== this.#damage.key) await this.#to.storage.remove(this.#damage.key)
     return true
+  }
+
+  /**
+   * Two servers that went different ways have WAL of the same names and of the same cluster. So the nearest segment that both
+   * repositories have, and that is sound here, must be the same in both.
+   * @throws PgrecallError `conflict`
+   */
+  async #requireOneArchive(passage: Passage, { timeline, ...file }: WalSegment): Promise<void> {
+    const { cluster, segmentBytes, damagedKeys } = this.#context
+    const number = numberOf(file, segmentBytes)
+    for (let distance = 1n; distance <= MOST_DISTANT; distance++) {
+      for (const near of [number - distance, number + distance].filter((each) => each >= 0n)) {
+        const neighbour = parseWalFile(segmentName(timeline, near, segmentBytes))!
+        const here = await statWalFile(this.#to, cluster, neighbour.name)
+        const there =
+          here && !damagedKeys.has(here.key) && (await statWalFile(passage.from, cluster, neighbour.name))
+        if (there && (await isSameHere(passage, storedWal(neighbour, there)))) return
+      }
+    }
   }
 
   /** Every backup says of which cluster it is. */
@@ -239,6 +264,21 @@ class Repair {
     const { cluster, signal, onBytes } = this.#context
     return { from, to: this.#to, cluster, level: LEVEL, jobs: 1, signal, onBytes }
   }
+}
+
+/** @returns false where it cannot be told, as the copy there is damaged @throws PgrecallError `conflict` where it is not */
+async function isSameHere(passage: Passage, wal: StoredWal): Promise<boolean> {
+  try {
+    await requireOneArchive(passage, wal)
+    return true
+  } catch (error) {
+    if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
+    return false
+  }
+}
+
+function storedWal(file: WalFile, { key, bytes }: ObjectFacts): StoredWal {
+  return { file, key, bytes, form: isSealed(key) ? 'sealed' : 'plain' }
 }
 
 /** The two small files without a sum of their own. */

@@ -1,11 +1,11 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import { type Catalog, debrisOf, loadCatalog } from '../catalog/catalog.ts'
 import { readStoredCatalog } from '../catalog/catalog-file.ts'
-import { backupPrefix } from '../catalog/layout.ts'
+import { backupPrefix, type WalForm } from '../catalog/layout.ts'
 import { spanOf } from '../catalog/parts-of-runs.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { mergedSpans } from '../catalog/segment-spans.ts'
-import { statWalFile } from '../catalog/wal-object.ts'
+import { statWalFile, walForms } from '../catalog/wal-object.ts'
 import { lacksHistory, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -40,6 +40,8 @@ export interface Stock {
   known: KnownVerifications
   objects: ShelfObject[]
   spans: ShelfSpan[]
+  /** How this repository stores WAL now. */
+  walForm: WalForm
   /** What lies beside the segments. */
   others: OtherWal[]
   missing: MissingWal[]
@@ -85,6 +87,7 @@ export async function takeStock(
     known,
     objects: await objectsOnShelf(repository, cluster, chosen, known, context.signal),
     spans: spansOnShelf(catalog, backups, isAll, request.decode, known),
+    walForm: walForms(repository)[0],
     others: listed.others,
     missing,
     missingHistories: missingHistories(catalog.wal, backups, isAll),

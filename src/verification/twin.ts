@@ -1,8 +1,8 @@
 import { SEAL_SUFFIX } from '../archive/age.ts'
-import { readBackupRecord } from '../catalog/backup-record.ts'
+import { type BackupSummary, readBackupRecord, summaryOf } from '../catalog/backup-record.ts'
 import { readIdentity } from '../catalog/identity.ts'
 import { backupPrefix, isLogicalId } from '../catalog/layout.ts'
-import { readLogicalRecord } from '../catalog/logical-record.ts'
+import { type LogicalSummary, logicalSummaryOf, readLogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { statWalFile } from '../catalog/wal-object.ts'
 import { PgrecallError } from '../errors.ts'
@@ -32,22 +32,22 @@ export function isTwin(one: AnyRecord, other: AnyRecord): boolean {
   )
 }
 
-/** The same object of the same backup elsewhere. Compression is the same in all repositories; encryption need not be. */
+/**
+ * The same object of the same backup elsewhere. Compression is the same in all repositories, encryption need not be; so it is told
+ * by name, kind and plain bytes, and where neither is encrypted by the sum. An index and the text differ with what they tell of.
+ */
 export function twinOf<Kind extends AnyRecord>(
   object: AnyRecord['objects'][number],
   record: Kind,
 ): Kind['objects'][number] | undefined {
   const name = plainNameOf(object.name)
+  const differs = object.kind === 'index' || object.kind === 'text' || name !== object.name
   return (record.objects as Kind['objects'][number][]).find(
     (other) =>
       plainNameOf(other.name) === name &&
       other.kind === object.kind &&
       other.plainBytes === object.plainBytes &&
-      (other.name !== object.name ||
-        name !== object.name ||
-        other.sha256 === object.sha256 ||
-        object.kind === 'index' ||
-        object.kind === 'text'),
+      (differs || other.name !== name || other.sha256 === object.sha256),
   )
 }
 
@@ -57,12 +57,33 @@ export function twinOf<Kind extends AnyRecord>(
  */
 export class Twins {
   readonly #cluster: string
-  readonly #others: readonly Repository[]
+  readonly #all: readonly Repository[]
+  #others: readonly Repository[]
   readonly #records = new Map<string, Promise<AnyRecord | undefined>>()
 
   constructor(cluster: string, others: readonly Repository[]) {
     this.#cluster = cluster
+    this.#all = others
     this.#others = others
+  }
+
+  /** The repositories that are asked, in their order. */
+  get others(): readonly Repository[] {
+    return this.#others
+  }
+
+  /**
+   * Leaves out repositories that have another cluster under the same name: nothing of theirs heals anything, and WAL of theirs
+   * would look right.
+   */
+  async keepOwn(systemIdentifier: string | undefined): Promise<void> {
+    const own = await Promise.all(
+      this.#all.map(async ({ storage }) => {
+        const identity = await readIdentity(storage, this.#cluster).catch(() => undefined)
+        return identity !== undefined && identity.systemIdentifier === systemIdentifier
+      }),
+    )
+    this.#others = this.#all.filter((_, index) => own[index])
   }
 
   /** @param own the record of the damaged object's backup, where it can be read @returns the first repository that has one */
@@ -81,6 +102,23 @@ export class Twins {
       outcome: 'lost',
       text: this.#others.length === 0 ? 'there is no other repository' : 'no other repository has it',
     }
+  }
+
+  /** What the other repositories know of backups, by their ids. */
+  async summariesOf(
+    ids: readonly string[],
+  ): Promise<{ backups: BackupSummary[]; logical: LogicalSummary[] }> {
+    const found: { backups: BackupSummary[]; logical: LogicalSummary[] } = { backups: [], logical: [] }
+    for (const id of ids) {
+      for (const repository of this.#others) {
+        const record = await this.recordIn(repository, id, undefined).catch(() => undefined)
+        if (!record) continue
+        if (record.method === 'logical') found.logical.push(logicalSummaryOf(record))
+        else found.backups.push(summaryOf(record))
+        break
+      }
+    }
+    return found
   }
 
   /** The record of the same backup in another repository; undefined where there is none. */

@@ -4,9 +4,11 @@ import type { RestoreProof } from './restore-proof.ts'
 /** What came of looking at one backup: it is sound where there are no faults. */
 export interface VerifiedBackup {
   id: string
-  /** Objects and bytes that were read, without WAL of the archive. */
+  /** Objects and bytes that were read now, without WAL of the archive. */
   objects: number
   bytes: number
+  /** How many objects it has; 0 where its record cannot be believed. */
+  allObjects: number
   /** With those of the WAL that makes it consistent. */
   faults: { key: string; reason: string }[]
   /** Of a logical backup: why `pg_restore` did not look at its archives. */

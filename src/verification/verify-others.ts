@@ -119,7 +119,7 @@ async function faultOfSize(
 /** The same for all that was listed, and for what is not there. */
 export async function verifyOthers(
   repository: Repository,
-  { others, missing, missingHistories, lostRecords, catalog }: Stock,
+  { others, missing, missingHistories, lostRecords, catalog, walForm }: Stock,
   found: FoundFaults,
   signal: AbortSignal,
 ): Promise<void> {
@@ -128,7 +128,7 @@ export async function verifyOthers(
   for (const id of lostRecords)
     found.note({ key: backupRecordKey(cluster, id), reason: 'it is missing, and its backup was there' })
   for (const name of missingHistories)
-    found.note({ key: walKey(cluster, name), reason: 'it is missing from the archive' })
+    found.note({ key: walKey(cluster, name, walForm), reason: 'it is missing from the archive' })
   for (const span of missing) found.noteMissing(span)
   for (const other of others) {
     signal.throwIfAborted()

@@ -77,9 +77,11 @@ export async function verifyRepository(
   const begun = await healFirst(repository, request, context, twins, first)
   if (begun.isBlocked) return onlyDamage(begun.damaged)
   const { decode = false, ids, scratch, cluster } = request
+  const { events, signal, now } = context
   const stockRequest = { cluster, ids, isLoading: scratch !== undefined, decode }
   const stock = await takeStock(repository, stockRequest, context)
   await requireLoadable(repository, request, stock, context)
+  await twins.keepOwn(stock.catalog.systemIdentifier)
   const share = shareOf(request, stock, context.now())
   const plan = planReading(stock.objects, stock.spans, share)
   const found = new FoundFaults(cluster, stock, plan, context, {
@@ -93,8 +95,8 @@ export async function verifyRepository(
   let damaged = await explainAll(repository, stock, found.damages(), twins)
   if (request.repair && damaged.length > 0) {
     const report = await repairAll(repository, found.damages(), damaged, {
-      ...{ cluster, twins, others: request.others ?? [], segmentBytes: stock.catalog.walSegmentBytes },
-      ...context,
+      ...{ cluster, twins, segmentBytes: stock.catalog.walSegmentBytes },
+      ...{ events, signal, now },
     })
     damaged = report.damaged
     found.noteHealed(damaged)
@@ -118,9 +120,17 @@ async function healFirst(
   const needsIdentity = found.some(({ place }) => place.kind === 'identity')
   if (found.length === 0) return { damaged: [], isBlocked: false }
   const damaged = await explainAll(repository, undefined, found, twins)
-  const { cluster, others = [] } = request
+  const { cluster } = request
+  const { events, signal, now } = context
   const report = request.repair
-    ? await repairAll(repository, found, damaged, { cluster, twins, others, segmentBytes: 0, ...context })
+    ? await repairAll(repository, found, damaged, {
+        cluster,
+        twins,
+        segmentBytes: 0,
+        events,
+        signal,
+        now,
+      })
     : { damaged }
   const isLeft = report.damaged.some(
     ({ key, mend }) => key.endsWith('/cluster.json') && mend.outcome !== 'healed',
