@@ -1,0 +1,87 @@
+import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
+import { percentOf, ticksOf } from './axis.ts'
+import type { Clock } from './clock.ts'
+import { drawAxis, KIND_NAMES } from './draw-marks.ts'
+import type { Forecast, Removal } from './forecast.ts'
+import { KINDS } from './history.ts'
+import { html, type Markup } from './markup.ts'
+
+const DAY = 24 * 60 * 60_000
+const TOP = 30
+const HEIGHT = 84
+/** So many backups that go on one day are named one by one. */
+const NAMED = 12
+
+/** How many backups go on which of the next days. @param labels the ids of what names the picture */
+export function drawForecast(
+  { removals, days }: Forecast,
+  now: number,
+  clock: Clock,
+  labels: string,
+): Markup {
+  const range = { from: clock.midnight(now), to: clock.daysAfter(now, days + 1) }
+  const bottom = TOP + HEIGHT
+  const most = removals.reduce((largest, { backups }) => Math.max(largest, backups.length), 1)
+  return html`<svg class="chart forecast" role="img" aria-labelledby="${labels}" width="100%" height="${bottom + 26}">
+${drawAxis(ticksOf(range, clock), range, { top: TOP - 12, bottom, now: undefined })}
+<line class="base" x1="0" x2="100%" y1="${bottom}" y2="${bottom}"/>
+${removals.map(({ at, backups }) => {
+  const day = clock.midnight(at)
+  const left = percentOf(range, day + 0.15 * DAY)
+  const width = percentOf(range, day + 0.85 * DAY) - left
+  let top = bottom
+  const parts = KINDS.flatMap((kind) => {
+    const count = backups.filter((backup) => backup.kind === kind).length
+    if (count === 0) return []
+    const height = Math.max(3, (count / most) * HEIGHT)
+    top -= height
+    return [
+      html`<rect class="part ${kind}" x="${left}%" y="${top.toFixed(1)}" width="${width.toFixed(2)}%" height="${height.toFixed(1)}"><title>${clock.day(at)}: ${formatCount(count, KIND_NAMES[kind])}</title></rect>`,
+    ]
+  })
+  return html`${parts}<text class="count" x="${(left + width / 2).toFixed(2)}%" y="${(top - 5).toFixed(1)}">${backups.length}</text>`
+})}
+</svg>`
+}
+
+/** By which rhythm the forecast reckons, in a sentence. */
+export function rhythmText({ rhythm }: Forecast): string {
+  if (rhythm.length === 0)
+    return 'Backups were too few, or too long ago, to tell when the next ones come; so none are reckoned with.'
+  const beats = rhythm.map(
+    ({ kind, everyMs }) => `a ${KIND_NAMES[kind].replace('backup', 'one')} every ${spanText(everyMs)}`,
+  )
+  return `Reckoned as if retention ran every day, and backups went on as they did lately: ${beats.join(', ')}.`.replace(
+    / a (?=incr)/,
+    ' an ',
+  )
+}
+
+/** Clocks and backups are not so even that more than the nearest hour or day meant anything. */
+function spanText(ms: number): string {
+  const days = Math.round(ms / DAY)
+  if (ms < 0.9 * DAY) return formatAge(Math.round(ms / 3_600_000) * 3_600_000)
+  return days === 1 ? 'day' : `${days} days`
+}
+
+/** The same in numbers, and why. */
+export function forecastTable({ removals }: Forecast, now: number, clock: Clock): Markup {
+  return html`<table><caption>What goes when, of what is stored now</caption><thead><tr><th scope="col">When</th><th scope="col">What goes</th><th scope="col">Why</th><th scope="col" class="number">Frees</th></tr></thead><tbody>
+${removals.map((removal) => {
+  const bytes = removal.backups.reduce((sum, { storedBytes }) => sum + storedBytes, 0)
+  return html`<tr><th scope="row">${removal.at === now ? 'with the next run' : clock.day(removal.at)}</th><td>${namesOf(removal)}</td><td>${reasonsOf(removal)}</td><td class="number">${formatBytes(bytes)}</td></tr>
+`
+})}</tbody></table>`
+}
+
+function namesOf({ backups }: Removal): Markup {
+  if (backups.length <= NAMED)
+    return html`${backups.map(({ id }, index) => html`${index > 0 && html`<br>`}<code>${id}</code>`)}`
+  const counts = KINDS.flatMap((kind) => {
+    const count = backups.filter((backup) => backup.kind === kind).length
+    return count > 0 ? [formatCount(count, KIND_NAMES[kind])] : []
+  })
+  return html`${counts.join(', ')}, <code>${backups[0]!.id}</code> to <code>${backups.at(-1)!.id}</code>`
+}
+
+const reasonsOf = ({ backups }: Removal) => [...new Set(backups.map(({ reason }) => reason))].join('; ')

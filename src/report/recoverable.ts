@@ -1,0 +1,33 @@
+import type { Catalog } from '../catalog/catalog.ts'
+import { lsn } from '../postgres/lsn.ts'
+import type { Window } from '../status/facts.ts'
+import { stretchesOf } from '../status/windows.ts'
+import type { RecoverableSpan } from './history.ts'
+import { LsnClock } from './lsn-clock.ts'
+
+/** What status found out by reading the last WAL. */
+export function spansOfWindows(windows: readonly Window[]): RecoverableSpan[] {
+  return windows.map(({ timeline, from, to, cutBy }) => ({
+    timeline,
+    from: Date.parse(from.time),
+    to: Date.parse(to.time),
+    isCut: cutBy !== null,
+  }))
+}
+
+/**
+ * The same as far as the catalog tells it: a stretch ends about when its last WAL was stored. Pure.
+ * @returns the spans of each timeline in the order of time, and the backups that cannot be recovered
+ */
+export function spansOfCatalog(catalog: Catalog): { spans: RecoverableSpan[]; unusable: Set<string> } {
+  const clock = new LsnClock(catalog)
+  const { stretches, unusable } = stretchesOf(catalog)
+  const spans = stretches.map(({ timeline, backups, end, cutBy }) => {
+    const [from, newest] = [Date.parse(backups[0]!.stop.time), backups.at(-1)!]
+    const reached = Date.parse(newest.stop.time)
+    const isPast = end > lsn(newest.stop.lsn)
+    const to = isPast ? (clock.momentOf(timeline, end) ?? reached) : reached
+    return { timeline, from, to: Math.max(to, reached), isCut: cutBy !== undefined }
+  })
+  return { spans, unusable: new Set(unusable.map(({ id }) => id)) }
+}

@@ -1,0 +1,54 @@
+import { formatAge, formatCount } from '../cli/units.ts'
+import { Clock } from './clock.ts'
+import type { ClusterReport } from './facts.ts'
+import { html, type Markup } from './markup.ts'
+import { type Verdict, verdictOf } from './verdict.ts'
+
+/** So many of what is wrong stand in the summary; all stand below. */
+const MOST = 3
+
+const SIGN_TEXTS = { ok: 'all is well', warn: 'look at the warnings', fail: 'something is wrong' } as const
+
+export const sign = (severity: keyof typeof SIGN_TEXTS): Markup =>
+  html`<svg class="sign ${severity}" aria-hidden="true" viewBox="0 0 24 24" width="24" height="24"><use href="#sign-${severity}"/></svg>`
+
+/** What one look has to tell of a cluster: whether, to what moments, how fast, and what is wrong. */
+export function summaryCard(cluster: ClusterReport, now: Date, id: string): Markup {
+  const verdict = verdictOf(cluster)
+  const clock = new Clock(cluster.timeZone)
+  return html`<article class="card ${verdict.severity}" aria-labelledby="${id}-card">
+<header><h3 id="${id}-card"><a href="#${id}">${cluster.cluster}</a></h3></header>
+<dl>
+<div><dt>Can I recover?</dt><dd class="answer">${sign(verdict.severity)}<span>${answerText(verdict)}</span></dd></div>
+<div><dt>To which moments?</dt><dd>${momentsText(verdict, clock, now)}</dd></div>
+<div><dt>How long would it take?</dt><dd>${restoreText(cluster, verdict)}</dd></div>
+<div><dt>What is wrong?</dt><dd>${wrongText(verdict, id)}</dd></div>
+</dl>
+</article>`
+}
+
+function answerText({ recoverable, severity }: Verdict): string {
+  if (recoverable === 'nothing') return 'No, nothing can be recovered'
+  if (recoverable === 'dumps') return 'Only what was dumped'
+  return severity === 'ok' ? 'Yes; all is well' : `Yes, but ${SIGN_TEXTS[severity]}`
+}
+
+function momentsText({ newest, others, recoverable }: Verdict, clock: Clock, now: Date): Markup {
+  if (!newest) return html`${recoverable === 'dumps' ? 'To the moments of its logical backups' : 'To none'}`
+  const { from, to } = newest.window
+  const [begin, end] = [Date.parse(from.time), Date.parse(to.time)]
+  return html`<p class="moments">Any from <time datetime="${from.time}">${clock.second(Math.ceil(begin / 1000) * 1000)}</time> to <time datetime="${to.time}">${clock.second(end)}</time></p>
+<p class="soft">${to.isExact ? 'The newest is' : 'The newest is at most'} ${formatAge(now.getTime() - end)} old; in UTC ${utc(begin)} to ${utc(end)}${others > 0 && `; and ${formatCount(others, 'other stretch').replace('stretchs', 'stretches')}, see below`}</p>`
+}
+
+const utc = (at: number) => new Date(at).toISOString().slice(0, 16).replace('T', ' ')
+
+function restoreText(_cluster: ClusterReport, { newest }: Verdict): Markup {
+  return html`${newest ? 'Not known yet' : '–'}`
+}
+
+function wrongText({ wrong }: Verdict, id: string): Markup {
+  if (wrong.length === 0) return html`Nothing that was found`
+  const more = wrong.length - MOST
+  return html`<ul class="wrong">${wrong.slice(0, MOST).map(({ severity, text }) => html`<li class="${severity}">${sign(severity)}<span><b>${severity}</b> ${text}</span></li>`)}</ul>${more > 0 && html`<p><a href="#${id}-findings">and ${more} more</a></p>`}`
+}
