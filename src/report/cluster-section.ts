@@ -135,7 +135,7 @@ function forecastPart(forecast: Forecast, clock: Clock, now: Date, id: string): 
   const bytes = gone.reduce((sum, { storedBytes }) => sum + storedBytes, 0)
   return html`<p>Until ${until}, ${formatCount(gone.length, 'backup')} of ${gone.length + forecast.left} will go, which frees ${formatBytes(bytes)} and what no other backup needs of the WAL.</p>
 <figure class="panel" aria-labelledby="${id}-plan">
-<h5 id="${id}-days">How many backups go, by the day</h5>
+<h5 id="${id}-days">Backups that go, by the day; a number is how many</h5>
 ${drawForecast(forecast, now.getTime(), clock, `${id}-plan ${id}-days`)}
 <figcaption class="soft">${rhythmText(forecast)}</figcaption>
 ${tableBeside(forecastTable(forecast, now.getTime(), clock))}</figure>`

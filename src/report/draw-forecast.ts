@@ -1,18 +1,18 @@
 import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
 import { percentOf, ticksOf } from './axis.ts'
 import type { Clock } from './clock.ts'
-import { drawAxis, KIND_NAMES } from './draw-marks.ts'
+import { drawAxis, KIND_NAMES, LANE_NAMES } from './draw-marks.ts'
 import type { Forecast, Removal } from './forecast.ts'
-import { KINDS } from './history.ts'
+import { KINDS, type Kind } from './history.ts'
 import { html, type Markup } from './markup.ts'
 
 const DAY = 24 * 60 * 60_000
-const TOP = 30
-const HEIGHT = 84
+const TOP = 14
+const LANE = 30
 /** So many backups that go on one day are named one by one. */
 const NAMED = 12
 
-/** How many backups go on which of the next days. @param labels the ids of what names the picture */
+/** How many backups of each kind go on which of the next days. @param labels the ids of what names the picture */
 export function drawForecast(
   { removals, days }: Forecast,
   now: number,
@@ -20,28 +20,26 @@ export function drawForecast(
   labels: string,
 ): Markup {
   const range = { from: clock.midnight(now), to: clock.daysAfter(now, days + 1) }
-  const bottom = TOP + HEIGHT
-  const most = removals.reduce((largest, { backups }) => Math.max(largest, backups.length), 1)
-  return html`<svg class="chart forecast" role="img" aria-labelledby="${labels}" width="100%" height="${bottom + 26}">
-${drawAxis(ticksOf(range, clock), range, { top: TOP - 12, bottom, now: undefined })}
-<line class="base" x1="0" x2="100%" y1="${bottom}" y2="${bottom}"/>
+  const kinds = KINDS.filter((kind) =>
+    removals.some(({ backups }) => backups.some((backup) => backup.kind === kind)),
+  )
+  const bottom = TOP + kinds.length * LANE
+  const lane = (kind: Kind, index: number) => {
+    const y = TOP + index * LANE + LANE / 2 + 4
+    return html`<text class="gutter" x="-10" y="${y + 4}">${LANE_NAMES[kind]}</text><line class="lane" x1="0" x2="100%" y1="${y}" y2="${y}"/>
 ${removals.map(({ at, backups }) => {
-  const day = clock.midnight(at)
-  const left = percentOf(range, day + 0.15 * DAY)
-  const width = percentOf(range, day + 0.85 * DAY) - left
-  let top = bottom
-  const parts = KINDS.flatMap((kind) => {
-    const count = backups.filter((backup) => backup.kind === kind).length
-    if (count === 0) return []
-    const height = Math.max(3, (count / most) * HEIGHT)
-    top -= height
-    return [
-      html`<rect class="part ${kind}" x="${left}%" y="${top.toFixed(1)}" width="${width.toFixed(2)}%" height="${height.toFixed(1)}"><title>${clock.day(at)}: ${formatCount(count, KIND_NAMES[kind])}</title></rect>`,
-    ]
-  })
-  return html`${parts}<text class="count" x="${(left + width / 2).toFixed(2)}%" y="${(top - 5).toFixed(1)}">${backups.length}</text>`
+  const count = backups.filter((backup) => backup.kind === kind).length
+  const x = percentOf(range, clock.midnight(at) + DAY / 2)
+  return (
+    count > 0 &&
+    html`<use class="mark ${kind}" href="#mark-${kind}" x="${x}%" y="${y}"><title>${clock.day(at)}: ${formatCount(count, KIND_NAMES[kind])}</title></use>${count > 1 && html`<text class="count" x="${x}%" y="${y - 9}">${count}</text>`}`
+  )
 })}
-</svg>`
+`
+  }
+  return html`<svg class="chart forecast" role="img" aria-labelledby="${labels}" width="100%" height="${bottom + 28}">
+${drawAxis(ticksOf(range, clock), range, { top: TOP, bottom: bottom + 4, now: undefined })}
+${kinds.map(lane)}</svg>`
 }
 
 /** By which rhythm the forecast reckons, in a sentence. */

@@ -1,15 +1,12 @@
 import { formatBytes } from '../cli/units.ts'
-import { percentOf, ticksOf } from './axis.ts'
+import { percentOf } from './axis.ts'
 import type { Clock } from './clock.ts'
-import { drawAxis } from './draw-marks.ts'
 import type { Growth, Period } from './growth.ts'
 import { KINDS } from './history.ts'
 import { html, type Markup } from './markup.ts'
 
 const TOP = 14
 const HEIGHT = 96
-/** Few ticks have room in a quarter of the page. */
-const FEW = 2
 
 /** A value of some periods; each drawn in a picture of its own, as they have nothing in common but the time. */
 interface Series {
@@ -18,9 +15,10 @@ interface Series {
   valueOf: (period: Period) => number | undefined
   textOf: (value: number) => string
   form: 'line' | 'bars'
+  /** Whether all of them together tell more than the newest. */
+  isSum?: boolean
 }
 
-const perDay = (bytes: number) => `${formatBytes(bytes)} a day`
 const perSecond = (bytes: number) => `${formatBytes(bytes)}/s`
 const storedIn = ({ storedBytes }: Period) => KINDS.reduce((sum, kind) => sum + storedBytes[kind], 0)
 
@@ -30,12 +28,12 @@ const seriesOf = (unit: Growth['unit']): Series[] => [
     ...{ valueOf: ({ clusterBytes }) => clusterBytes, textOf: formatBytes },
   },
   {
-    ...{ id: 'stored', title: `Stored by backups, each ${unit}`, form: 'bars' },
+    ...{ id: 'stored', title: `Stored now, by the ${unit} of the backup`, form: 'bars', isSum: true },
     ...{ valueOf: storedIn, textOf: formatBytes },
   },
   {
-    ...{ id: 'wal', title: 'WAL written', form: 'bars' },
-    ...{ valueOf: ({ walBytesPerDay }) => walBytesPerDay, textOf: perDay },
+    ...{ id: 'wal', title: 'WAL written a day', form: 'bars' },
+    ...{ valueOf: ({ walBytesPerDay }) => walBytesPerDay, textOf: formatBytes },
   },
   {
     ...{ id: 'rate', title: 'Rate of full backups', form: 'line' },
@@ -55,13 +53,21 @@ export function drawGrowth({ unit, periods }: Growth, clock: Clock, id: string):
     const name = `${id}-${series.id}`
     return html`<section class="multiple" aria-labelledby="${name}">
 <h5 id="${name}">${series.title}</h5>
-<p class="figure">${newest ? series.textOf(newest.value) : 'not known yet'}${newest && html`<span class="soft"> at last; ${series.textOf(most)} at most</span>`}</p>
+${headline(series, known, most)}
 ${newest && most > 0 && chart(series, known, most, periods, clock, name)}
 </section>`
   })}</div>`
 }
 
 type Value = { period: Period; value: number }
+
+function headline({ isSum, textOf }: Series, known: readonly Value[], most: number): Markup {
+  const newest = known.at(-1)
+  if (!newest) return html`<p class="soft">not known yet</p>`
+  const sum = known.reduce((all, { value }) => all + value, 0)
+  const [figure, what] = isSum ? [sum, 'in all'] : [newest.value, 'lately']
+  return html`<p class="figure">${textOf(figure)} <span class="soft">${what}; ${textOf(most)} at most</span></p>`
+}
 
 function chart(
   series: Series,
@@ -74,10 +80,9 @@ function chart(
   const range = { from: periods[0]!.from, to: periods.at(-1)!.to }
   const bottom = TOP + HEIGHT
   const y = (value: number) => Math.round((bottom - (value / most) * HEIGHT) * 10) / 10
-  const ticks = ticksOf(range, clock).filter((_, index, all) => index % Math.ceil(all.length / FEW) === 0)
   return html`<svg class="chart growth" role="img" aria-labelledby="${name}" width="100%" height="${bottom + 26}">
-${drawAxis(ticks, range, { top: TOP, bottom, now: undefined })}
-<line class="base" x1="0" x2="100%" y1="${bottom}" y2="${bottom}"/>
+<line class="grid" x1="0" x2="100%" y1="${TOP}" y2="${TOP}"/><line class="base" x1="0" x2="100%" y1="${bottom}" y2="${bottom}"/>
+<text class="first" x="0" y="${bottom + 18}">${clock.day(range.from)}</text><text class="last" x="100%" y="${bottom + 18}">${clock.day(range.to - 1)}</text>
 ${series.form === 'line' ? line(series, known, range, y, clock) : bars(series, known, range, y, clock)}
 </svg>`
 }

@@ -44,6 +44,7 @@ ${places.map(
   ].map(([kind, y]) => drawn.get(place)!.marksAt(kind, y, clock))}</g>
 `,
 )}
+${places.map((place) => drawFork(place, places, range))}
 ${dumps.length > 0 && html`<g><text class="gutter" x="-10" y="${dumpLane + 4}">dump</text>${drawnMarks(dumps, range).marksAt('logical', dumpLane, clock)}</g>`}
 </svg>`
 }
@@ -110,7 +111,14 @@ function drawBranch(place: Place, places: readonly Place[], range: Range): Marku
   const across = html`<line class="branch" x1="${left}%" x2="${on}%" y1="${to}" y2="${to}"/>`
   if (!older || branch.leftAt < range.from) return across
   const from = bandOf(older) + BAND / 2
-  return html`<line class="branch" x1="${left}%" x2="${left}%" y1="${from}" y2="${to}"/>${across}<circle class="fork" cx="${left}%" cy="${from}" r="4"/>`
+  return html`<line class="branch" x1="${left}%" x2="${left}%" y1="${from}" y2="${to}"/>${across}`
+}
+
+/** Where the older timeline was left; drawn upon its band. */
+function drawFork({ row: { branch } }: Place, places: readonly Place[], range: Range): Markup | false {
+  const older = places.find(({ row }) => row.timeline === branch?.from)
+  if (!branch || !older || branch.leftAt < range.from) return false
+  return html`<circle class="fork" cx="${percentOf(range, branch.leftAt)}%" cy="${bandOf(older) + BAND / 2}" r="4.5"/>`
 }
 
 /** What lies so close that it is drawn as one has one link; the lines are drawn below all marks. */

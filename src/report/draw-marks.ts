@@ -14,6 +14,9 @@ export const KIND_NAMES: Record<Kind, string> = {
   logical: 'logical backup',
 }
 
+/** As they stand beside a lane. */
+export const LANE_NAMES: Record<Kind, string> = { full: 'full', diff: 'diff', incr: 'incr', logical: 'dump' }
+
 /** What lies within the same of so many parts of the width is drawn as one. */
 const PARTS = 150
 
@@ -70,8 +73,9 @@ function drawGroup(group: readonly Mark[], { x }: PlacedMark, y: number, clock: 
   return html`<rect class="mark many ${kind}" x="${(x - width / 2).toFixed(2)}%" y="${y - 5}" width="${width.toFixed(2)}%" height="10"><title>${formatCount(group.length, KIND_NAMES[kind])}, ${clock.minute(first!.at)} to ${clock.minute(group.at(-1)!.at)}, ${formatBytes(bytes)}${lost}</title></rect>`
 }
 
-/** A mark this close to another one would be written over it, percent of the width. */
+/** A text this close to another one would be written over it, percent of the width; where there is little room, sooner. */
 const EDGE = 6
+const NARROW_EDGE = 15
 
 /** Lines at round moments, their texts below, and where now is. */
 export function drawAxis(
@@ -82,8 +86,10 @@ export function drawAxis(
   const present = now === undefined ? undefined : percentOf(range, now)
   return html`<g class="axis">${ticks.map(({ at, text, isMajor }) => {
     const x = percentOf(range, at)
-    const isFree = x > EDGE / 2 && (present === undefined ? x < 100 - EDGE / 2 : Math.abs(present - x) > EDGE)
-    return html`<line class="grid" x1="${x}%" x2="${x}%" y1="${top}" y2="${bottom}"/>${isFree && html`<text class="tick${!isMajor && ' minor'}" x="${x}%" y="${bottom + 18}">${text}</text>`}`
+    const room = present === undefined ? 100 : Math.abs(present - x)
+    const isFree = room > EDGE && x > EDGE / 2 && x < 100 - EDGE / 2
+    const isMinor = !isMajor || room < NARROW_EDGE
+    return html`<line class="grid" x1="${x}%" x2="${x}%" y1="${top}" y2="${bottom}"/>${isFree && html`<text class="tick${isMinor && ' minor'}" x="${x}%" y="${bottom + 18}">${text}</text>`}`
   })}${present !== undefined && html`<line class="now" x1="${present}%" x2="${present}%" y1="${top}" y2="${bottom}"/><text class="tick now-text" x="${present}%" y="${bottom + 18}">now</text>`}</g>`
 }
 

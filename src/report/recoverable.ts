@@ -22,11 +22,12 @@ export function spansOfWindows(windows: readonly Window[]): RecoverableSpan[] {
 export function spansOfCatalog(catalog: Catalog): { spans: RecoverableSpan[]; unusable: Set<string> } {
   const clock = new LsnClock(catalog)
   const { stretches, unusable } = stretchesOf(catalog)
-  const spans = stretches.map(({ timeline, backups, end, cutBy }) => {
+  const spans = stretches.map(({ timeline, backups, legs, end, cutBy }) => {
     const [from, newest] = [Date.parse(backups[0]!.stop.time), backups.at(-1)!]
     const reached = Date.parse(newest.stop.time)
     const isPast = end > lsn(newest.stop.lsn)
-    const to = isPast ? (clock.momentOf(timeline, end) ?? reached) : reached
+    const written = legs.at(-1)?.timeline ?? timeline
+    const to = isPast ? (clock.momentOf(written, end) ?? reached) : reached
     return { timeline, from, to: Math.max(to, reached), isCut: cutBy !== undefined }
   })
   return { spans, unusable: new Set(unusable.map(({ id }) => id)) }

@@ -84,10 +84,9 @@ section > h4 + * { margin-top: .3rem }
 .panel > h5 { margin-bottom: .4rem } .panel > svg + h5 { margin-top: 2rem }
 .chart { display: block; overflow: visible; font-size: 12px }
 .history, .forecast { margin-left: 3rem; width: calc(100% - 3rem) }
-.forecast { margin-left: 0; width: 100% }
 .chart text { fill: var(--soft) }
-.title { font-size: 13px; font-weight: 600 } .chart .title { fill: var(--ink) } .chart .title .soft { fill: var(--soft) }
-.gutter { text-anchor: end } .tick, .count { text-anchor: middle } .chart .count { fill: var(--ink); font-weight: 600 }
+.title { font-size: 13px; font-weight: 600 } .chart .title { fill: var(--ink); paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round } .chart .title .soft { fill: var(--soft) }
+.gutter, .last { text-anchor: end } .tick, .count { text-anchor: middle } .chart .count { fill: var(--ink); font-weight: 600 }
 .grid { stroke: var(--faint) } .lane { stroke: var(--faint) } .base { stroke: var(--line) }
 .now { stroke: var(--accent); stroke-width: 1.5 } .chart .now-text { fill: var(--accent); font-weight: 600 }
 .floor { fill: var(--faint) }
@@ -96,14 +95,14 @@ section > h4 + * { margin-top: .3rem }
 .hatch-ground { fill: var(--gap-ground) } .hatch-line { fill: var(--gap) }
 .branch { stroke: var(--accent); stroke-width: 1.6; stroke-dasharray: 3 3 } .fork { fill: var(--paper); stroke: var(--accent); stroke-width: 2 }
 .link { stroke: var(--link); stroke-width: 1.3 }
-.mark.full, .part.full { fill: var(--full) } .mark.diff, .part.diff { fill: var(--diff) }
-.mark.incr, .part.incr { fill: var(--incr) } .mark.logical, .part.logical { fill: var(--logical) }
+.mark.full { fill: var(--full) } .mark.diff { fill: var(--diff) }
+.mark.incr { fill: var(--incr) } .mark.logical { fill: var(--logical) }
 .mark { stroke: var(--paper); stroke-width: 1 } .mark.many { stroke: none }
 .mark.broken { stroke: var(--fail); stroke-width: 2.4; fill: none }
 .legend { display: flex; flex-wrap: wrap; gap: .35rem 1.4rem; list-style: none; font-size: .86rem; color: var(--soft); margin-top: 1rem }
 .legend li { display: flex; align-items: center; gap: .45rem }
 .legend svg { overflow: visible; flex: none }
-.multiples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 2rem 2.5rem }
+.multiples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 2rem 3rem }
 .multiple .figure { font-size: 1.25rem; font-weight: 650; line-height: 1.4 } .multiple .figure .soft { font-size: .86rem }
 .bar { fill: var(--window) } .curve { stroke: var(--window); stroke-width: 2; stroke-linecap: round } .point { fill: var(--window) }
 figcaption { margin-top: .75rem; font-size: .9rem }
@@ -121,7 +120,7 @@ footer { margin-top: 4rem; padding-bottom: 3rem; color: var(--soft); font-size: 
 
 @media (max-width: 640px) {
   .minor { display: none }
-  .history { margin-left: 2.4rem; width: calc(100% - 2.4rem) }
+  .history, .forecast { margin-left: 2.4rem; width: calc(100% - 2.4rem) }
   .chart { font-size: 11px }
   .card header, .card dl > div { padding-left: 1.1rem; padding-right: 1.1rem }
 }

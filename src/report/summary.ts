@@ -1,4 +1,5 @@
 import { formatAge, formatCount } from '../cli/units.ts'
+import type { Finding } from '../status/facts.ts'
 import { Clock } from './clock.ts'
 import type { ClusterReport } from './facts.ts'
 import { html, type Markup } from './markup.ts'
@@ -7,19 +8,19 @@ import { type Verdict, verdictOf } from './verdict.ts'
 /** So many of what is wrong stand in the summary; all stand below. */
 const MOST = 3
 
-const SIGN_TEXTS = { ok: 'all is well', warn: 'look at the warnings', fail: 'something is wrong' } as const
-
-export const sign = (severity: keyof typeof SIGN_TEXTS): Markup =>
+/** Its shape says it as well as its colour; the word beside it is what is read out. */
+export const sign = (severity: Finding['severity']): Markup =>
   html`<svg class="sign ${severity}" aria-hidden="true" viewBox="0 0 24 24" width="24" height="24"><use href="#sign-${severity}"/></svg>`
 
 /** What one look has to tell of a cluster: whether, to what moments, how fast, and what is wrong. */
 export function summaryCard(cluster: ClusterReport, now: Date, id: string): Markup {
   const verdict = verdictOf(cluster)
+  const answer = answerOf(verdict)
   const clock = new Clock(cluster.timeZone)
-  return html`<article class="card ${verdict.severity}" aria-labelledby="${id}-card">
+  return html`<article class="card ${answer.severity}" aria-labelledby="${id}-card">
 <header><h3 id="${id}-card"><a href="#${id}">${cluster.cluster}</a></h3></header>
 <dl>
-<div><dt>Can I recover?</dt><dd class="answer">${sign(verdict.severity)}<span>${answerText(verdict)}</span></dd></div>
+<div><dt>Can I recover?</dt><dd class="answer">${sign(answer.severity)}<span>${answer.text}</span></dd></div>
 <div><dt>To which moments?</dt><dd>${momentsText(verdict, clock, now)}</dd></div>
 <div><dt>How long would it take?</dt><dd>${restoreText(cluster, verdict)}</dd></div>
 <div><dt>What is wrong?</dt><dd>${wrongText(verdict, id)}</dd></div>
@@ -27,17 +28,26 @@ export function summaryCard(cluster: ClusterReport, now: Date, id: string): Mark
 </article>`
 }
 
-function answerText({ recoverable, severity }: Verdict): string {
-  if (recoverable === 'nothing') return 'No, nothing can be recovered'
-  if (recoverable === 'dumps') return 'Only what was dumped'
-  return severity === 'ok' ? 'Yes; all is well' : `Yes, but ${SIGN_TEXTS[severity]}`
+/** A failure, as of the archive, does not undo what can be recovered; the octagon is for when nothing can be. */
+function answerOf({ recoverable, severity, wrong }: Verdict): {
+  text: string
+  severity: Finding['severity']
+} {
+  if (recoverable === 'nothing') return { text: 'No, nothing can be recovered', severity: 'fail' }
+  if (recoverable === 'dumps') return { text: 'Only what was dumped', severity: 'warn' }
+  if (severity === 'ok') return { text: 'Yes, and all is well', severity }
+  const counts = (['fail', 'warn'] as const).flatMap((level) => {
+    const count = wrong.filter((finding) => finding.severity === level).length
+    return count > 0 ? [formatCount(count, level === 'fail' ? 'failure' : 'warning')] : []
+  })
+  return { text: `Yes, but ${counts.join(' and ')}`, severity: 'warn' }
 }
 
 function momentsText({ newest, others, recoverable }: Verdict, clock: Clock, now: Date): Markup {
   if (!newest) return html`${recoverable === 'dumps' ? 'To the moments of its logical backups' : 'To none'}`
   const { from, to } = newest.window
   const [begin, end] = [Date.parse(from.time), Date.parse(to.time)]
-  return html`<p class="moments">Any from <time datetime="${from.time}">${clock.second(Math.ceil(begin / 1000) * 1000)}</time> to <time datetime="${to.time}">${clock.second(end)}</time></p>
+  return html`<p class="moments">Any from <time datetime="${from.time}">${clock.second(Math.ceil(begin / 1000) * 1000)}</time><br>to <time datetime="${to.time}">${clock.second(end)}</time></p>
 <p class="soft">${to.isExact ? 'The newest is' : 'The newest is at most'} ${formatAge(now.getTime() - end)} old; in UTC ${utc(begin)} to ${utc(end)}${others > 0 && `; and ${formatCount(others, 'other stretch').replace('stretchs', 'stretches')}, see below`}</p>`
 }
 
