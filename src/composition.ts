@@ -47,9 +47,10 @@ export async function buildContext(
   const warn = (text: string) => events.emit('warning', { text })
   const open = (of: ReturnType<typeof cluster>, named: readonly string[] | undefined) =>
     chooseRepositories(config().config, of, named).map((chosen) => openChosen(chosen, warn))
-  const connection = async (): Promise<ConnectionOptions> => {
+  const connection = async (of?: string): Promise<ConnectionOptions> => {
     const { connectionFor } = await import('./config/connection.ts')
-    return connectionFor(safely(() => cluster().config.connection) ?? {}, env, findLocalServers)
+    const meant = of === undefined ? safely(cluster) : chooseCluster(config(), of)
+    return connectionFor(meant?.config.connection ?? {}, env, findLocalServers)
   }
   return {
     events,
@@ -111,7 +112,7 @@ export async function buildContext(
       })
     },
     connection,
-    connect: async () => (await import('./postgres/server.ts')).Server.connect(await connection()),
+    connect: async (of) => (await import('./postgres/server.ts')).Server.connect(await connection(of)),
   }
 }
 

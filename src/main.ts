@@ -111,11 +111,12 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   return outcome.exitCode ?? 0
 }
 
-async function becomeOwner(context: CommandContext, { options }: Invocation): Promise<void> {
+async function becomeOwner(context: CommandContext, { command, options }: Invocation): Promise<void> {
   const { ownerOfCluster } = await import('./config/run-as.ts')
   const { findLocalServers } = await import('./config/defaults.ts')
   // What is done for all clusters is done as the owner of the first.
-  const { name } = options.allClusters ? { name: context.clusters()[0]! } : context.cluster()
+  const isForAll = options.allClusters || (command === 'status' && options.cluster === undefined)
+  const name = (isForAll ? context.clusters()[0] : undefined) ?? context.cluster().name
   const owner = ownerOfCluster(context.config().config.clusters[name]!, findLocalServers)
   if (!owner) return
   process.initgroups(owner.uid, owner.gid)
@@ -175,6 +176,11 @@ function report(error: unknown, terminal: Terminal, wantsJson: boolean): number 
   const wantsDetails = /--log-level[= ](?:debug|trace)/.test(process.argv.join(' '))
   tellError(error, facts, terminal, wantsDetails)
   if (wantsJson) process.stdout.write(`${JSON.stringify({ error: facts }, undefined, 2)}\n`)
+  if (isPlugin()) {
+    // A monitor shows the first line of stdout.
+    process.stdout.write(`UNKNOWN - ${facts.message.replace(/\s+/g, ' ').replaceAll('|', '/')}\n`)
+    return PLUGIN_UNKNOWN
+  }
   // PostgreSQL acts on the exit codes of its hooks, whatever the reason.
   if (verb() === 'wal-fetch') return fetchFailureCode(process.cwd())
   // It helps only; and a server that is a container's first process takes an orphan's failure for a crash of its own.
@@ -182,6 +188,12 @@ function report(error: unknown, terminal: Terminal, wantsJson: boolean): number 
   if (error instanceof CommanderError) return EXIT_CODES.usage.code
   return verb() === 'wal-push' ? pushFailureCode(error) : exitCodeOf(error)
 }
+
+/** Whether a monitoring plugin's answer is asked for, as far as that can be told without a successful parse. */
+const isPlugin = () =>
+  process.argv.includes('status') && /--format[= ]nagios(?: |$)/.test(process.argv.join(' '))
+/** What the interface of plugins has for a state that could not be found out. */
+const PLUGIN_UNKNOWN = 3
 
 /** The hook as far as it can be told before, or without, a successful parse. */
 const verb = () => (['wal-fetch', 'wal-push'] as const).find((name) => process.argv.includes(name))

@@ -8,6 +8,10 @@ export const CLUSTER_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/
 
 export const identityKey = (cluster: string) => `${cluster}/cluster.json`
 export const catalogKey = (cluster: string) => `${cluster}/catalog.json`
+/** What was verified, and when. */
+export const verificationsKey = (cluster: string) => `${cluster}/verified.json`
+/** What restores took. */
+export const restoreRatesKey = (cluster: string) => `${cluster}/restore-rates.json`
 export const locksPrefix = (cluster: string) => `${cluster}/locks/`
 export const pinsPrefix = (cluster: string) => `${cluster}/pins/`
 /** There while a backup holds up the replay of a standby. */

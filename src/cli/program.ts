@@ -94,8 +94,22 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
   add(
     'status',
     'Say what can be recovered, how far the archive is behind, and what is wrong; exit code 12 when something is',
-    ['pgrecall status', 'pgrecall status --json | jq ".[].windows"'],
+    [
+      'pgrecall status',
+      'pgrecall status --json | jq ".[].windows"',
+      'pgrecall status --format prometheus --output /var/lib/node_exporter/pgrecall.prom',
+      'pgrecall status --format nagios   # exit codes of plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN',
+    ],
   )
+    .addOption(
+      new Option('--format <format>', 'for people (text), programs, or monitors').choices([
+        'text',
+        'json',
+        'prometheus',
+        'nagios',
+      ]),
+    )
+    .option('--output <file>', 'write into this file, whole and by rename, and print nothing')
 
   add('wal-push', 'Archive WAL; PostgreSQL runs this as archive_command', [
     `archive_command = 'pgrecall wal-push "%p"'`,

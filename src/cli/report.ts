@@ -56,15 +56,17 @@ export function asJson(value: unknown, indent?: number): string {
 }
 
 /**
- * Writes a command's result: its text for people, its JSON for programs, and nothing for cron.
+ * Writes a command's result: its text for people, its JSON for programs, and nothing for cron; or a document of its own.
  * @throws PgrecallError `failed` when it cannot be written; a reader that went away, as `head` does, is no error
  */
 export async function writeResult(
   stream: NodeJS.WritableStream,
-  { text, json }: { text: string; json: unknown },
+  { text, json, document }: { text: string; json: unknown; document?: string },
   options: { json?: unknown; quiet?: unknown; oneLine: boolean },
 ): Promise<void> {
-  const shown = options.json ? asJson(json, options.oneLine ? undefined : 2) : options.quiet ? '' : text
+  const asAsked = () =>
+    options.json ? asJson(json, options.oneLine ? undefined : 2) : options.quiet ? '' : text
+  const shown = document ?? asAsked()
   if (shown === '') return
   await new Promise<void>((resolve, reject) => {
     stream.once('error', (error) => {

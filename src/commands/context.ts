@@ -43,15 +43,17 @@ export interface CommandContext {
   makeLocalRepository(path: string, owner: { uid: number; gid: number } | undefined): Promise<Storage>
   /** Snapshots of this host's volumes. @throws PgrecallError `config` when none are configured */
   snapshots(): Promise<Snapshots>
-  /** How to reach the cluster's server. @throws PgrecallError `config` or `connection` */
-  connection(): Promise<ConnectionOptions>
-  connect(): Promise<Server>
+  /** How to reach the server of the cluster, or of another one. @throws PgrecallError `config` or `connection` */
+  connection(cluster?: string): Promise<ConnectionOptions>
+  connect(cluster?: string): Promise<Server>
 }
 
 /** What a command gives back: the same result for people and for programs. */
 export interface Outcome {
   text: string
   json: unknown
+  /** What is written in place of both, in whatever form it was asked for, and also when nothing is wanted for people. */
+  document?: string
   /** 0 unless the result itself is a negative answer. */
   exitCode?: number
 }

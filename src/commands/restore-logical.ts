@@ -1,11 +1,13 @@
 import { resolve } from 'node:path'
+import { noteRestoreRate } from '../catalog/restore-rates.ts'
 import { formatDuration } from '../cli/units.ts'
 import { EXIT_CODES } from '../errors.ts'
 import { restoreLogical } from '../logical/restore-logical.ts'
-import { prepareLogicalRestore } from '../logical/restore-prepare.ts'
+import { type PreparedRestore, prepareLogicalRestore } from '../logical/restore-prepare.ts'
+import { isChosen } from '../logical/restore-request.ts'
 import { inDatabase } from '../postgres/in-database.ts'
 import { Server } from '../postgres/server.ts'
-import type { Run } from './context.ts'
+import type { CommandContext, Run } from './context.ts'
 import {
   environmentOf,
   logicalRequestOf,
@@ -48,13 +50,36 @@ export const run: Run = async ({ args, options }, context) => {
     signal: context.signal,
     now: context.now,
   })
-  const took = formatDuration(context.now().getTime() - begun.getTime())
+  const tookMs = context.now().getTime() - begun.getTime()
+  const took = formatDuration(tookMs)
   const [errors, differences] = [errorCount(result), differenceCount(result)]
+  if (errors === 0) await rememberRate(prepared, tookMs, context)
   return {
     text: logicalResultText(prepared.plan, result, took),
     json: { dryRun: false, ...facts, ...result, errors, ...(request.compare && { differences }) },
     exitCode: errors > 0 ? EXIT_CODES.failed.code : differences > 0 ? EXIT_CODES.problems.code : 0,
   }
+}
+
+/** By what loading whole databases took, the next restore is estimated. */
+async function rememberRate(
+  { request, plan, backup: { repository, record } }: PreparedRestore,
+  tookMs: number,
+  { now, events }: CommandContext,
+): Promise<void> {
+  const isPart =
+    isChosen(request.choice) || request.choice.only !== undefined || record.selection !== undefined
+  if (isPart || tookMs <= 0) return
+  const loaded = plan.form === 'script' ? record.databases : plan.databases.map(({ dumped }) => dumped)
+  const rate = {
+    kind: 'restore',
+    backup: record.id,
+    finishedAt: now().toISOString(),
+    bytes: loaded.reduce((sum, { bytes }) => sum + bytes, 0),
+    seconds: tookMs / 1000,
+    jobs: request.jobs,
+  } as const
+  await noteRestoreRate(repository, record.cluster, rate, events)
 }
 
 type Plan = Awaited<ReturnType<typeof prepareLogicalRestore>>['plan']

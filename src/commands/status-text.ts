@@ -2,7 +2,8 @@ import { renderTable } from '../cli/table.ts'
 import { displayWidth, escapeControls, paint } from '../cli/terminal.ts'
 import { formatAge } from '../cli/units.ts'
 import type { Finding, RepositoryFacts, Window } from '../status/facts.ts'
-import type { Status } from '../status/take-status.ts'
+import { type ClusterStatus, type PlacedFinding, placedFindings, problemsIn } from './status-answers.ts'
+import { outlookLines } from './status-outlook.ts'
 import { receivingText, seconds } from './wal-text.ts'
 
 interface View {
@@ -11,20 +12,60 @@ interface View {
   now: Date
 }
 
-/** What `status` says to a person: of each repository what can be recovered, then what there is to say about it. */
-export function statusText(cluster: string, { repositories, findings }: Status, view: View): string {
-  const parts = repositories.map(({ facts, findings: own }) => {
-    const title = `Cluster "${cluster}" in repository "${facts.repository}" (${facts.location})`
-    return [
-      paint(escapeControls(title), 'bold', view.color),
-      windowTable(facts, view),
-      findingsText(own, view),
-    ]
-      .filter((part) => part !== '')
-      .join('\n\n')
+/** What `status` says to a person: what is wrong, the worst first, and then of each repository what can be recovered. */
+export function statusText(clusters: readonly ClusterStatus[], view: View): string {
+  const problems = problemsIn(placedFindings(clusters))
+  const isOne = clusters.length === 1 && clusters[0]!.status.repositories.length === 1
+  const parts = clusters.flatMap(({ cluster, status }) => [
+    ...status.repositories.map(({ facts, findings }) => repositoryText(cluster, facts, findings, view)),
+    serverText(isOne ? undefined : cluster, status.findings, view),
+  ])
+  return [problemsText(problems, isOne, view), ...parts].filter((part) => part !== '').join('\n\n')
+}
+
+function problemsText(problems: readonly PlacedFinding[], isOne: boolean, view: View): string {
+  if (problems.length === 0) return paint('All is well.', 'green', view.color)
+  return problems
+    .map((problem) => findingText(isOne ? problem : { ...problem, text: placed(problem) }, view))
+    .join('\n')
+}
+
+const placed = ({ cluster, repository, text }: PlacedFinding) =>
+  `${cluster}${repository === undefined ? '' : ` in ${repository}`}: ${text}`
+
+function repositoryText(
+  cluster: string,
+  facts: RepositoryFacts,
+  findings: readonly Finding[],
+  view: View,
+): string {
+  const title = `Cluster "${cluster}" in repository "${facts.repository}" (${facts.location})`
+  const lines = outlookLines(facts).map(({ title: label, text }) => {
+    const blank = ' '.repeat(LABEL)
+    return `${label.padEnd(LABEL)}${wrapped(text, LABEL, view.width).join(`\n${blank}`)}`
   })
-  parts.push([paint('The server', 'bold', view.color), findingsText(findings, view)].join('\n\n'))
-  return parts.join('\n\n')
+  const others = findings.filter(({ severity, subject }) => severity === 'ok' && !IN_LINES.has(subject))
+  return [
+    paint(escapeControls(title), 'bold', view.color),
+    windowTable(facts, view),
+    [...lines, ...others.map((finding) => findingText(finding, view))].join('\n'),
+  ]
+    .filter((part) => part !== '')
+    .join('\n\n')
+}
+
+/** What is well of these the lines of the outlook say. */
+const IN_LINES: ReadonlySet<string> = new Set(['backups', 'space'])
+
+/** @param cluster undefined where there is only one */
+function serverText(cluster: string | undefined, findings: readonly Finding[], view: View): string {
+  const well = findings.filter(({ severity }) => severity === 'ok')
+  if (well.length === 0) return ''
+  const title = cluster === undefined ? 'The server' : `The server of "${cluster}"`
+  return [
+    paint(escapeControls(title), 'bold', view.color),
+    well.map((finding) => findingText(finding, view)).join('\n'),
+  ].join('\n\n')
 }
 
 function windowTable({ windows, receiving }: RepositoryFacts, view: View): string {
@@ -51,30 +92,25 @@ function windowTable({ windows, receiving }: RepositoryFacts, view: View): strin
   return receiving ? `${table}\n${receivingText(receiving)}` : table
 }
 
-/** What a window ends with; which segments are missing is said below the table. */
+/** What a window ends with; which segments are missing is said above. */
 const WHOLE = 'archive'
 const CUT = 'gap'
 
 const STYLES = { ok: 'green', warn: 'yellow', fail: 'red' } as const
-const WEIGHTS = { fail: 0, warn: 1, ok: 2 } as const
 
-/** What is worst stands first. */
-function findingsText(findings: readonly Finding[], view: View): string {
-  return findings
-    .toSorted((a, b) => WEIGHTS[a.severity] - WEIGHTS[b.severity])
-    .map(({ severity, text, hint }) => {
-      const mark = paint(severity.padEnd(4), STYLES[severity], view.color)
-      const lines = [...wrapped(text, view.width), ...(hint ? wrapped(hint, view.width) : [])]
-      return `${mark}  ${lines.join(`\n${' '.repeat(INDENT)}`)}`
-    })
-    .join('\n')
+function findingText({ severity, text, hint }: Finding, view: View): string {
+  const mark = paint(severity.padEnd(4), STYLES[severity], view.color)
+  const lines = [text, ...(hint ? [hint] : [])].flatMap((each) => wrapped(each, INDENT, view.width))
+  return `${mark}  ${lines.join(`\n${' '.repeat(INDENT)}`)}`
 }
 
 const INDENT = 6
+/** The longest label of the outlook, and a gap. */
+const LABEL = 15
 
-/** Breaks a sentence at its blanks, to go into what the mark leaves of the terminal's width. */
-function wrapped(text: string, width: number | undefined): string[] {
-  const room = (width ?? Number.POSITIVE_INFINITY) - INDENT
+/** Breaks a sentence at its blanks, to go into what an indentation leaves of the terminal's width. */
+function wrapped(text: string, indent: number, width: number | undefined): string[] {
+  const room = (width ?? Number.POSITIVE_INFINITY) - indent
   const lines: string[] = []
   for (const word of escapeControls(text).split(' ')) {
     const longer = `${lines.at(-1)} ${word}`

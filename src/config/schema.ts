@@ -3,6 +3,7 @@ import { parseCodec } from '../archive/codec.ts'
 import { CLUSTER_NAME } from '../catalog/layout.ts'
 import { parseByteSize } from './byte-size.ts'
 import { RetentionSchema } from './retention-schema.ts'
+import { StatusSchema } from './status-schema.ts'
 
 /** The configuration file's shape. `config.example.yaml` shows every key with its meaning. */
 const absolutePath = z.string().refine((path) => path.startsWith('/'), 'must be an absolute path')
@@ -226,6 +227,7 @@ const ClusterSchema = z.strictObject({
   wal: WalSchema.prefault({}),
   restore: z.strictObject({ jobs: jobs.default(2) }).prefault({}),
   retention: RetentionSchema.prefault({}),
+  status: StatusSchema.prefault({}),
 })
 
 export const ConfigSchema = z

@@ -3,6 +3,7 @@ import type { BackupRecord } from '../catalog/backup-record.ts'
 import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { noteRestoreRate } from '../catalog/restore-rates.ts'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { withoutRecoverySettings } from '../postgres/recovery-settings.ts'
 import { reconstructionOf } from '../reconstruction/reconstruction.ts'
@@ -66,7 +67,23 @@ export async function restoreCluster(
     reconstruction
       ? writeChain(plan, manifest, reconstruction, owner, context)
       : writeBackup(plan, manifest, owner, context)
-  return await sayWhere(plan, () => fill(plan, targets, manifest, write, context))
+  const begun = context.now()
+  const result = await sayWhere(plan, () => fill(plan, targets, manifest, write, context))
+  await rememberRate(plan, begun, context)
+  return result
+}
+
+/** By what whole restores took, the next one is estimated. */
+async function rememberRate(
+  { backup, clusterBytes, delta, partial }: RestorePlan,
+  begun: Date,
+  { repository, events, jobs, now }: RestoreContext,
+): Promise<void> {
+  const finished = now()
+  const seconds = (finished.getTime() - begun.getTime()) / 1000
+  if (delta || partial || seconds <= 0) return
+  const rate = { kind: 'restore', backup: backup.id, bytes: clusterBytes, seconds, jobs } as const
+  await noteRestoreRate(repository, backup.cluster, { ...rate, finishedAt: finished.toISOString() }, events)
 }
 
 /** Retention takes nothing away of what is read. */

@@ -49,6 +49,8 @@ const UNKNOWN: Asked = {
   timeline: null,
   lsn: null,
   archiveMode: null,
+  archiveTimeoutSeconds: null,
+  walClock: null,
   archiver: null,
   waiting: null,
   slot: null,
@@ -63,12 +65,14 @@ async function askOverSql(question: ServerQuestion): Promise<Asked & { dataDirec
       timeline: number
       position: string | null
       archive_mode: string
+      archive_timeout: number
       directory: string | null
     }>(`SELECT pg_is_in_recovery() AS recovering,
                (SELECT system_identifier::text FROM pg_control_system()) AS identifier,
                (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
                CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS position,
                current_setting('archive_mode') AS archive_mode,
+               (SELECT setting::int FROM pg_settings WHERE name = 'archive_timeout') AS archive_timeout,
                (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS directory`)
     return {
       reachable: true,
@@ -78,6 +82,8 @@ async function askOverSql(question: ServerQuestion): Promise<Asked & { dataDirec
       timeline: row.recovering ? timeline : await timelineWritten(server),
       lsn: position,
       archiveMode: row.archive_mode,
+      archiveTimeoutSeconds: row.archive_timeout > 0 ? row.archive_timeout : null,
+      walClock: row.recovering ? null : await walClockOf(server),
       archiver: await archiverOf(server),
       waiting: await waitingBySql(server, question.now),
       slot: await slotOf(server, question.slot),
@@ -130,6 +136,26 @@ async function waitingBySql(server: Server, now: Date): Promise<ServerFacts['wai
          FROM pg_ls_archive_statusdir() WHERE name ~ '^[0-9A-F]{24}[.]ready$'`,
     )
     return { segments: count, oldest: file && since ? aged(file, new Date(since), now) : null }
+  } catch {
+    return null
+  }
+}
+
+/** The status of a segment is noted when it is full, and only renamed afterwards. Needs PostgreSQL 12 and the role pg_monitor. */
+async function walClockOf(server: Server): Promise<ServerFacts['walClock']> {
+  try {
+    const { written, file, completed } = await server.one<
+      Record<'written' | 'file' | 'completed', string | null>
+    >(
+      `SELECT to_char((SELECT modification FROM pg_ls_waldir() WHERE name = pg_walfile_name(pg_current_wal_lsn()))
+                        AT TIME ZONE 'UTC', ${ISO}) AS written,
+              left(newest.name, 24) AS file, to_char(newest.modification AT TIME ZONE 'UTC', ${ISO}) AS completed
+         FROM (SELECT 1) AS always
+         LEFT JOIN (SELECT name, modification FROM pg_ls_archive_statusdir()
+                     WHERE name ~ '^[0-9A-F]{24}[.](ready|done)$' ORDER BY name DESC LIMIT 1) AS newest ON true`,
+    )
+    if (written === null) return null
+    return { writtenAt: written, completed: file && completed ? { file, time: completed } : null }
   } catch {
     return null
   }

@@ -1,4 +1,7 @@
+import type { VerifiedRestore } from '../catalog/verification-file.ts'
 import type { DroppedWal } from '../catalog/wal-ranges.ts'
+import type { Growth } from './growth.ts'
+import type { RestoreEstimate } from './restore-estimate.ts'
 import type { UnusableBackup } from './windows.ts'
 
 /** What is known when the state of a cluster is judged. Times are ISO 8601, spans seconds; null is what is not known. */
@@ -49,6 +52,42 @@ export interface StoredBackup {
   storedBytes: number
 }
 
+/** What would be lost if the host died now, and only this repository were left. */
+export interface Rpo {
+  /** At most so many seconds of commits. */
+  seconds: number
+  /** From this moment on; null where nothing would be lost. ISO 8601. */
+  since: string | null
+  /** WAL that the server has written and that is not stored; null where it is not known. */
+  unstoredBytes: number | null
+  /** `archive`: the server could not say when it last wrote, so that an idle one looks as if it had written up to now. */
+  basis: 'server' | 'archive'
+}
+
+/** How much is stored of a cluster. */
+export interface Stored {
+  backups: number
+  backupBytes: number
+  logical: number
+  logicalBytes: number
+  walSegments: number
+  walBytes: number
+}
+
+/** What is remembered of `verify`. Ages are seconds. */
+export interface Verified {
+  /** When that object was read whose last reading is longest ago; null where none ever was. */
+  oldestAt: string | null
+  ageSeconds: number | null
+  /** What is stored, and what of it was never read and found sound, when that was last looked at. */
+  bytes: number
+  neverBytes: number
+  /** What was found damaged, and not mended since. */
+  damaged: { key: string; reason: string }[]
+  lastRestore: VerifiedRestore | null
+  lastProvenRestore: (VerifiedRestore & { ageSeconds: number }) | null
+}
+
 export interface RepositoryFacts {
   repository: string
   location: string
@@ -78,6 +117,15 @@ export interface RepositoryFacts {
   } | null
   receiving: { segment: string; storedBytes: number; storedAt: string } | null
   freeBytes: number | null
+  /** What would be lost with the host; null where nothing can be recovered. */
+  rpo: Rpo | null
+  restore: RestoreEstimate | null
+  stored: Stored | null
+  growth: Growth | null
+  /** Until nothing is free, at the growth of all clusters that were looked at; null where that is not known, or never. */
+  fullInSeconds: number | null
+  /** Null where nothing is remembered. */
+  verified: Verified | null
   missing: MissingWal[]
   /** Timelines, runs of segments, and the backups that begin in them, as in catalog.json. */
   wal: unknown[]
@@ -93,6 +141,10 @@ export interface ServerFacts {
   /** Where it writes. */
   lsn: string | null
   archiveMode: string | null
+  /** `archive_timeout`: for so long a commit stays in a segment that is not full. Null where it has no limit. */
+  archiveTimeoutSeconds: number | null
+  /** When WAL was last written, and when the newest whole segment was full; null where that is not known. */
+  walClock: { writtenAt: string; completed: { file: string; time: string } | null } | null
   archiver: {
     lastArchived: { file: string; time: string } | null
     lastFailed: { file: string; time: string } | null

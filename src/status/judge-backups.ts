@@ -2,15 +2,15 @@ import { brokenText } from '../catalog/chains.ts'
 import { isBackupId } from '../catalog/layout.ts'
 import { formatAge, formatCount } from '../cli/units.ts'
 import type { Finding, RepositoryFacts, StoredBackup } from './facts.ts'
-import { THRESHOLDS } from './thresholds.ts'
+import { severityAbove, type Thresholds, worstOf } from './thresholds.ts'
 
 /** What of the backups can be recovered, and how old the newest ones are. Pure. */
-export function judgeBackups(facts: RepositoryFacts): Finding[] {
+export function judgeBackups(facts: RepositoryFacts, limits: Thresholds): Finding[] {
   const { newestBackup, unusable, damagedRecords, damagedPages } = facts
   const findings: Finding[] = []
   const add = (severity: Finding['severity'], text: string, hint?: string) =>
     findings.push({ severity, subject: 'backups', text, ...(hint && { hint }) })
-  judgeAge(facts, add)
+  judgeAge(facts, limits, add)
   for (const { id, missing } of unusable) {
     // A new backup would lie on the same lost timeline; what helps is said of its history.
     const hint = missing.endsWith('.history') ? undefined : 'pgrecall backup'
@@ -31,10 +31,10 @@ export function judgeBackups(facts: RepositoryFacts): Finding[] {
 type Add = (severity: Finding['severity'], text: string, hint?: string) => void
 
 /** Where there are physical backups, a dump is often taken once, and meant to get old. */
-function judgeAge({ newestBackup, newestFull, newestLogical }: RepositoryFacts, add: Add): void {
+function judgeAge(facts: RepositoryFacts, limits: Thresholds, add: Add): void {
+  const { newestBackup, newestFull, newestLogical } = facts
   const ageOf = ({ id, ageSeconds }: StoredBackup) => `${id}, is ${formatAge(1000 * ageSeconds)} old`
-  const severityOf = ({ ageSeconds }: StoredBackup) =>
-    ageSeconds > THRESHOLDS.backupAgeSeconds.warn ? 'warn' : 'ok'
+  const severityOf = ({ ageSeconds }: StoredBackup) => severityAbove(ageSeconds, limits.backupAge)
   if (newestBackup) {
     const full =
       newestFull && newestFull.id !== newestBackup.id ? `; the newest full one, ${ageOf(newestFull)}` : ''
@@ -42,8 +42,13 @@ function judgeAge({ newestBackup, newestFull, newestLogical }: RepositoryFacts, 
   } else if (newestLogical)
     add('warn', 'there is no physical backup, so only what was dumped can be restored', 'pgrecall backup')
   else add('fail', 'there is no backup, so nothing can be recovered', 'pgrecall backup')
-  if (newestLogical)
-    add(newestBackup ? 'ok' : severityOf(newestLogical), `the newest logical backup, ${ageOf(newestLogical)}`)
+  if (newestLogical) {
+    const own = severityAbove(newestLogical.ageSeconds, limits.logicalBackupAge)
+    const severity = newestBackup ? own : worstOf([own, severityOf(newestLogical)])
+    add(severity, `the newest logical backup, ${ageOf(newestLogical)}`)
+  }
+  const full = newestFull ? severityAbove(newestFull.ageSeconds, limits.fullBackupAge) : 'ok'
+  if (full !== 'ok') add(full, `the newest full backup, ${ageOf(newestFull!)}`, 'pgrecall backup --type full')
 }
 
 function lackText(missing: string): string {

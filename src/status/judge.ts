@@ -1,7 +1,8 @@
 import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
 import type { Finding, Gap, RepositoryFacts, ServerFacts } from './facts.ts'
 import { judgeBackups } from './judge-backups.ts'
-import { THRESHOLDS } from './thresholds.ts'
+import { judgeLimits } from './judge-limits.ts'
+import { SETTLING_SECONDS, severityAbove, severityBelow, THRESHOLDS, type Thresholds } from './thresholds.ts'
 
 /**
  * What the server and its `pg_wal` mean. Pure, as all of this file.
@@ -11,6 +12,7 @@ export function judgeServer(
   server: ServerFacts,
   clusterIdentifier: string | undefined,
   storedAgo?: number,
+  limits: Thresholds = THRESHOLDS,
 ): Finding[] {
   const findings: Finding[] = []
   const add = (severity: Finding['severity'], subject: string, text: string, hint?: string) =>
@@ -25,22 +27,26 @@ export function judgeServer(
       'two clusters cannot share a name: give this one a name of its own under "clusters"',
     )
   }
-  findings.push(...judgeReceiving(server, storedAgo))
+  findings.push(...judgeReceiving(server, storedAgo, limits))
   if (server.inRecovery)
     add('ok', 'server', 'the server is a standby; whether its primary archives is seen in the repository')
-  else findings.push(...judgeArchiving(server), ...judgeDisk(server))
+  else findings.push(...judgeArchiving(server, limits), ...judgeDisk(server, limits))
   return findings
 }
 
 /** The server knows whether `wal-receive` is connected; whether it comes to store anything, the repository tells. */
-function judgeReceiving({ slot }: ServerFacts, storedAgo: number | undefined): Finding[] {
+function judgeReceiving(
+  { slot }: ServerFacts,
+  storedAgo: number | undefined,
+  { archiveLate }: Thresholds,
+): Finding[] {
   const subject = 'receiving'
   if (!slot) return []
   if (slot.active)
     return [
       { severity: 'ok', subject, text: `WAL is received as it is written, through slot "${slot.name}"` },
     ]
-  const isLong = storedAgo !== undefined && storedAgo > THRESHOLDS.archiveLateSeconds.fail
+  const isLong = severityAbove(storedAgo ?? 0, archiveLate) === 'fail'
   const since = storedAgo === undefined ? '' : `; the last WAL was stored ${formatAge(1000 * storedAgo)} ago`
   return [
     {
@@ -52,7 +58,7 @@ function judgeReceiving({ slot }: ServerFacts, storedAgo: number | undefined): F
   ]
 }
 
-function judgeArchiving(server: ServerFacts): Finding[] {
+function judgeArchiving(server: ServerFacts, { archiveLate }: Thresholds): Finding[] {
   const { waiting, archiver, archiveMode, slot } = server
   const subject = 'archiving'
   // What is received needs no archiver, and whether it is received is told.
@@ -75,7 +81,7 @@ function judgeArchiving(server: ServerFacts): Finding[] {
     ]
   }
   if (!waiting) return server.reachable ? [{ severity: 'ok', subject, text: wait }] : []
-  const severity = lateness(waiting.oldest?.ageSeconds ?? 0)
+  const severity = severityAbove(waiting.oldest?.ageSeconds ?? 0, archiveLate)
   if (severity !== 'ok')
     return [{ severity, subject, text: `archiving is behind: ${wait}`, hint: 'pgrecall check' }]
   return [{ severity, subject, text: server.reachable ? `archiving keeps up; ${wait}` : wait }]
@@ -87,11 +93,6 @@ function isFailing({ archiver }: Pick<ServerFacts, 'archiver'>): boolean {
   return failed !== undefined && (archived === undefined || failed > archived)
 }
 
-function lateness(seconds: number): Finding['severity'] {
-  const { warn, fail } = THRESHOLDS.archiveLateSeconds
-  return seconds > fail ? 'fail' : seconds > warn ? 'warn' : 'ok'
-}
-
 function waitingText(waiting: ServerFacts['waiting']): string {
   if (!waiting)
     return 'how many segments wait is not known (it takes the role pg_monitor, or the data directory on this host)'
@@ -100,27 +101,29 @@ function waitingText(waiting: ServerFacts['waiting']): string {
   return `${formatCount(segments, 'segment')} ${segments === 1 ? 'waits' : 'wait'}, the oldest for ${formatAge(1000 * oldest.ageSeconds)}`
 }
 
-const isBehind = (server: Pick<ServerFacts, 'archiver' | 'waiting'>) =>
-  isFailing(server) || lateness(server.waiting?.oldest?.ageSeconds ?? 0) !== 'ok'
+const isBehind = (server: Pick<ServerFacts, 'archiver' | 'waiting'>, { archiveLate }: Thresholds) =>
+  isFailing(server) || severityAbove(server.waiting?.oldest?.ageSeconds ?? 0, archiveLate) !== 'ok'
 
 /** When `pg_wal` fills its disk if nothing is archived any more; null while archiving keeps up, or it is not known. */
-export function secondsUntilFull(server: Omit<ServerFacts, 'fullInSeconds'>): number | null {
+export function secondsUntilFull(
+  server: Omit<ServerFacts, 'fullInSeconds'>,
+  limits: Thresholds = THRESHOLDS,
+): number | null {
   const { walDisk, walBytesPerSecond } = server
-  if (!isBehind(server) || !walDisk || !walBytesPerSecond) return null
+  if (!isBehind(server, limits) || !walDisk || !walBytesPerSecond) return null
   return Math.round(walDisk.freeBytes / walBytesPerSecond)
 }
 
-function judgeDisk(server: ServerFacts): Finding[] {
+function judgeDisk(server: ServerFacts, limits: Thresholds): Finding[] {
   const { walDisk, fullInSeconds } = server
   if (!walDisk) return []
   const subject = 'pg_wal'
   const free = `${formatBytes(walDisk.freeBytes)} are free on the disk of pg_wal`
-  if (fullInSeconds === null && isBehind(server))
+  if (fullInSeconds === null && isBehind(server, limits))
     return [{ severity: 'warn', subject, text: `${free}; how fast WAL fills it is not known` }]
   if (fullInSeconds === null)
     return [{ severity: 'ok', subject, text: `${free}; it does not fill at this rate` }]
-  const { warn, fail } = THRESHOLDS.diskFullSeconds
-  const severity = fullInSeconds < fail ? 'fail' : fullInSeconds < warn ? 'warn' : 'ok'
+  const severity = severityBelow(fullInSeconds, limits.walDiskFull)
   const hint = 'the server stops when pg_wal cannot grow: mend archiving first'
   return [
     {
@@ -133,10 +136,14 @@ function judgeDisk(server: ServerFacts): Finding[] {
 }
 
 /** What a repository holds, and lacks. */
-export function judgeRepository(facts: RepositoryFacts, server: ServerFacts): Finding[] {
+export function judgeRepository(
+  facts: RepositoryFacts,
+  server: ServerFacts,
+  limits: Thresholds = THRESHOLDS,
+): Finding[] {
   if (facts.error !== null) return [{ severity: 'fail', subject: 'repository', text: facts.error }]
   return [
-    ...judgeBackups(facts),
+    ...judgeBackups(facts, limits),
     ...judgeHistories(facts),
     ...judgeGaps(facts),
     ...judgeEnd(facts, server),
@@ -147,7 +154,7 @@ export function judgeRepository(facts: RepositoryFacts, server: ServerFacts): Fi
         text: `${formatCount(segments, 'segment')} that "${has}" has ${areWord(segments)} missing here: ${stretch(first, last)}`,
       }),
     ),
-    ...judgeSpace(facts),
+    ...judgeLimits(facts, limits),
   ]
 }
 
@@ -174,7 +181,7 @@ function judgeGaps({ gaps, currentTimeline, droppedAtEnd, unusable }: Repository
       .join('')
     const cut = gap.cuts.find(({ timeline }) => timeline === currentTimeline) ?? gap.cuts[0]
     if (!cut) return { severity: 'ok', subject, text: `${what}${why}; ${withoutCut(gap, unusable)}` }
-    const isSettling = gap.ageSeconds !== null && gap.ageSeconds < THRESHOLDS.settlingSeconds
+    const isSettling = gap.ageSeconds !== null && gap.ageSeconds < SETTLING_SECONDS
     if (isSettling && gap.dropped.length === 0)
       return {
         severity: 'warn',
@@ -216,7 +223,7 @@ function withoutCut({ first, last, isBehindAnother }: Gap, unusable: RepositoryF
 function judgeEnd({ archived }: RepositoryFacts, { waiting }: ServerFacts): Finding[] {
   const behind = archived?.behindSegments
   // What was stored just now is followed by more while this is asked.
-  const isMoving = archived !== null && archived.ageSeconds < THRESHOLDS.settlingSeconds
+  const isMoving = archived !== null && archived.ageSeconds < SETTLING_SECONDS
   if (!behind || behind < 2 || isMoving || waiting?.segments) return []
   return [
     {
@@ -225,24 +232,6 @@ function judgeEnd({ archived }: RepositoryFacts, { waiting }: ServerFacts): Find
       text: `the server is ${formatCount(behind, 'segment')} ahead of ${archived!.lastSegment}, the last one stored here`,
       hint: 'is this the repository that archive_command stores into? "pgrecall check" tells',
     },
-  ]
-}
-
-/** There will be a full backup again, however small the ones between are. */
-function judgeSpace({ freeBytes, newestBackup, newestFull }: RepositoryFacts): Finding[] {
-  if (freeBytes === null) return []
-  const largest = newestFull ?? newestBackup
-  const isTight = largest !== null && freeBytes < largest.storedBytes
-  const text = `${formatBytes(freeBytes)} are free in the repository`
-  return [
-    isTight
-      ? {
-          severity: 'warn',
-          subject: 'space',
-          text: `${text}, less than the newest full backup takes`,
-          hint: 'pgrecall retention, or a larger disk',
-        }
-      : { severity: 'ok', subject: 'space', text },
   ]
 }
 

@@ -17,6 +17,7 @@ import { searchWal } from '../restore/find-target.ts'
 import type { WalLeg } from '../restore/timeline-path.ts'
 import { readArchivedFile } from '../wal/read.ts'
 import type { Gap, RepositoryFacts, ServerFacts, StoredBackup, Window } from './facts.ts'
+import { type Outlook, outlookOf, readRemembered } from './outlook.ts'
 import { currentTimeline, endOf, pathTo, type Stretch, stretchesOf } from './windows.ts'
 
 /** Segments without a commit are seldom many, as an idle server writes none; so much is read to find the last one. */
@@ -37,7 +38,7 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
   const { stretches, unusable } = stretchesOf(catalog)
   const windows: Window[] = []
   for (const stretch of stretches) windows.push(await windowOf(stretch, catalog, look))
-  return {
+  const held: Omit<RepositoryFacts, keyof Outlook> = {
     repository: repository.name,
     location: repository.storage.location,
     error: null,
@@ -64,9 +65,11 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
     archived: archivedEnd(own, server, catalog.walSegmentBytes, now),
     receiving: own?.receiving ?? null,
     freeBytes: (await repository.storage.freeBytes()) ?? null,
+    fullInSeconds: null,
     missing: [],
     wal: walWithBackups(catalog),
   }
+  return { ...held, ...outlookOf(held, catalog, await readRemembered(repository, catalog.cluster), look) }
 }
 
 /** A repository of which nothing is known. */
@@ -89,6 +92,12 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
     archived: null,
     receiving: null,
     freeBytes: null,
+    rpo: null,
+    restore: null,
+    stored: null,
+    growth: null,
+    fullInSeconds: null,
+    verified: null,
     missing: [],
     wal: [],
   }

@@ -6,9 +6,10 @@ import type { Server } from '../postgres/server.ts'
 import { askServer } from './archiver.ts'
 import type { Finding, RepositoryFacts, ServerFacts } from './facts.ts'
 import { judgeRepository, judgeServer, secondsUntilFull } from './judge.ts'
+import { addFullness } from './outlook.ts'
 import { repositoryFacts, unreadable } from './repository-facts.ts'
 import { type Holding, missingIn, neededWal } from './spread.ts'
-import { THRESHOLDS } from './thresholds.ts'
+import { severityAbove, THRESHOLDS, type Thresholds } from './thresholds.ts'
 import { pathTo } from './windows.ts'
 
 export interface StatusContext {
@@ -20,6 +21,8 @@ export interface StatusContext {
   events: Events
   signal: AbortSignal
   now: () => Date
+  /** From when on something is told; `THRESHOLDS` when left out. */
+  limits?: Thresholds
 }
 
 export interface Status {
@@ -33,11 +36,42 @@ type Read = { repository: Repository; catalog: Catalog | undefined; error: strin
 
 const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 
+/** What is known of a cluster before it is judged. */
+interface Look {
+  server: ServerFacts
+  facts: RepositoryFacts[]
+  clusterIdentifier: string | undefined
+  now: Date
+}
+
 /**
  * What can be recovered, how far the archive is behind, and what is wrong. Neither a server that is down nor a
  * repository that cannot be read is an error: each is a finding.
  */
 export async function takeStatus(cluster: string, context: StatusContext): Promise<Status> {
+  const [status] = await takeStatuses([{ cluster, context }])
+  return status!
+}
+
+/** The same of several clusters, which may fill one repository together. @returns one for each, in their order */
+export async function takeStatuses(
+  questions: readonly { cluster: string; context: StatusContext }[],
+): Promise<Status[]> {
+  const looks: Look[] = []
+  for (const { cluster, context } of questions) looks.push(await lookAt(cluster, context))
+  addFullness(looks.flatMap(({ facts }) => facts))
+  return looks.map((look, index) => judge(look, questions[index]!.context.limits))
+}
+
+function judge({ server, facts, clusterIdentifier, now }: Look, limits: Thresholds = THRESHOLDS): Status {
+  return {
+    server,
+    findings: judgeServer(server, clusterIdentifier, secondsSinceStored(facts, now), limits),
+    repositories: facts.map((each) => ({ facts: each, findings: judgeRepository(each, server, limits) })),
+  }
+}
+
+async function lookAt(cluster: string, context: StatusContext): Promise<Look> {
   const { repositories, signal } = context
   const now = context.now()
   const reads: Read[] = []
@@ -50,18 +84,14 @@ export async function takeStatus(cluster: string, context: StatusContext): Promi
     const isOurs = server.systemIdentifier === catalog?.systemIdentifier
     const look = {
       repository,
-      server: isOurs ? server : { ...server, timeline: null, lsn: null },
+      server: isOurs ? server : { ...server, timeline: null, lsn: null, walClock: null },
       now,
       signal,
     }
     facts.push(catalog ? await repositoryFacts(catalog, look) : unreadable(repository, error!))
   }
-  addSpread(reads, facts, now)
-  return {
-    server,
-    findings: judgeServer(server, identifierOf(catalogs), secondsSinceStored(facts, now)),
-    repositories: facts.map((each) => ({ facts: each, findings: judgeRepository(each, server) })),
-  }
+  addSpread(reads, facts, now, context.limits)
+  return { server, facts, clusterIdentifier: identifierOf(catalogs), now }
 }
 
 /** How long nothing of the current timeline was stored, in whatever repository. */
@@ -106,7 +136,7 @@ async function serverFacts(
   })
   const walBytesPerSecond = asked.walBytesPerSecond ?? archivesRate(catalogs)
   const server = { ...asked, walBytesPerSecond }
-  return { ...server, fullInSeconds: secondsUntilFull(server) }
+  return { ...server, fullInSeconds: secondsUntilFull(server, context.limits) }
 }
 
 const identifierOf = (catalogs: readonly Catalog[]) =>
@@ -123,7 +153,12 @@ function archivesRate(catalogs: readonly Catalog[]): number | null {
 }
 
 /** What one repository has on the way to now and another lacks. */
-function addSpread(reads: readonly Read[], facts: readonly RepositoryFacts[], now: Date): void {
+function addSpread(
+  reads: readonly Read[],
+  facts: readonly RepositoryFacts[],
+  now: Date,
+  { archiveLate }: Thresholds = THRESHOLDS,
+): void {
   const holdings = reads.map(
     ({ repository, catalog }): Holding => ({ repository: repository.name, wal: catalog?.wal ?? [] }),
   )
@@ -134,7 +169,8 @@ function addSpread(reads: readonly Read[], facts: readonly RepositoryFacts[], no
     if (!catalog || currentTimeline === null) continue
     const own = holdings[index]!
     const newest = own.wal.find(({ timeline }) => timeline === currentTimeline)?.ranges.at(-1)?.newestStoredAt
-    const isLate = !newest || now.getTime() - Date.parse(newest) > THRESHOLDS.archiveLateSeconds.fail * 1000
+    const isLate =
+      !newest || severityAbove((now.getTime() - Date.parse(newest)) / 1000, archiveLate) === 'fail'
     facts[index]!.missing = missingIn(
       own,
       holdings.filter((other) => other !== own),

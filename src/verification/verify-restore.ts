@@ -1,5 +1,6 @@
 import type { LogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { noteRestoreRate } from '../catalog/restore-rates.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { isPartial } from '../logical/dump-selection.ts'
@@ -73,6 +74,7 @@ export async function verifyRestore(
   const counting = { dump: plan.dump, restore: prepared.program }
   const circumstances = circumstancesOf(record, plan)
   const proof: Proof = { ...options, record, circumstances, source, prepared, counting }
+  const loading = now().getTime()
   const parts = await prove(proof).catch(async (error) => {
     signal.throwIfAborted()
     await scratch.server.requireAlive()
@@ -80,13 +82,37 @@ export async function verifyRestore(
   })
   // What was lost with the server is not lost in the backup.
   await scratch.server.requireAlive()
+  const verdict = verdictOf([parts.cluster, ...parts.databases])
+  if (verdict === 'restored') await rememberRate(repository, record, loading, options)
   return {
-    verdict: verdictOf([parts.cluster, ...parts.databases]),
+    verdict,
     server: prepared.plan.target.versionText,
     tookMs: now().getTime() - begun,
     isCompared: prepared.fingerprints !== undefined,
     ...parts,
   }
+}
+
+/** By what loading took, with the count, a restore is estimated. */
+async function rememberRate(
+  repository: Repository,
+  { cluster, id, databases }: LogicalRecord,
+  begunMs: number,
+  { now, jobs, events }: VerifyRestoreOptions,
+): Promise<void> {
+  const finished = now()
+  const seconds = (finished.getTime() - begunMs) / 1000
+  if (seconds <= 0) return
+  const bytes = databases.reduce((sum, database) => sum + database.bytes, 0)
+  const rate = {
+    kind: 'verify',
+    backup: id,
+    bytes,
+    seconds,
+    jobs,
+    finishedAt: finished.toISOString(),
+  } as const
+  await noteRestoreRate(repository, cluster, rate, events)
 }
 
 async function prove(proof: Proof): Promise<Pick<RestoreProof, 'cluster' | 'databases'>> {
