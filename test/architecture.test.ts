@@ -64,6 +64,7 @@ const NARROW: Record<string, string[] | 'type'> = {
   'backup -> snapshot': 'type',
   'commands -> snapshot': 'type',
   'checks -> cli': ['cli/units.ts'],
+  'checks -> status': ['status/archiver.ts'],
   'status -> cli': ['cli/units.ts'],
   'status -> restore': ['restore/find-target.ts', 'restore/timeline-path.ts'],
   'config -> archive': ['archive/age.ts', 'archive/age-keys.ts', 'archive/codec.ts'],

@@ -14,10 +14,11 @@ export interface LookOverQuestion {
   connection: () => Promise<ConnectionOptions>
   connect: () => Promise<Server>
   /** All that the configured method looks at before it begins. @throws PgrecallError as a backup would */
-  checkMethod: () => Promise<{ warnings: string[] }>
+  checkMethod: () => Promise<unknown>
   /** How PostgreSQL can call this very program: an absolute path. */
   launcher: string
   env: Record<string, string | undefined>
+  home: string
   signal: AbortSignal
   now: () => Date
   /**

@@ -63,9 +63,11 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   add(
     'check',
-    'Check that backups will work: repositories and keys, connection, and a real WAL segment through the archive',
-    ['pgrecall check && echo "ready for tonight"'],
-  ).option('--timeout <seconds>', 'how long to wait for the segment', wholeNumber(1), 60)
+    'Look for all that would make a backup or a restore fail, and send a real WAL segment through the archive',
+    ['pgrecall check && echo "ready for tonight"', 'pgrecall check --read-only'],
+  )
+    .option('--timeout <seconds>', 'how long to wait for the segment', wholeNumber(1), 60)
+    .option('--read-only', 'change nothing: end no WAL segment, and write no object to try the repositories')
 
   declareBackup(add)
 

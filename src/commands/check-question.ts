@@ -2,10 +2,10 @@ import type { LookOverQuestion } from '../checks/question.ts'
 import { methodOf, requestOf } from './backup-method.ts'
 import type { CommandContext } from './context.ts'
 
-/** What is asked when the chosen cluster is looked over; so it changes nothing. */
+/** What is asked when the chosen cluster is looked over; it changes nothing. */
 export function checkQuestion(context: CommandContext): LookOverQuestion {
   const { name, config } = context.cluster()
-  const { connection, connect, repositories, launcher, env, signal, now } = context
+  const { connection, connect, repositories, launcher, env, home, signal, now } = context
   return {
     cluster: name,
     config,
@@ -15,6 +15,7 @@ export function checkQuestion(context: CommandContext): LookOverQuestion {
     connect,
     launcher,
     env,
+    home,
     signal,
     now,
     checkMethod: async () => {

@@ -155,7 +155,7 @@ async function readSecretFile(kind: string, file: string): Promise<{ content: Bu
  * The rule that PostgreSQL has for its own secret key: root may let a group read it.
  * @see https://www.postgresql.org/docs/current/ssl-tcp.html
  */
-function isOpenToOthers({ mode, uid }: Stats): boolean {
+export function isOpenToOthers({ mode, uid }: Pick<Stats, 'mode' | 'uid'>): boolean {
   return (mode & (uid === 0 ? 0o037 : 0o077)) !== 0
 }
 

@@ -6,7 +6,7 @@ import { INCOMING, incomingName, sweepIncoming } from './incoming.ts'
 import { storageError } from './local-errors.ts'
 import { LocalFolders } from './local-folders.ts'
 import { type Entry, entriesOf, listFiles } from './local-listing.ts'
-import { probeFolder } from './local-probe.ts'
+import { lookAtFolder, probeFolder } from './local-probe.ts'
 import {
   absentObject,
   type GetOptions,
@@ -178,8 +178,8 @@ export class LocalStorage implements Storage {
     }
   }
 
-  probe(signal?: AbortSignal): AsyncIterable<ProbeFinding> {
-    return probeFolder(this, signal)
+  probe(signal?: AbortSignal, { readOnly = false } = {}): AsyncIterable<ProbeFinding> {
+    return readOnly ? lookAtFolder(this, signal) : probeFolder(this, signal)
   }
 
   /** Makes the repository's folder; as root, gives what it makes to `owner` or to the nearest folder's owner. */

@@ -29,3 +29,25 @@ export async function tryIt(
     return { subject, verdict: whenItFails, text: reasonOf(error), ...(hint !== undefined && { hint }) }
   }
 }
+
+/** Of a repository's clock. */
+export const LOCKS_GO_BY_IT = 'locks and retention go by it'
+
+/** Requests and whole seconds in headers take some of it. */
+const WARN_SKEW_MS = 10_000
+/** S3 refuses requests whose clock is further off. https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
+const MOST_SKEW_MS = 15 * 60_000
+
+/**
+ * What the difference between this host's clock and another one means.
+ * @param aheadMs by how much the other one is ahead
+ * @param whose whose the other one is
+ * @param why what goes by it
+ */
+export function judgeClock(aheadMs: number, whose: string, why: string): Omit<ProbeFinding, 'subject'> {
+  const offMs = Math.abs(aheadMs)
+  const text = `this clock is ${Math.round(offMs / 1000)} s ${aheadMs > 0 ? 'behind' : 'ahead of'} ${whose}`
+  if (offMs <= WARN_SKEW_MS) return { verdict: 'pass', text }
+  const hint = `set the clock (timedatectl, chronyc tracking): ${why}`
+  return { verdict: offMs > MOST_SKEW_MS ? 'fail' : 'warn', text, hint }
+}

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { PROBE_KEY, tryIt } from './probe.ts'
+import { judgeClock, LOCKS_GO_BY_IT, PROBE_KEY, tryIt } from './probe.ts'
 import type { S3Bucket } from './s3-client.ts'
 import { s3Error } from './s3-errors.ts'
 import { S3Fault } from './s3-fault.ts'
@@ -11,9 +11,6 @@ import { type ProbeFinding, readObject, type S3Address, type Storage } from './s
 type Result = string | Omit<ProbeFinding, 'subject'>
 type Step = [subject: string, work: () => Promise<Result>, whenItFails?: 'warn']
 
-const MINUTE_MS = 60_000
-/** S3 refuses requests whose clock is further off. https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
-const MOST_SKEW_MS = 15 * MINUTE_MS
 /** Long enough that the store takes it for the future, and soon over. */
 const SHORT_LOCK_MS = 3000
 
@@ -25,6 +22,7 @@ export async function* probeBucket(
   signal?: AbortSignal,
 ): AsyncIterable<ProbeFinding> {
   const { address } = storage
+  const look = lookingSteps(storage, bucket)
   const content = Buffer.from(`written by pgrecall check at ${new Date().toISOString()}\n`)
   const key = address.prefix + PROBE_KEY
   const write = async () => {
@@ -43,19 +41,43 @@ export async function* probeBucket(
       ? [['lock an object', () => lockIt(bucket, writer, key, address, signal)] as Step]
       : []),
     ['remove an object', () => removeIt(storage), 'warn'],
-    ['clock', () => compareClocks(bucket)],
-    ['protection', () => seeProtection(bucket, address), 'warn'],
+    ...look,
   ]
-  const told = (work: () => Promise<Result>) => () =>
-    work().catch((error: unknown) => {
-      throw s3Error(error, address)
-    })
   const written = await tryIt('write an object', write, signal)
   yield written
   // The rest would say the same again.
   if (written.verdict === 'fail') return
-  for (const [subject, work, whenItFails] of steps)
-    yield await tryIt(subject, told(work), signal, whenItFails)
+  for (const step of steps) yield await tryStep(step, address, signal)
+}
+
+/** Looks at a bucket as who only reads it: changes nothing. */
+export async function* lookAtBucket(
+  storage: Storage & { address: S3Address },
+  bucket: S3Bucket,
+  signal?: AbortSignal,
+): AsyncIterable<ProbeFinding> {
+  const listed = await tryStep(['list objects', () => listAny(storage)], storage.address, signal)
+  yield listed
+  if (listed.verdict === 'fail') return
+  for (const step of lookingSteps(storage, bucket)) yield await tryStep(step, storage.address, signal)
+}
+
+const lookingSteps = ({ address }: { address: S3Address }, bucket: S3Bucket): Step[] => [
+  ['clock', () => compareClocks(bucket)],
+  ['protection', () => seeProtection(bucket, address), 'warn'],
+]
+
+function tryStep([subject, work, whenItFails]: Step, address: S3Address, signal?: AbortSignal) {
+  const told = () =>
+    work().catch((error: unknown) => {
+      throw s3Error(error, address)
+    })
+  return tryIt(subject, told, signal, whenItFails)
+}
+
+async function listAny(storage: Storage): Promise<Result> {
+  for await (const _ of storage.list('')) break
+  return 'objects can be listed'
 }
 
 async function writeOnCondition(storage: Storage & { address: S3Address }, content: Buffer): Promise<Result> {
@@ -138,12 +160,7 @@ async function removeIt(storage: Storage): Promise<Result> {
 }
 
 async function compareClocks(bucket: S3Bucket): Promise<Result> {
-  const aheadMs = await bucket.clockAheadMs()
-  const offMs = Math.abs(aheadMs)
-  const text = `this clock is ${Math.round(offMs / 1000)} s ${aheadMs > 0 ? 'behind' : 'ahead of'} the store's`
-  if (offMs <= MINUTE_MS) return text
-  const hint = 'set the clock (timedatectl, chronyc tracking): locks and retention go by it'
-  return { verdict: offMs > MOST_SKEW_MS ? 'fail' : 'warn', text, hint }
+  return judgeClock(await bucket.clockAheadMs(), "the store's", LOCKS_GO_BY_IT)
 }
 
 async function seeProtection(bucket: S3Bucket, { objectLock }: S3Address): Promise<Result> {

@@ -2,7 +2,7 @@ import { PATIENCE, type Patience, S3Bucket } from './s3-client.ts'
 import { lockedObject, s3Error, urlOf } from './s3-errors.ts'
 import { S3Fault } from './s3-fault.ts'
 import { listNames, listObjects, sweepUploads } from './s3-listing.ts'
-import { probeBucket } from './s3-probe.ts'
+import { lookAtBucket, probeBucket } from './s3-probe.ts'
 import { headOf, readObjectOf } from './s3-read.ts'
 import { replaceStartOf } from './s3-rewrite.ts'
 import { S3Writer } from './s3-write.ts'
@@ -113,7 +113,8 @@ export class S3Storage implements Storage {
   /** A bucket has no end. */
   async freeBytes(): Promise<undefined> {}
 
-  probe(signal?: AbortSignal): AsyncIterable<ProbeFinding> {
+  probe(signal?: AbortSignal, { readOnly = false } = {}): AsyncIterable<ProbeFinding> {
+    if (readOnly) return lookAtBucket(this, this.#bucket, signal)
     return probeBucket(this, this.#bucket, this.#writer, signal)
   }
 

@@ -70,8 +70,11 @@ export interface Storage {
   /** Bytes that can still be written, where the backend knows. */
   freeBytes(): Promise<number | undefined>
 
-  /** Tries each operation that pgrecall needs, with objects of its own that it removes, and looks at how the store is set up. */
-  probe(signal?: AbortSignal): AsyncIterable<ProbeFinding>
+  /**
+   * Tries each operation that pgrecall needs, with objects of its own that it removes, and looks at how the store is set up.
+   * With `readOnly` it only looks, and changes nothing.
+   */
+  probe(signal?: AbortSignal, options?: { readOnly?: boolean }): AsyncIterable<ProbeFinding>
 }
 
 /** What came out of trying one thing. */
