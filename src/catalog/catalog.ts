@@ -14,6 +14,7 @@ import {
   isPhysicalId,
 } from './layout.ts'
 import { type LogicalSummary, logicalSummaryOf, readLogicalRecord } from './logical-record.ts'
+import { readThinnedWal, withThinned } from './thinned-wal.ts'
 import type { TimelineWal } from './wal-ranges.ts'
 
 export type { Catalog } from './catalog-file.ts'
@@ -58,7 +59,8 @@ export async function loadCatalog(
   )
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   const believed = believingWalAt && stored && believableWal(stored, segmentBytes, believingWalAt)
-  const wal = await archivedWal({ storage, cluster, segmentBytes }, believed ?? [])
+  const found = await archivedWal({ storage, cluster, segmentBytes }, believed ?? [])
+  const wal = withThinned(found, await readThinnedWal(storage, cluster))
   // A folder that is not mounted must not look like an empty repository.
   const isEmpty = backups.length + logical.length + damaged.length + wal.length === 0
   if (!identity && isEmpty) await requireRepository(storage)

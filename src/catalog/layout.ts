@@ -14,6 +14,10 @@ export const verificationsKey = (cluster: string) => `${cluster}/verified.json`
 export const restoreRatesKey = (cluster: string) => `${cluster}/restore-rates.json`
 export const locksPrefix = (cluster: string) => `${cluster}/locks/`
 export const pinsPrefix = (cluster: string) => `${cluster}/pins/`
+/** What persons want to keep: an object for each pin, `<backup>.<random>.json`. */
+export const keptPrefix = (cluster: string) => `${cluster}/kept/`
+/** What of the WAL retention has let go between backups that stay. */
+export const thinnedWalKey = (cluster: string) => `${cluster}/wal-thinned.json`
 /** There while a backup holds up the replay of a standby. */
 export const pausedReplayKey = (cluster: string) => `${cluster}/replay-paused.json`
 export const backupsPrefix = (cluster: string) => `${cluster}/backups/`

@@ -74,6 +74,13 @@ export async function acquireLock(storage: Storage, cluster: string, options: Lo
   }
 }
 
+/** Who holds the lock, or may hold it; undefined where it is free. */
+export async function lockHolder(storage: Storage, cluster: string, now: Date): Promise<Holder | undefined> {
+  for (const { holder } of await readLocks(storage, cluster))
+    if (holder && (await stateOf(holder, now)) !== 'dead') return holder
+  return undefined
+}
+
 /**
  * Whether a claim is the only living one. Who sees one that comes before its own gives way, so the first of those who came at
  * the same moment waits for that; one that does not give way has seen itself alone before ours was written, and holds the lock.

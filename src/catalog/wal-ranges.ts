@@ -21,6 +21,11 @@ export interface TimelineWal {
   receiving?: { segment: string; storedBytes: number; storedAt: string }
   /** WAL that was given up and is not stored: what explains a gap. */
   dropped?: DroppedWal[]
+  /**
+   * Before this segment, retention has let go all but what makes backups consistent: what is missing there is missing on
+   * purpose.
+   */
+  thinnedBefore?: string
 }
 
 /** A timeline on the way to another one. */
@@ -143,16 +148,20 @@ export interface WalGap {
   dropped?: DroppedWal[]
 }
 
-/** The holes of each timeline: between its runs, and between the last one and the segment that is being received. */
+/**
+ * The holes of each timeline: between its runs, and between the last one and the segment that is being received. Those that
+ * were made on purpose are none.
+ */
 export function walGaps(timelines: readonly TimelineWal[], segmentBytes: number): WalGap[] {
   const number = (name: string) => segmentNumberOf(name, segmentBytes)
-  return timelines.flatMap(({ timeline, ranges, receiving, dropped = [] }) => {
+  return timelines.flatMap((entry) => {
+    const { timeline, ranges, receiving, dropped = [] } = entry
     const begins = [...ranges.map((run) => run.first), ...(receiving ? [receiving.segment] : [])]
     return ranges.flatMap((run, index) => {
       const next = begins[index + 1]
       const first = number(run.last) + 1n
       const last = next === undefined ? -1n : number(next) - 1n
-      if (last < first) return []
+      if (last < first || isThinned(entry, segmentName(timeline, last, segmentBytes))) return []
       const notes = dropped.filter((note) => number(note.first) <= last && first <= number(note.last))
       return [
         {
@@ -165,6 +174,11 @@ export function walGaps(timelines: readonly TimelineWal[], segmentBytes: number)
       ]
     })
   })
+}
+
+/** Whether a segment of a timeline, where it is missing, is missing on purpose. */
+export function isThinned(entry: Pick<TimelineWal, 'thinnedBefore'> | undefined, segment: string): boolean {
+  return entry?.thinnedBefore !== undefined && segment < entry.thinnedBefore
 }
 
 /** Since when something is stored behind a gap; ISO 8601. */

@@ -16,6 +16,8 @@ export type CommandName =
   | 'show'
   | 'restore'
   | 'retention'
+  | 'pin'
+  | 'unpin'
   | 'wal-push'
   | 'wal-fetch'
   | 'wal-prefetch'

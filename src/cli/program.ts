@@ -2,6 +2,7 @@ import { Argument, Command, Option } from 'commander'
 import { EXIT_CODES } from '../errors.ts'
 import { declareBackup } from './declare-backup.ts'
 import { declareRestore } from './declare-restore.ts'
+import { declareRetention } from './declare-retention.ts'
 import type { Declare, Invocation } from './invocation.ts'
 import { wholeNumber } from './option-values.ts'
 
@@ -84,14 +85,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   declareRestore(add)
 
-  add('retention', 'Remove backups that no rule keeps, and WAL that no backup needs, in each repository', [
-    'pgrecall retention --dry-run',
-    'pgrecall retention --full 7',
-    'pgrecall retention --repository local   # where this host may not remove anything in the other',
-  ])
-    .option('--full <count>', 'how many full backups to keep', wholeNumber(1))
-    .option('--logical <count>', 'how many logical backups to keep', wholeNumber(1))
-    .option('--dry-run', 'print the plan and change nothing')
+  declareRetention(add)
 
   add(
     'status',

@@ -1,13 +1,15 @@
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
+import type { KeptPin } from '../catalog/kept-pin.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { type DroppedWal, droppedAtEnd, walGaps } from '../catalog/wal-ranges.ts'
+import { type DroppedWal, droppedAtEnd, type TimelineWal, walGaps } from '../catalog/wal-ranges.ts'
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import { exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
 import type { CommandContext, Run } from './context.ts'
 import { logicalTable } from './logical-text.ts'
+import { pinFacts, pinsInForce, pinText } from './pin-text.ts'
 import { receivingText, seconds } from './wal-text.ts'
 
 /** All clusters of the configuration, unless one is named. */
@@ -43,14 +45,16 @@ interface Question {
 }
 
 /** `broken`: backups that cannot be restored, with the link that is not there. */
-type Look = Question & ({ catalog: Catalog; broken: { id: string; missing: string }[] } | { error: unknown })
+type Look = Question &
+  ({ catalog: Catalog; broken: { id: string; missing: string }[]; pins: KeptPin[] } | { error: unknown })
 
 /** One repository that is away does not hide the others. */
 async function look(question: Question, { now, signal }: CommandContext): Promise<Look> {
   const { storage } = question.repository
   try {
     const catalog = await loadCatalog(storage, question.cluster, { believingWalAt: now() })
-    return { ...question, catalog, broken: brokenChains(catalog) }
+    const pins = await pinsInForce(storage, question.cluster, now())
+    return { ...question, catalog, broken: brokenChains(catalog), pins }
   } catch (error) {
     signal.throwIfAborted()
     return { ...question, error }
@@ -67,7 +71,8 @@ function jsonOf(each: Look) {
   if ('error' in each) return { cluster: each.cluster, repository, error: reasonOf(each.error) }
   const { walListedAt: _bookkeeping, ...catalog } = each.catalog
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
-  return { repository, ...catalog, brokenChains: each.broken, wal: walWithBackups(catalog), gaps }
+  const pins = each.pins.map(pinFacts)
+  return { repository, ...catalog, pins, brokenChains: each.broken, wal: walWithBackups(catalog), gaps }
 }
 
 function brokenChains({ backups }: Catalog) {
@@ -79,7 +84,7 @@ function brokenChains({ backups }: Catalog) {
 }
 
 function catalogText(
-  { catalog, broken }: Extract<Look, { catalog: Catalog }>,
+  { catalog, broken, pins }: Extract<Look, { catalog: Catalog }>,
   { view }: CommandContext,
 ): string {
   const { backups, logical } = catalog
@@ -88,7 +93,9 @@ function catalogText(
       ? [backupTable(catalog, new Set(broken.map(({ id }) => id)), view)]
       : []),
     ...(logical.length > 0 ? [logicalTable(logical, view)] : []),
+    ...(pins.length > 0 ? [pins.map((pin) => `Pinned: ${pin.backup} ${pinText(pin)}`).join('\n')] : []),
     walTable(catalog, view),
+    ...catalog.wal.flatMap(thinnedText),
   ]
   const gaps = walGaps(catalog.wal, catalog.walSegmentBytes)
   if (gaps.length > 0) {
@@ -101,6 +108,14 @@ function catalogText(
     sections.push(`Backup ${id} cannot be restored: it ${brokenText(missing)}`)
   for (const { id, reason } of catalog.damaged) sections.push(`Backup ${id} cannot be read: ${reason}`)
   return sections.join('\n\n')
+}
+
+/** WAL that was let go on purpose. */
+function thinnedText({ timeline, ranges: [first], thinnedBefore }: TimelineWal): string[] {
+  if (thinnedBefore === undefined || first === undefined || first.first >= thinnedBefore) return []
+  return [
+    `Of timeline ${timeline} before ${thinnedBefore}, retention keeps only the WAL that makes backups consistent, by the rule "wal".`,
+  ]
 }
 
 const stretchText = ({ first, last, segments }: Pick<DroppedWal, 'first' | 'last' | 'segments'>) =>

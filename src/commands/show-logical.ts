@@ -1,3 +1,4 @@
+import type { KeptPin } from '../catalog/kept-pin.ts'
 import type { DumpedDatabase, LogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { choiceText, selectionText } from '../catalog/selection-text.ts'
@@ -6,6 +7,7 @@ import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import { type ContentsEntry, readContents } from '../logical/contents.ts'
 import type { CommandContext, Outcome } from './context.ts'
+import { pinFacts, pinText } from './pin-text.ts'
 import { seconds } from './wal-text.ts'
 
 /** How many of each kind are told of a database; the rest is in `--contents`. */
@@ -20,11 +22,13 @@ export async function showLogical(
   record: LogicalRecord,
   options: Record<string, unknown>,
   folder: string,
+  pins: readonly KeptPin[],
   context: Pick<CommandContext, 'view'>,
 ): Promise<Outcome> {
   const { name } = repository
   if (!options.contents) {
-    return { text: recordText(record, name, folder, context), json: { repository: name, ...record } }
+    const json = { repository: name, ...record, pins: pins.map(pinFacts) }
+    return { text: recordText(record, name, folder, pins, context), json }
   }
   const entries = await chosenEntries(repository, record, options)
   return {
@@ -80,11 +84,15 @@ function recordText(
   record: LogicalRecord,
   repository: string,
   folder: string,
+  pins: readonly KeptPin[],
   { view }: Pick<CommandContext, 'view'>,
 ): string {
   const list = renderTable(
     [{ title: '', style: 'bold' }, { title: '' }],
-    factsOf(record, repository, folder),
+    [
+      ...factsOf(record, repository, folder),
+      ...pins.map((pin): [string, string] => ['Pinned', pinText(pin)]),
+    ],
     { ...view, width: Number.POSITIVE_INFINITY },
   )
   const objects = renderTable(

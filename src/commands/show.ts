@@ -1,7 +1,8 @@
 import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
 import { newestBackup } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
-import { backupPrefix, isLogicalId } from '../catalog/layout.ts'
+import type { KeptPin } from '../catalog/kept-pin.ts'
+import { backupPrefix, isBackupId, isLogicalId } from '../catalog/layout.ts'
 import { readLogicalRecord } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { renderTable } from '../cli/table.ts'
@@ -10,6 +11,7 @@ import { PgrecallError } from '../errors.ts'
 import { chainFacts, chainText, originRows, type ShownChain, shownChain } from './chain-text.ts'
 import type { CommandContext, Outcome, Run } from './context.ts'
 import { blocksText } from './damage-text.ts'
+import { pinFacts, pinsInForce, pinText } from './pin-text.ts'
 import { showLogical } from './show-logical.ts'
 
 /** What the copy found out about the cluster's pages. */
@@ -53,9 +55,10 @@ async function show(
 ): Promise<Outcome | undefined> {
   const { name, storage } = repository
   const folder = `${storage.location}/${backupPrefix(cluster, id)}`
+  const pins = isBackupId(id) ? await pinsInForce(storage, cluster, context.now(), id) : []
   if (isLogicalId(id)) {
     const record = await readLogicalRecord(storage, cluster, id)
-    return record && showLogical(repository, record, options, folder, context)
+    return record && showLogical(repository, record, options, folder, pins, context)
   }
   const record = await readBackupRecord(storage, cluster, id)
   if (!record) return undefined
@@ -63,8 +66,8 @@ async function show(
     throw new PgrecallError('usage', `--contents is of logical backups, and ${id} is a physical one`)
   const chain = await shownChain(storage, record)
   return {
-    text: recordText(record, chain, name, folder, context),
-    json: { repository: name, ...record, chain: chainFacts(chain) },
+    text: recordText(record, chain, name, folder, pins, context),
+    json: { repository: name, ...record, pins: pins.map(pinFacts), chain: chainFacts(chain) },
   }
 }
 
@@ -76,6 +79,7 @@ function recordText(
   chain: ShownChain,
   repository: string,
   folder: string,
+  pins: readonly KeptPin[],
   { view }: CommandContext,
 ): string {
   const facts: [string, string][] = [
@@ -83,6 +87,7 @@ function recordText(
     ['Cluster', `${record.cluster} (system identifier ${record.systemIdentifier})`],
     ['Repository', `${repository}, ${folder}`],
     ['Label', record.label || '-'],
+    ...pins.map((pin): [string, string] => ['Pinned', pinText(pin)]),
     ['PostgreSQL', record.postgres.text],
     ['Type', `${record.type}, method ${record.method}, ${record.codec}`],
     ...originRows(record),

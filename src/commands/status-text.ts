@@ -69,7 +69,9 @@ function serverText(cluster: string | undefined, findings: readonly Finding[], v
 }
 
 function windowTable({ windows, receiving }: RepositoryFacts, view: View): string {
-  if (windows.length === 0) return ''
+  // Of single ends there may be many; what is said below the table tells how many.
+  const shown = windows.filter(({ isThinned }) => !isThinned)
+  if (shown.length === 0) return ''
   const table = renderTable(
     [
       { title: 'Timeline', align: 'right' },
@@ -79,7 +81,7 @@ function windowTable({ windows, receiving }: RepositoryFacts, view: View): strin
       { title: 'Backups', align: 'right' },
       { title: 'Ends with', style: (cell) => (cell === WHOLE ? undefined : 'red') },
     ],
-    windows.map((window) => [
+    shown.map((window) => [
       String(window.timeline),
       fromText(window),
       `${window.to.isExact ? '' : '>= '}${toText(window)}`,

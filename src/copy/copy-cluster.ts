@@ -4,6 +4,7 @@ import { type ClusterIdentity, claimIdentity, readIdentity } from '../catalog/id
 import { acquireLock, type Lock } from '../catalog/lock.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { noteThinnedWal } from '../catalog/thinned-wal.ts'
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -87,6 +88,7 @@ export async function copyCluster(job: CopyJob, context: CopyContext): Promise<C
     await using pins = new AsyncDisposableStack()
     for (const id of await toBePinned(plan, job, now()))
       pins.use(await pinIfAllowed(from.storage, cluster, id, `copy to ${to.name}`, now, onWarning))
+    await noteThinnedWal(to.storage, cluster, plan.thinned)
     return await new CopyRun(job, plan, lock, { ...context, signal }, identity).run()
   } catch (error) {
     signal.throwIfAborted()

@@ -12,7 +12,7 @@ export async function storedBackupsIn(
   now: Date,
 ): Promise<StoredBackups & Pick<Catalog, 'backups' | 'logical' | 'damaged'>> {
   const known = await loadCatalog(storage, cluster, { believingWalAt: now })
-  return { repository: name, ...(await storedBackups(storage, cluster, known)) }
+  return { repository: name, timelines: known.wal, ...(await storedBackups(storage, cluster, known)) }
 }
 
 /**

@@ -2,15 +2,20 @@ import type { BackupSummary } from '../catalog/backup-record.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
 import { isLogicalId, type WalForm } from '../catalog/layout.ts'
 import type { LogicalSummary } from '../catalog/logical-record.ts'
+import type { ThinnedTimeline } from '../catalog/thinned-wal.ts'
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
-import { numberOf, segmentName, type WalFile } from '../postgres/wal-file.ts'
+import { numberOf, type WalFile } from '../postgres/wal-file.ts'
+import { lackingWal } from './lacking-wal.ts'
 import { type LogicalCopyVerdict, planLogicalCopy, type StoredLogical } from './plan-logical.ts'
+import { broughtThin, notThinnedIn, type Timeline } from './plan-thinned.ts'
 
 /** The backups of one cluster in one repository, oldest first. */
 export interface StoredBackups extends StoredLogical {
   /** The physical ones. */
   backups: readonly BackupSummary[]
+  /** What of the timelines tells which WAL was let go on purpose. */
+  timelines?: readonly Timeline[]
 }
 
 /** A file of `pg_wal` as it lies in the source. */
@@ -60,6 +65,8 @@ export interface CopyPlan {
   wal: StoredWal[]
   /** Segments that both have and that must be alike, or the two are not one archive. */
   common: StoredWal[]
+  /** What the destination is going to lack on purpose, since the source does. */
+  thinned: ThinnedTimeline[]
   steps: CopyStep[]
   warnings: string[]
 }
@@ -92,15 +99,19 @@ export function planCopy(
   const backups = withChains(verdicts, needed, chains)
   const copied = backups.flatMap((each) => (each.verdict === 'copy' ? [each.backup] : []))
   const from = oldestStart([...destination.backups, ...copied], segmentBytes)
+  const isThere = notThinnedIn(destination, [...destination.backups, ...copied], segmentBytes)
   const wal =
     request.wal && from !== undefined
-      ? missing.filter((wal) => isWanted(wal, from, segmentBytes)).toSorted(inOrder(segmentBytes))
+      ? missing
+          .filter((wal) => isWanted(wal, from, segmentBytes) && isThere(wal.file))
+          .toSorted(inOrder(segmentBytes))
       : []
   return {
     backups,
     logical,
     wal,
     common: common.filter(({ file }) => wal.some((missing) => missing.file.timeline === file.timeline)),
+    thinned: request.wal ? broughtThin(source, copied) : [],
     steps: [
       ...stepsOf(copied, chains, wal, segmentBytes),
       ...logical.flatMap(({ verdict, backup }): CopyStep[] =>
@@ -205,29 +216,6 @@ function verdictOn(
 /** A backup was stored in several repositories at once, or it is another one. */
 function isSameBackup(a: BackupSummary, b: BackupSummary): boolean {
   return a.startedAt === b.startedAt && a.start.lsn === b.start.lsn && a.stop.lsn === b.stop.lsn
-}
-
-/**
- * The first segment of a backup's own WAL that is nowhere. After a promotion right behind the backup, the last one may be
- * there as a later timeline's first one.
- */
-export function lackingWal(
-  { timeline, standalone, start, stop }: BackupSummary,
-  available: ReadonlySet<string>,
-  segmentBytes: number,
-): string | undefined {
-  if (standalone) return undefined
-  const last = segmentNumberOf(stop.walFile, segmentBytes)
-  for (let number = segmentNumberOf(start.walFile, segmentBytes); number <= last; number++) {
-    const name = segmentName(timeline, number, segmentBytes)
-    if (available.has(name)) continue
-    const suffix = name.slice(8)
-    const isContinued =
-      number === last &&
-      [...available].some((other) => other > name && other.length === name.length && other.endsWith(suffix))
-    if (!isContinued) return name
-  }
-  return undefined
 }
 
 function oldestStart(backups: readonly BackupSummary[], segmentBytes: number): bigint | undefined {

@@ -1,33 +1,20 @@
-import {
-  type Catalog,
-  debrisOf,
-  loadCatalog,
-  saveCatalog,
-  storedBackups,
-  updateCatalog,
-} from '../catalog/catalog.ts'
+import { type Catalog, debrisOf, loadCatalog, saveCatalog, updateCatalog } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
-import { backupRecordKey, catalogKey, walPrefix } from '../catalog/layout.ts'
+import { isOver, type KeptPin, readKeptPins, sweepKeptPins } from '../catalog/kept-pin.ts'
+import { backupRecordKey, catalogKey } from '../catalog/layout.ts'
 import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
-import type { Repository } from '../catalog/repository.ts'
-import { walObjectOf } from '../catalog/wal-object.ts'
-import type { Events } from '../events.ts'
-import { numberOf } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
+import { clockWarning } from './clocks.ts'
 import { lockEvenIfFull } from './lock-if-full.ts'
-import { isNeeded, type NeededWal, neededWal } from './needed-wal.ts'
 import { type GoingBackup, inOrderOfRemoval, planRetention, type RetentionPlan } from './plan.ts'
+import { type LockedWal, pruneWal, type StoredWal, segmentsOf } from './prune-wal.ts'
 import { Refusals } from './refusals.ts'
+import type { RetentionContext } from './retention-context.ts'
 import type { RetentionRules } from './rules.ts'
 
-export interface RetentionContext {
-  repository: Repository
-  events: Events
-  signal: AbortSignal
-  now: () => Date
-}
+export type { RetentionContext } from './retention-context.ts'
 
 export interface RetentionResult {
   plan: RetentionPlan
@@ -42,14 +29,6 @@ export interface RetentionResult {
   refusals: string[]
 }
 
-/** The file that is the oldest one left of its timeline. */
-interface LockedWal {
-  timeline: number
-  name: string
-  /** ISO 8601; null where the store does not tell. */
-  lockedUntil: string | null
-}
-
 /** What a run would do now. Takes no lock and changes nothing. */
 export async function previewRetention(
   cluster: string,
@@ -62,7 +41,11 @@ export async function previewRetention(
 /** Whether a backup counts decides what is removed: each record is read, all WAL is listed, and no catalog is believed. */
 async function look(cluster: string, rules: RetentionRules, { repository, now }: RetentionContext) {
   const catalog = await loadCatalog(repository.storage, cluster, { fresh: true })
-  const situation = { now: now(), readers: await livingPins(repository.storage, cluster, now()) }
+  const situation = {
+    now: now(),
+    readers: await livingPins(repository.storage, cluster, now()),
+    pinned: await readKeptPins(repository.storage, cluster),
+  }
   const wanted = planRetention(catalog, rules, situation)
   const locks = await locksOf(wanted, repository.storage, now())
   const plan = locks.size === 0 ? wanted : planRetention(catalog, rules, { ...situation, locks })
@@ -76,6 +59,9 @@ async function locksOf(
   now: Date,
 ): Promise<Map<string, Date>> {
   const locks = new Map<string, Date>()
+  // Elsewhere nothing tells of locks, and there may be thousands to ask for.
+  const { address } = storage
+  if (address.type !== 's3' || !address.objectLock) return locks
   for (const { id } of [...backups, ...logical].filter(({ stays }) => !stays)) {
     const until = (await storage.stat(backupRecordKey(cluster, id)))?.lockedUntil
     if (until && until > now) locks.set(id, until)
@@ -103,8 +89,10 @@ export async function applyRetention(
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
   await sweepPins(storage, cluster, now())
+  await sweepKeptPins(storage, cluster, now())
   const { catalog, plan } = await look(cluster, rules, context)
-  for (const text of plan.warnings) events.emit('warning', { text })
+  const clocks = await clockWarning(storage, cluster, now())
+  for (const text of [...plan.warnings, ...(clocks ? [clocks] : [])]) events.emit('warning', { text })
   const going = inOrderOfRemoval(catalog, plan)
   // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
   const kept = without(catalog, going)
@@ -166,8 +154,7 @@ async function removeBackups(
   let removedBytes = 0
   for (const { id, parent } of going) {
     signal.throwIfAborted()
-    // A restore may have begun since the plan was made; it has pinned what it reads.
-    const isPinned = (await livingPins(storage, cluster, now())).some((pin) => pin.backup === id)
+    const isPinned = await isPinnedNow(storage, cluster, id, now())
     const remove = () => {
       events.emit('step', { text: `Removing backup ${id}` })
       return removeBackup(storage, cluster, id)
@@ -184,6 +171,13 @@ async function removeBackups(
     }
   }
   return { removedBackups, removedBytes }
+}
+
+/** Since the plan was made, a restore may have begun, which has pinned what it reads, and a person may have pinned a backup. */
+async function isPinnedNow(storage: Storage, cluster: string, id: string, now: Date): Promise<boolean> {
+  const isOfIt = ({ backup }: Pick<KeptPin, 'backup'>) => backup === id
+  if ((await livingPins(storage, cluster, now)).some(isOfIt)) return true
+  return (await readKeptPins(storage, cluster, id)).some((pin) => !isOver(pin, now))
 }
 
 /** @param key of its record @returns how many bytes are gone; undefined where the backup is still there */
@@ -203,70 +197,6 @@ async function removeUnlessKept(
   }
 }
 
-interface StoredWal {
-  key: string
-  name: string
-  kind: string
-  timeline: number
-  bytes: number
-}
-
-/**
- * Removes WAL that no stored backup needs, and what lies beside it. What is needed is computed anew from what is stored
- * now, so that a backup that stayed for a reason the plan did not know of keeps its WAL. Of a timeline nothing goes behind a file
- * that the store keeps: the archive must not get a hole.
- */
-async function pruneWal(
-  catalog: Catalog,
-  rules: RetentionRules,
-  { repository: { storage }, events, now, signal }: RetentionContext,
-  refusals: Refusals,
-): Promise<{ removed: StoredWal[]; locked: LockedWal[] }> {
-  const { cluster } = catalog
-  const left = { ...catalog, ...(await storedBackups(storage, cluster)) }
-  const situation = { now: now(), readers: await livingPins(storage, cluster, now()) }
-  const needed = neededWal(left, left.backups, rules, situation)
-  const removed: StoredWal[] = []
-  const locked: LockedWal[] = []
-  if (!needed) return { removed, locked }
-  const old: StoredWal[] = []
-  for await (const folder of storage.folders(walPrefix(cluster)))
-    for await (const object of olderWal(storage, catalog, folder, needed)) old.push(object)
-  if (old.length > 0) events.emit('step', { text: `Removing WAL that no backup needs: ${old.length} files` })
-  for (const object of old) {
-    signal.throwIfAborted()
-    const { key, name, timeline } = object
-    if (locked.at(-1)?.timeline === timeline) continue
-    try {
-      await storage.remove(key)
-      removed.push(object)
-    } catch (error) {
-      if (!isRefusal(error)) throw error
-      const until = await refusals.note(key, error)
-      locked.push({ timeline, name, lockedUntil: until?.toISOString() ?? null })
-    }
-  }
-  return { removed, locked }
-}
-
-/** Histories stay: they are tiny, and tell how the timelines hang together. */
-async function* olderWal(
-  storage: Storage,
-  { cluster, walSegmentBytes }: Catalog,
-  folder: string,
-  needed: NeededWal,
-): AsyncIterable<StoredWal> {
-  for await (const { key, bytes } of storage.list(`${walPrefix(cluster)}${folder}/`)) {
-    const file = walObjectOf(cluster, key)
-    if (!file || file.kind === 'history') continue
-    const number = numberOf(file, walSegmentBytes)
-    // Keys are in the order of the numbers, so what follows is needed.
-    if (number >= needed.from) return
-    if (isNeeded(needed, file.timeline, number)) continue
-    yield { key, bytes, name: file.name, kind: file.kind, timeline: file.timeline }
-  }
-}
-
 /** All WAL was listed for the plan, and what is gone since is known. */
 async function keepCatalog(
   catalog: Catalog,
@@ -277,10 +207,4 @@ async function keepCatalog(
   const wal = catalog.wal.map((entry) => withoutRemoved(entry, segments, catalog.walSegmentBytes))
   await saveCatalog(storage, { ...catalog, wal }, now())
   await updateCatalog(storage, catalog.cluster, now())
-}
-
-/** Each counts once, also where it was stored in both forms. */
-function segmentsOf(removed: readonly StoredWal[]): StoredWal[] {
-  const segments = removed.filter(({ kind }) => kind === 'segment')
-  return [...new Map(segments.map((segment) => [segment.name, segment])).values()]
 }

@@ -64,6 +64,20 @@ function dayIn(timeZone: string): (moment: number) => string {
   }
 }
 
+/** The first moment of the next day, wherever clocks are set forward or back between. @param day `YYYY-MM-DD` */
+export function endOfDay(day: string, timeZone: string): Date {
+  const dayOf = dayIn(timeZone)
+  const noon = Date.parse(`${day}T12:00:00Z`)
+  // No zone is further from UTC than 14 hours.
+  let [inside, behind] = [noon - 2 * DAY_MS, noon + 2 * DAY_MS]
+  while (behind - inside > 1) {
+    const middle = Math.floor((inside + behind) / 2)
+    if (dayOf(middle) <= day) inside = middle
+    else behind = middle
+  }
+  return new Date(behind)
+}
+
 /** `YYYY-Www` as ISO 8601 has it: a week begins on Monday, and is of the year of its Thursday. */
 function weekOf(day: string): string {
   const date = new Date(`${day}T00:00:00Z`)

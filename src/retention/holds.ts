@@ -1,17 +1,9 @@
 import type { Catalog } from '../catalog/catalog.ts'
+import { isOver, type KeptPin } from '../catalog/kept-pin.ts'
 import type { Pin } from '../catalog/pin.ts'
 import { byKey } from './by-key.ts'
 import { isIncrement } from './faults.ts'
 import type { Wish } from './rules.ts'
-
-/** A backup that a person wants to stay, whatever the rules say. */
-export interface KeptPin {
-  /** Its id; of either kind. */
-  backup: string
-  /** For good, where there is no end. */
-  until?: Date | undefined
-  reason: string
-}
 
 /** What is known at the moment of a plan, beside what is stored. */
 export interface Situation {
@@ -27,7 +19,7 @@ export interface Situation {
 export function pinWishes({ pinned = [], now }: Situation): Map<string, Wish[]> {
   return byKey(
     pinned
-      .filter(({ until }) => until === undefined || until > now)
+      .filter((pin) => !isOver(pin, now))
       .map(({ backup, until, reason }): [string, Wish] => {
         const end = until ? ` until ${secondOf(until)}` : ''
         return [backup, { rule: 'pin', text: `pinned${end}: ${reason}` }]

@@ -1,12 +1,10 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { isLogicalId } from '../catalog/layout.ts'
+import { ownWalOf } from '../catalog/own-wal.ts'
 import { partOfRun, spanOf } from '../catalog/parts-of-runs.ts'
-import { isInSpans, mergedSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
+import { isInSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
 import { segmentNumberOf, type TimelineWal, type WalRun } from '../catalog/wal-ranges.ts'
-import { type Lsn, lsn } from '../postgres/lsn.ts'
-import { segmentNumber } from '../postgres/wal-file.ts'
-import { byKey } from './by-key.ts'
 import type { Situation } from './holds.ts'
 import { hasBackupRule, type RetentionRules } from './rules.ts'
 import { stretchesOf } from './stretches.ts'
@@ -39,7 +37,7 @@ export function neededWal(
   // What the window promises needs its WAL.
   const begin = situation.now.getTime() - Math.max(rules.wal, rules.window ?? 0)
   const from = firstStart(followedOf(catalog, staying, begin, situation))
-  return { from, own: ownWalOf(catalog, staying) }
+  return { from, own: ownWalOf(staying, catalog.wal, catalog.walSegmentBytes) }
 }
 
 /** A backup whose WAL has segments of another size, so that their numbers do not compare. */
@@ -91,44 +89,6 @@ function followedOf(
 /** All where there is no first one. */
 function since(first: BackupSummary | undefined, ordered: readonly BackupSummary[]): BackupSummary[] {
   return ordered.slice(first ? ordered.indexOf(first) : 0)
-}
-
-/** What makes backups consistent, by the timeline: from the start to the stop of each that does not hold it inside. */
-function ownWalOf({ wal, walSegmentBytes }: Catalog, backups: readonly BackupSummary[]): Map<number, Span[]> {
-  const departures = departuresOf(wal, walSegmentBytes)
-  const spans = backups
-    .filter(({ standalone }) => !standalone)
-    .flatMap(({ timeline, start, stop }): [number, Span][] => {
-      const first = segmentNumberOf(start.walFile, walSegmentBytes)
-      const last = segmentNumberOf(stop.walFile, walSegmentBytes)
-      // Where a promotion came right after the backup, its last segment may be stored as the next timeline's only.
-      const next = (departures.get(timeline) ?? []).filter(
-        ({ at, segment }) => segment === last && at >= lsn(stop.lsn),
-      )
-      return [
-        [timeline, { first, last }],
-        ...next.map(({ to }): [number, Span] => [to, { first: last, last }]),
-      ]
-    })
-  return new Map([...byKey(spans)].map(([timeline, each]) => [timeline, mergedSpans(each)]))
-}
-
-/** Where a timeline was left, and for which other one. */
-interface Departure {
-  to: number
-  at: Lsn
-  segment: bigint
-}
-
-function departuresOf(wal: readonly TimelineWal[], segmentBytes: number): Map<number, Departure[]> {
-  return byKey(
-    wal.flatMap(({ timeline: to, history = [] }) =>
-      history.map(({ timeline, switchedAt }): [number, Departure] => {
-        const at = lsn(switchedAt)
-        return [timeline, { to, at, segment: segmentNumber(at, segmentBytes) }]
-      }),
-    ),
-  )
 }
 
 /** The runs of each timeline that stay, and those that go. The bytes of a part of a run are a share of them. */

@@ -1,5 +1,6 @@
 import { isWhole, type LogicalSummary } from '../catalog/logical-record.ts'
 import { heldByOthers, pinWishes, type Situation } from './holds.ts'
+import type { Wish } from './rules.ts'
 
 /** What becomes of a logical backup, and why. */
 export interface LogicalVerdict {
@@ -8,6 +9,9 @@ export interface LogicalVerdict {
   finishedAt: string
   storedBytes: number
   stays: boolean
+  /** All who want it to stay; where no rule and no person does, who holds it; nobody where it goes. */
+  wishes: Wish[]
+  /** For people. */
   reason: string
 }
 
@@ -28,17 +32,21 @@ export function planLogical(
   let newer = 0
   const verdicts = logical.toReversed().map((backup) => {
     const { id, finishedAt, storedBytes } = backup
-    const recent = keep === undefined || newer < keep ? [recentText(backup, keep)] : []
+    const recent = keep === undefined || newer < keep ? [wishFor(backup, keep)] : []
     if (isWhole(backup)) newer++
-    const wanted = [...recent, ...(pins.get(id) ?? []).map(({ text }) => text)]
-    const held = wanted.length > 0 ? wanted.join('; ') : heldByOthers(id, situation)?.text
-    const reason = held ?? `beyond the newest ${keep}`
-    return { id, finishedAt, storedBytes, stays: held !== undefined, reason }
+    const wanted = [...recent, ...(pins.get(id) ?? [])]
+    const held = wanted.length > 0 ? undefined : heldByOthers(id, situation)
+    const wishes = held ? [held] : wanted
+    const stays = wishes.length > 0
+    const reason = stays ? wishes.map(({ text }) => text).join('; ') : `beyond the newest ${keep}`
+    return { id, finishedAt, storedBytes, stays, wishes, reason }
   })
   return verdicts.toReversed()
 }
 
-function recentText(backup: LogicalSummary, keep: number | undefined): string {
-  if (keep === undefined) return 'no rule for logical backups'
-  return isWhole(backup) ? `one of the newest ${keep}` : 'a part of the cluster, so not counted'
+function wishFor(backup: LogicalSummary, keep: number | undefined): Wish {
+  if (keep === undefined) return { rule: 'none', text: 'no rule for logical backups' }
+  return isWhole(backup)
+    ? { rule: 'logical', text: `one of the newest ${keep}` }
+    : { rule: 'fault', text: 'a part of the cluster, so not counted' }
 }

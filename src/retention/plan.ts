@@ -6,6 +6,7 @@ import type { WalRun } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { byKey } from './by-key.ts'
 import { calendarClaims } from './calendar.ts'
+import { futureWarnings } from './clocks.ts'
 import { countClaims, minimumClaims } from './count-rules.ts'
 import { damagedText, type Faults, faultsOf } from './faults.ts'
 import { heldByOthers, heldByUnreadable, pinWishes, type Situation } from './holds.ts'
@@ -14,7 +15,7 @@ import { type LogicalVerdict, planLogical } from './plan-logical.ts'
 import { type RecoveryChange, recoveryChanges } from './recovery.ts'
 import { CALENDAR_RULES, type RetentionRules, requireSound, type Wish } from './rules.ts'
 import { type Stretch, stretchesOf } from './stretches.ts'
-import { inWalOrder, isFromFuture } from './wal-order.ts'
+import { inWalOrder } from './wal-order.ts'
 import { windowClaims } from './window.ts'
 
 /** What becomes of a physical backup, and why. */
@@ -42,6 +43,8 @@ export interface RetentionPlan {
   ownWal: { timeline: number; first: string; last: string }[]
   /** What goes, for people. `storedBytes` is exact where a whole run goes, and in proportion where a part does. */
   wal: { timeline: number; first: string; last: string; segments: number; storedBytes: number }[]
+  /** How much goes in all; of `backups`, both kinds. Debris is not told, and WAL as in `wal`. */
+  frees: { backups: number; backupBytes: number; segments: number; walBytes: number }
   /** To where one can go back, by timelines. */
   recovery: RecoveryChange[]
   warnings: string[]
@@ -66,13 +69,19 @@ export function planRetention(catalog: Catalog, rules: RetentionRules, situation
     backups: staying,
     wal: wal.map(({ timeline, stays }) => ({ ...timeline, ranges: stays })),
   }
+  const verdicts = backups.map((backup) => verdictOf(backup, wishes.get(backup) ?? [], rules))
+  const logical = planLogical(catalog.logical, rules.logical, situation)
+  const removals = wal.flatMap(({ timeline: { timeline }, goes }) =>
+    goes.map((run) => removalOf(timeline, run)),
+  )
   return {
     cluster,
-    backups: backups.map((backup) => verdictOf(backup, wishes.get(backup) ?? [], rules)),
-    logical: planLogical(catalog.logical, rules.logical, situation),
+    backups: verdicts,
+    logical,
     walBefore: needed?.from,
     ownWal: needed ? ownRuns(needed, catalog.walSegmentBytes) : [],
-    wal: wal.flatMap(({ timeline: { timeline }, goes }) => goes.map((run) => removalOf(timeline, run))),
+    wal: removals,
+    frees: freedBy([...verdicts, ...logical], removals),
     recovery: recoveryChanges(catalog, stretches, left, faults),
     warnings: warningsOf(catalog, staying, faults, situation),
   }
@@ -145,6 +154,19 @@ function verdictOf(backup: BackupSummary, wishes: Wish[], rules: RetentionRules)
   }
 }
 
+function freedBy(
+  verdicts: readonly { stays: boolean; storedBytes: number }[],
+  wal: RetentionPlan['wal'],
+): RetentionPlan['frees'] {
+  const going = verdicts.filter(({ stays }) => !stays)
+  return {
+    backups: going.length,
+    backupBytes: going.reduce((sum, { storedBytes }) => sum + storedBytes, 0),
+    segments: wal.reduce((sum, { segments }) => sum + segments, 0),
+    walBytes: wal.reduce((sum, { storedBytes }) => sum + storedBytes, 0),
+  }
+}
+
 /** Where nothing but the number of full backups decides, that says more than that no rule wants a backup. */
 function goingText(rules: RetentionRules): string {
   const others = ['diff', 'incr', 'window', ...CALENDAR_RULES] as const
@@ -162,9 +184,7 @@ function warningsOf(
   return [
     ...catalog.damaged.map(damagedText),
     ...staying.filter((backup) => backup !== foreign).flatMap((backup) => faults.get(backup)?.warning ?? []),
-    ...staying
-      .filter((backup) => isFromFuture(backup, now))
-      .map(({ id, stop }) => `backup ${id} ended at ${stop.time} by its clock, which is later than now`),
+    ...futureWarnings(staying, catalog.wal, now),
     ...(foreign ? [`${foreign.id} has WAL segments of another size than the archive; all WAL stays`] : []),
   ]
 }

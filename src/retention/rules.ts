@@ -41,6 +41,7 @@ export interface Wish {
     | 'weekly'
     | 'monthly'
     | 'yearly'
+    | 'logical'
     | 'pin'
     /** Nobody asked for anything to go. */
     | 'none'
@@ -73,6 +74,22 @@ export function hasBackupRule(rules: RetentionRules): boolean {
   return (['full', 'window', ...CALENDAR_RULES] as const).some((rule) => rules[rule] !== undefined)
 }
 
+/**
+ * Why rules that a person gave do not go together, as a sentence without its end; undefined where they do. (A plan that is asked for
+ * a window and too little WAL keeps the window.)
+ */
+export function contradictionIn(rules: RetentionRules): string | undefined {
+  const { window, wal } = rules
+  if (wal === undefined || window === undefined || wal >= window) return strayCount(rules)
+  return `"wal" must not be shorter than "window", which needs the WAL of all its time: ${spanText(wal)} is less than ${spanText(window)}`
+}
+
+function strayCount(rules: RetentionRules): string | undefined {
+  const stray = (['diff', 'incr'] as const).find((rule) => rules[rule] !== undefined)
+  if (rules.full !== undefined || stray === undefined) return undefined
+  return `"${stray}" counts within what "full" keeps, and so needs "full"`
+}
+
 /** @throws RangeError where a rule makes no sense: whoever asks has to look before */
 export function requireSound(rules: RetentionRules): void {
   for (const rule of COUNTS) {
@@ -84,8 +101,8 @@ export function requireSound(rules: RetentionRules): void {
     const span = rules[rule]
     if (span !== undefined && !(span > 0)) throw new RangeError(`"${rule}" must be some time, not ${span}`)
   }
-  if (rules.full === undefined && (rules.diff ?? rules.incr) !== undefined)
-    throw new RangeError('"diff" and "incr" count within what "full" keeps')
+  const stray = strayCount(rules)
+  if (stray !== undefined) throw new RangeError(stray)
 }
 
 const UNITS = [

@@ -19,7 +19,7 @@ export function endOf({ stop }: Pick<BackupSummary, 'stop'>): number {
 }
 
 /** By so much two clocks may differ, in milliseconds. */
-const CLOCKS_DIFFER_MS = 5 * 60_000
+export const CLOCKS_DIFFER_MS = 5 * 60_000
 
 /** Whether a backup ended later than now: then one of the clocks is wrong, and nobody knows which. */
 export function isFromFuture(backup: Pick<BackupSummary, 'stop'>, now: Date): boolean {

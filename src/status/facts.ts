@@ -18,6 +18,8 @@ export interface Window {
   backups: string[]
   /** The missing segment that ends it, where later WAL is stored. */
   cutBy: string | null
+  /** It ends with its backup, as retention has let go the WAL behind: the rule `wal`. */
+  isThinned?: true
 }
 
 /** A hole in the archive, and what it costs. */

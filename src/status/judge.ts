@@ -146,6 +146,7 @@ export function judgeRepository(
     ...judgeBackups(facts, limits),
     ...judgeHistories(facts),
     ...judgeGaps(facts),
+    ...judgeThinned(facts),
     ...judgeEnd(facts, server),
     ...facts.missing.map(
       ({ has, first, last, segments }): Finding => ({
@@ -210,6 +211,15 @@ function judgeGaps({ gaps, currentTimeline, droppedAtEnd, unusable }: Repository
     }),
   )
   return [...findings, ...dropped]
+}
+
+/** WAL that was let go on purpose is no fault, and costs what was meant to be given up. */
+function judgeThinned({ windows }: RepositoryFacts): Finding[] {
+  const backups = windows.flatMap((window) => (window.isThinned ? window.backups : []))
+  if (backups.length === 0) return []
+  const whose = backups.length === 1 ? `backup ${backups[0]}` : `${backups.length} older backups`
+  const text = `retention has let WAL go, by its rule "wal": ${whose} can be restored to ${backups.length === 1 ? 'its end' : 'their ends'} only`
+  return [{ severity: 'ok', subject: 'WAL', text }]
 }
 
 /** Why a gap ends no window. */

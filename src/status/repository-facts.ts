@@ -5,6 +5,7 @@ import { isWhole, type LogicalSummary } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import {
   droppedAtEnd,
+  isThinned,
   lacksHistory,
   segmentNumberOf,
   storedBehind,
@@ -105,7 +106,8 @@ export function unreadable({ name, storage }: Repository, error: string): Reposi
 
 async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise<Window> {
   const [oldest, newest] = [stretch.backups[0]!, stretch.backups.at(-1)!]
-  const { moment, isExact, begin } = await lastCommit(stretch, catalog, look)
+  const isKeptThin = endsOnPurpose(stretch, catalog)
+  const { moment, isExact, begin } = isKeptThin ? AT_ITS_BACKUP : await lastCommit(stretch, catalog, look)
   const isAfter = begin !== undefined && begin >= lsn(newest.stop.lsn)
   return {
     timeline: stretch.timeline,
@@ -116,8 +118,21 @@ async function windowOf(stretch: Stretch, catalog: Catalog, look: Look): Promise
       isExact,
     },
     backups: stretch.backups.map(({ id }) => id),
-    cutBy: stretch.cutBy ?? null,
+    cutBy: isKeptThin ? null : (stretch.cutBy ?? null),
+    ...(isKeptThin && { isThinned: true as const }),
   }
+}
+
+/** Of such there may be many, and no WAL is read of them. */
+const AT_ITS_BACKUP = { moment: undefined, isExact: true, begin: undefined }
+
+function endsOnPurpose({ cutBy }: Stretch, { wal }: Catalog): boolean {
+  if (cutBy === undefined) return false
+  const timeline = Number.parseInt(cutBy.slice(0, 8), 16)
+  return isThinned(
+    wal.find((entry) => entry.timeline === timeline),
+    cutBy,
+  )
 }
 
 /** When the last transaction of a stretch ended, and where the record of that begins. WAL that cannot be read hides it, and is found by whoever verifies. */

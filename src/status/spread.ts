@@ -18,14 +18,19 @@ export interface Need {
   last: bigint | undefined
 }
 
-/** The WAL on a path that recoveries of the backups read: from the oldest on, of each timeline up to where it was left. */
-export function neededWal({ backups, walSegmentBytes }: Catalog, path: TimelineHistory): Need[] {
+/**
+ * The WAL on a path that recoveries of the backups read: from the oldest on, of each timeline up to where it was left. Where
+ * retention has let go what lies between backups, from there on.
+ */
+export function neededWal({ backups, wal, walSegmentBytes }: Catalog, path: TimelineHistory): Need[] {
   const oldest = backups.find((backup) => isOnPath(path, backup))
   if (!oldest) return []
   // Names of different timelines do not compare, the numbers in them do.
   const least = segmentNumberOf(oldest.start.walFile, walSegmentBytes)
   return path.flatMap(({ timeline, begin, end }) => {
-    const first = max(least, segmentNumber(begin, walSegmentBytes))
+    const thinned = wal.find((entry) => entry.timeline === timeline)?.thinnedBefore
+    const own = thinned === undefined ? least : max(least, segmentNumberOf(thinned, walSegmentBytes))
+    const first = max(own, segmentNumber(begin, walSegmentBytes))
     // The segment with the switch is read from the new timeline.
     const last = end === undefined ? undefined : segmentNumber(end, walSegmentBytes) - 1n
     return last === undefined || first <= last ? [{ timeline, first, last }] : []

@@ -81,8 +81,8 @@ test('the summary says what went, one by one, and why that is more than the segm
   expect(first.at(-1)).toMatch(/^Removed 1 backup, 1 WAL segment and 1 file beside it: .*B\.$/)
   expect(first.slice(2, 5).map((line) => line.trimEnd())).toEqual([
     `${IDS[0]}   100 B  goes     beyond the newest 2`,
-    `${IDS[1]}   100 B  stays    one of the newest 2`,
-    `${IDS[2]}   100 B  stays    one of the newest 2`,
+    `${IDS[1]}   100 B  stays    full: one of the newest 2`,
+    `${IDS[2]}   100 B  stays    full: one of the newest 2`,
   ])
   expect((await linesOf(2)).at(-1)).toBe('Removed 0 backups and 0 WAL segments: 0 B.')
 })
@@ -93,7 +93,7 @@ test('logical backups stand below the others, with a rule of the command line or
   const shown = await linesFor({ logical: 1, dryRun: true })
   expect(shown.filter((line) => line.includes('-logical')).map((line) => line.split(/ {2,}/))).toEqual([
     [old, '100 B', 'goes', 'beyond the newest 1'],
-    [kept, '100 B', 'stays', 'one of the newest 1'],
+    [kept, '100 B', 'stays', 'logical: one of the newest 1'],
   ])
   expect(shown).toContain('No WAL goes.')
   const done = await linesFor({}, storage, { logical: 1 })

@@ -26,7 +26,7 @@ interface Question {
 }
 
 type Wants = (backup: BackupSummary) => boolean
-type Rule = Exclude<Wish['rule'], 'chain'>
+type Rule = Exclude<Wish['rule'], 'chain' | 'logical'>
 
 /** Each rule as it is written down, asked of one backup after the other, without a thought for the time that takes. */
 export function wantersOf({ archive, rules, situation, ways }: Question): Record<Rule, Wants> {
