@@ -1,6 +1,7 @@
 import { Argument, Command, Option } from 'commander'
 import { EXIT_CODES } from '../errors.ts'
 import { declareBackup } from './declare-backup.ts'
+import { declareReport } from './declare-report.ts'
 import { declareRestore } from './declare-restore.ts'
 import { declareRetention } from './declare-retention.ts'
 import type { Declare, Invocation } from './invocation.ts'
@@ -106,6 +107,8 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
       ]),
     )
     .option('--output <file>', 'write into this file, whole and by rename, and print nothing')
+
+  declareReport(add)
 
   add('wal-push', 'Archive WAL; PostgreSQL runs this as archive_command', [
     `archive_command = 'pgrecall wal-push "%p"'`,

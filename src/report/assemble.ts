@@ -29,7 +29,7 @@ export function assembleRepository(
   const unusable = new Set(facts.unusable.map(({ id }) => id))
   const stored = {
     catalog,
-    history: historyOf(catalog, spansOfWindows(facts.windows), unusable, now, rules.wal),
+    history: historyOf(catalog, spansOfWindows(facts.windows), unusable, now),
     growth: growthOf(catalog, now, clock),
     forecast: forecastOf(catalog, rules, situation, clock),
     pins: pinTexts(situation),

@@ -1,5 +1,5 @@
-import { formatBytes, formatCount } from '../cli/units.ts'
-import type { Finding } from '../status/facts.ts'
+import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
+import type { Finding, RepositoryFacts } from '../status/facts.ts'
 import type { Range } from './axis.ts'
 import { Clock } from './clock.ts'
 import { drawForecast, forecastTable, rhythmText } from './draw-forecast.ts'
@@ -32,9 +32,10 @@ ${cluster.repositories.map((repository, index) => repositoryPart(repository, clo
 const utcOffset = (clock: Clock, now: Date) =>
   clock.offset(now.getTime()) === 0 ? 'which is UTC now' : `UTC${clock.offsetText(now.getTime())} now`
 
-function findingsPart({ findings, repositories }: ClusterReport, id: string): Markup {
+function findingsPart({ findings, checks, repositories }: ClusterReport, id: string): Markup {
   const groups = [
-    { title: 'Server and configuration', findings },
+    { title: 'Server', findings },
+    { title: 'The next backup and the next restore', findings: checks },
     ...repositories.map((repository) => ({
       title: `Repository ${repository.facts.repository}`,
       findings: repository.findings,
@@ -67,21 +68,31 @@ function repositoryPart({ facts, stored }: RepositoryReport, clock: Clock, now: 
   const free = facts.freeBytes === null ? '' : `, ${formatBytes(facts.freeBytes)} free`
   return html`<section class="repository" aria-labelledby="${id}"><h3 id="${id}" tabindex="-1">Repository ${facts.repository}</h3>
 <p class="soft"><code>${facts.location}</code>${free}</p>
-${stored ? storedParts(stored, clock, now, id) : html`<p class="fine">${sign('fail')}<span>It cannot be read: ${facts.error ?? 'for an unknown reason'}</span></p>`}</section>`
+${stored ? storedParts(stored, facts, clock, now, id) : html`<p class="fine">${sign('fail')}<span>It cannot be read: ${facts.error ?? 'for an unknown reason'}</span></p>`}</section>`
 }
 
 type Stored = NonNullable<RepositoryReport['stored']>
 
-function storedParts(stored: Stored, clock: Clock, now: Date, id: string): Markup {
+function storedParts(stored: Stored, facts: RepositoryFacts, clock: Clock, now: Date, id: string): Markup {
   const { history, growth, forecast, catalog } = stored
   if (catalog.backups.length + catalog.logical.length === 0 && history.timelines.length === 0)
     return html`<p>Nothing is stored yet; <code>pgrecall backup</code> takes a backup.</p>`
   return html`${historyPart(stored, clock, id)}
 <section aria-labelledby="${id}-growth"><h4 id="${id}-growth">Growth and rates</h4>
+${growthText(facts)}
 <figure class="panel" aria-labelledby="${id}-growth">${drawGrowth(growth, clock, id)}
 ${tableBeside(growthTable(growth, clock))}</figure></section>
 <section aria-labelledby="${id}-plan"><h4 id="${id}-plan">What retention will remove</h4>
 ${forecastPart(forecast, clock, now, id)}</section>`
+}
+
+function growthText({ growth, fullInSeconds }: RepositoryFacts): Markup | false {
+  if (!growth) return false
+  const full =
+    fullInSeconds === null
+      ? ''
+      : ` At this pace it is full in ${formatAge(1000 * fullInSeconds)}, unless something is removed.`
+  return html`<p>${formatBytes(growth.storedBytesPerDay)} a day are stored.${full}</p>`
 }
 
 function historyPart({ history, ...stored }: Stored, clock: Clock, id: string): Markup {

@@ -1,5 +1,4 @@
 import type { Catalog } from '../catalog/catalog.ts'
-import type { RetentionRules } from '../retention/rules.ts'
 import type { Finding, RepositoryFacts } from '../status/facts.ts'
 import type { Forecast } from './forecast.ts'
 import type { Growth } from './growth.ts'
@@ -17,9 +16,10 @@ export interface ClusterReport {
   cluster: string
   /** Where its times are told: a name of IANA's time zones. */
   timeZone: string
-  rules: RetentionRules
-  /** About the server, and what the look over found. */
+  /** About the server and its archiver. */
   findings: Finding[]
+  /** Of everything that would make the next backup or restore fail. */
+  checks: Finding[]
   repositories: RepositoryReport[]
 }
 

@@ -58,22 +58,20 @@ export interface RecoverableSpan {
   timeline: number
   from: number
   to: number
-  /** Whether WAL is missing at its end, and later WAL is there. */
-  isCut: boolean
+  /** `gap`: WAL is missing, and later WAL is there. `thinned`: retention let go the WAL behind it. */
+  endsWith: 'archive' | 'gap' | 'thinned'
 }
 
 /**
  * Puts together what is drawn of a repository. Pure.
  * @param windows of each timeline in the order of time
  * @param unusable the ids of the backups that cannot be recovered
- * @param walKept how long WAL is kept at all, milliseconds; undefined where it is as long as the backups are
  */
 export function historyOf(
   catalog: Pick<Catalog, 'backups' | 'logical' | 'wal' | 'walSegmentBytes'>,
   windows: readonly RecoverableSpan[],
   unusable: ReadonlySet<string>,
   now: number,
-  walKept?: number,
 ): History {
   const clock = new LsnClock(catalog)
   const chains = new Chains(catalog.backups)
@@ -89,7 +87,6 @@ export function historyOf(
     const spans = spansOf(
       windows.filter((window) => window.timeline === timeline),
       branch,
-      now - (walKept ?? Number.POSITIVE_INFINITY),
     )
     return { timeline, branch, spans, marks: own.map((backup) => marks.get(backup)!), links }
   })
@@ -126,17 +123,12 @@ function branchOf(timeline: number, { wal }: Pick<Catalog, 'wal'>, clock: LsnClo
   return { from: left.timeline, leftAt: Math.min(leftAt, goesOnAt), goesOnAt }
 }
 
-/** @param keptSince WAL from before is not there by intention */
-function spansOf(
-  windows: readonly RecoverableSpan[],
-  branch: TimelineRow['branch'],
-  keptSince: number,
-): Span[] {
+function spansOf(windows: readonly RecoverableSpan[], branch: TimelineRow['branch']): Span[] {
   return windows.flatMap((window, index): Span[] => {
     const next = windows[index + 1]
     const spans = branch ? partedAt(branch, window) : [{ ...window, kind: 'window' as const }]
-    if (!window.isCut || !next || next.from <= window.to) return spans.map(spanOf)
-    const kind = next.from <= keptSince ? 'between' : 'gap'
+    if (window.endsWith === 'archive' || !next || next.from <= window.to) return spans.map(spanOf)
+    const kind = window.endsWith === 'thinned' ? 'between' : 'gap'
     return [...spans.map(spanOf), { kind, from: window.to, to: next.from }]
   })
 }

@@ -1,4 +1,5 @@
 import type { Catalog } from '../catalog/catalog.ts'
+import { isThinned } from '../catalog/wal-ranges.ts'
 import { lsn } from '../postgres/lsn.ts'
 import type { Window } from '../status/facts.ts'
 import { stretchesOf } from '../status/windows.ts'
@@ -7,11 +8,11 @@ import { LsnClock } from './lsn-clock.ts'
 
 /** What status found out by reading the last WAL. */
 export function spansOfWindows(windows: readonly Window[]): RecoverableSpan[] {
-  return windows.map(({ timeline, from, to, cutBy }) => ({
+  return windows.map(({ timeline, from, to, cutBy, isThinned }) => ({
     timeline,
     from: Date.parse(from.time),
     to: Date.parse(to.time),
-    isCut: cutBy !== null,
+    endsWith: isThinned ? 'thinned' : cutBy === null ? 'archive' : 'gap',
   }))
 }
 
@@ -28,7 +29,18 @@ export function spansOfCatalog(catalog: Catalog): { spans: RecoverableSpan[]; un
     const isPast = end > lsn(newest.stop.lsn)
     const written = legs.at(-1)?.timeline ?? timeline
     const to = isPast ? (clock.momentOf(written, end) ?? reached) : reached
-    return { timeline, from, to: Math.max(to, reached), isCut: cutBy !== undefined }
+    return { timeline, from, to: Math.max(to, reached), endsWith: endOf(cutBy, catalog) }
   })
   return { spans, unusable: new Set(unusable.map(({ id }) => id)) }
+}
+
+function endOf(cutBy: string | undefined, { wal }: Catalog): RecoverableSpan['endsWith'] {
+  if (cutBy === undefined) return 'archive'
+  const timeline = Number.parseInt(cutBy.slice(0, 8), 16)
+  return isThinned(
+    wal.find((entry) => entry.timeline === timeline),
+    cutBy,
+  )
+    ? 'thinned'
+    : 'gap'
 }

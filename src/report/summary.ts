@@ -1,4 +1,4 @@
-import { formatAge, formatCount } from '../cli/units.ts'
+import { formatAge, formatBytes, formatCount, formatDuration, formatRate } from '../cli/units.ts'
 import type { Finding } from '../status/facts.ts'
 import { Clock } from './clock.ts'
 import type { ClusterReport } from './facts.ts'
@@ -16,12 +16,13 @@ export const sign = (severity: Finding['severity']): Markup =>
 export function summaryCard(cluster: ClusterReport, now: Date, id: string): Markup {
   const verdict = verdictOf(cluster)
   const answer = answerOf(verdict)
+  const lost = lossText(cluster)
   const clock = new Clock(cluster.timeZone)
   return html`<article class="card ${answer.severity}" aria-labelledby="${id}-card">
 <header><h3 id="${id}-card"><a href="#${id}">${cluster.cluster}</a></h3></header>
 <dl>
 <div><dt>Can I recover?</dt><dd class="answer">${sign(answer.severity)}<span>${answer.text}</span></dd></div>
-<div><dt>To which moments?</dt><dd>${momentsText(verdict, clock, now)}</dd></div>
+<div><dt>To which moments?</dt><dd>${momentsText(verdict, clock, now)}${lost && html`<p class="soft">${lost}</p>`}</dd></div>
 <div><dt>How long would it take?</dt><dd>${restoreText(cluster, verdict)}</dd></div>
 <div><dt>What is wrong?</dt><dd>${wrongText(verdict, id)}</dd></div>
 </dl>
@@ -53,8 +54,29 @@ function momentsText({ newest, others, recoverable }: Verdict, clock: Clock, now
 
 const utc = (at: number) => new Date(at).toISOString().slice(0, 16).replace('T', ' ')
 
-function restoreText(_cluster: ClusterReport, { newest }: Verdict): Markup {
-  return html`${newest ? 'Not known yet' : '–'}`
+/** From where the newest moments are, by what restores took, or else backups. */
+function restoreText({ repositories }: ClusterReport, { newest }: Verdict): Markup {
+  const known = repositories.filter(({ facts }) => !newest || facts.repository === newest.repository)
+  const estimate = known.flatMap(({ facts }) => facts.restore ?? [])[0]
+  if (!estimate) return html`${repositories.some(({ facts }) => facts.newestBackup) ? 'Not known yet' : '–'}`
+  const { copy, replay, seconds } = estimate
+  const measured = formatCount(copy.samples, copy.basis === 'restores' ? 'restore' : 'backup')
+  const basis =
+    copy.basis === 'restores' ? `as ${measured} did` : `as ${measured} did; no restore was measured yet`
+  return html`<p class="moments">About ${formatDuration(1000 * seconds)}</p>
+<p class="soft">${formatBytes(copy.bytes)} at ${formatRate(copy.bytesPerSecond)}, ${basis}${replay !== null && replay.bytes > 0 && `; and ${formatBytes(replay.bytes)} of WAL to replay, at an assumed ${formatRate(replay.assumedBytesPerSecond)}`}</p>`
+}
+
+/** What is not in any repository yet is lost with the host. */
+function lossText({ repositories }: ClusterReport): string | false {
+  const losses = repositories
+    .flatMap(({ facts }) => facts.rpo ?? [])
+    .toSorted((a, b) => a.seconds - b.seconds)
+  const [least] = losses
+  if (!least) return false
+  return least.since === null
+    ? 'If the host died now, nothing would be lost'
+    : `If the host died now, at most ${formatAge(1000 * least.seconds)} of commits would be lost`
 }
 
 function wrongText({ wrong }: Verdict, id: string): Markup {

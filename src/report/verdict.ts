@@ -18,7 +18,7 @@ export interface Verdict {
 const WEIGHTS = { fail: 0, warn: 1, ok: 2 } as const
 
 /** Pure. */
-export function verdictOf({ findings, repositories }: ClusterReport): Verdict {
+export function verdictOf({ findings, checks, repositories }: ClusterReport): Verdict {
   const newest = repositories
     .flatMap(({ facts }) =>
       newestWindow(facts.windows, facts.currentTimeline).map((window) => ({ facts, window })),
@@ -31,7 +31,7 @@ export function verdictOf({ findings, repositories }: ClusterReport): Verdict {
   const hasDump = repositories.some(({ stored }) => (stored?.catalog.logical.length ?? 0) > 0)
   const recoverable = newest ? 'moments' : hasDump ? 'dumps' : 'nothing'
   const wrong = ordered(
-    [...findings, ...repositories.flatMap(named)].filter(({ severity }) => severity !== 'ok'),
+    [...findings, ...checks, ...repositories.flatMap(named)].filter(({ severity }) => severity !== 'ok'),
   )
   return {
     severity: recoverable === 'nothing' ? 'fail' : (wrong[0]?.severity ?? 'ok'),

@@ -5,7 +5,9 @@ import type { ClusterReport, Report } from '../../src/report/facts.ts'
 import { spansOfCatalog } from '../../src/report/recoverable.ts'
 import type { RetentionRules } from '../../src/retention/rules.ts'
 import type { Finding, Window } from '../../src/status/facts.ts'
+import { growthOf } from '../../src/status/growth.ts'
 import { judgeRepository, judgeServer } from '../../src/status/judge.ts'
+import { restoreEstimate } from '../../src/status/restore-estimate.ts'
 import { stretchesOf } from '../../src/status/windows.ts'
 import { repositoryFacts, serverFacts } from '../status/facts.ts'
 import { DAY, GIB, MadeUpCluster, weeks } from './sample.ts'
@@ -91,6 +93,12 @@ export function clusterOf(
       : null,
     ...(!newest && { archived: null }),
     freeBytes: 2.4 * 1024 * GIB,
+    rpo: newest
+      ? { seconds: 240, since: now.toISOString(), unstoredBytes: 3_400_000, basis: 'server' }
+      : null,
+    restore: restoreEstimate(catalog, []) ?? null,
+    growth: growthOf(catalog, now) ?? null,
+    fullInSeconds: newest ? 4_800_000 : null,
   })
   const server = serverFacts()
   const clock = new Clock(ZONE)
@@ -98,8 +106,8 @@ export function clusterOf(
   return {
     cluster: catalog.cluster,
     timeZone: ZONE,
-    rules: { ...rules, timeZone: ZONE },
-    findings: [...judgeServer(server, '7'), ...checks],
+    findings: judgeServer(server, '7'),
+    checks,
     repositories: [assembleRepository(found, { ...rules, timeZone: ZONE }, clock)],
   }
 }
