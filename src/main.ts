@@ -2,7 +2,7 @@ import { CommanderError } from 'commander'
 import type { CommandName, Invocation } from './cli/invocation.ts'
 import { buildProgram } from './cli/program.ts'
 import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
-import { decideColor, Terminal } from './cli/terminal.ts'
+import { decideColor, showsUnicode, Terminal } from './cli/terminal.ts'
 import type { CommandContext, Run } from './commands/context.ts'
 import { buildContext } from './composition.ts'
 import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
@@ -147,7 +147,7 @@ async function subscribe(
       : terminal
   attachProgress(events, shown, {
     clock: () => performance.now(),
-    unicode: /utf-?8/i.test(process.env.LC_ALL || process.env.LC_CTYPE || process.env.LANG || ''),
+    unicode: showsUnicode(process.env),
     quiet: options.quiet === true || isHook,
   })
   if (command === 'wal-receive' && options.json) {

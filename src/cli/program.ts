@@ -73,7 +73,10 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   declareBackup(add)
 
-  add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".[].backups[].id"'])
+  add('list', 'List backups and the WAL in the archive', [
+    'pgrecall list --json | jq ".[].backups[].id"',
+    'pgrecall list --timeline',
+  ]).option('--timeline', 'draw what can be recovered, and by which backups, as a picture of time')
 
   add('show', 'Show one backup with everything that is recorded of it', [
     'pgrecall show latest',

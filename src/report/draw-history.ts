@@ -1,7 +1,7 @@
 import { percentOf, type Range, ticksOf } from './axis.ts'
 import type { Clock } from './clock.ts'
 import { drawAxis, drawnMarks, KIND_NAMES, LANES, type PlacedMark } from './draw-marks.ts'
-import type { History, Kind, Span, TimelineRow } from './history.ts'
+import { type History, type Kind, type Span, shownRows, type TimelineRow } from './history.ts'
 import { html, type Markup } from './markup.ts'
 
 /** Heights, in pixels. Across, all is in percent: so a picture fits any width, and what is written keeps its size. */
@@ -10,9 +10,6 @@ const TITLE = 20
 const BAND = 16
 const LANE = 19
 const BELOW = 18
-
-/** So many timelines are drawn, the newest ones. */
-const MOST_ROWS = 10
 
 /** A timeline that is drawn, and where. */
 interface Place {
@@ -47,17 +44,6 @@ ${places.map(
 ${places.map((place) => drawFork(place, places, range))}
 ${dumps.length > 0 && html`<g><text class="gutter" x="-10" y="${dumpLane + 4}">dump</text>${drawnMarks(dumps, range).marksAt('logical', dumpLane, clock)}</g>`}
 </svg>`
-}
-
-/** Those of which something lies within the range, the newest ones. */
-export function shownRows({ timelines }: History, { from, to }: Range): TimelineRow[] {
-  return timelines
-    .filter(
-      ({ spans, marks }) =>
-        spans.some((span) => span.to >= from && span.from <= to) ||
-        marks.some(({ at }) => at >= from && at <= to),
-    )
-    .slice(-MOST_ROWS)
 }
 
 function laidOut(rows: readonly TimelineRow[]): { places: Place[]; bottom: number } {

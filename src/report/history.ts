@@ -142,3 +142,17 @@ function partedAt({ leftAt, goesOnAt }: NonNullable<TimelineRow['branch']>, { fr
   // One that ends where the timeline begins still leads there.
   return shared.length + own.length > 0 ? [...shared, ...own] : [{ kind: 'window' as const, from, to }]
 }
+
+/** So many timelines are drawn. */
+const MOST_ROWS = 10
+
+/** The timelines of which something lies between two moments, the newest ones. */
+export function shownRows({ timelines }: History, { from, to }: { from: number; to: number }): TimelineRow[] {
+  return timelines
+    .filter(
+      ({ spans, marks }) =>
+        spans.some((span) => span.to >= from && span.from <= to) ||
+        marks.some(({ at }) => at >= from && at <= to),
+    )
+    .slice(-MOST_ROWS)
+}
