@@ -17,7 +17,7 @@ export const STYLE = `
   }
 }
 *, *::before, *::after { box-sizing: border-box }
-html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; scroll-padding-top: 1rem }
+html { -webkit-text-size-adjust: 100%; scroll-padding-top: 1rem }
 body {
   margin: 0; background: var(--ground); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif;
@@ -44,6 +44,7 @@ h2:focus, h3:focus { outline: none }
 .product { color: var(--accent); font-weight: 650; letter-spacing: .01em }
 .made { margin-top: .5rem }
 nav ul { display: flex; flex-wrap: wrap; gap: .4rem 1.25rem; list-style: none }
+nav, nav li { min-width: 0; overflow-wrap: anywhere }
 nav a { display: inline-block; padding: .25rem 0 }
 main > section { margin-top: clamp(2.5rem, 5vw, 4rem) }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.25rem; margin-top: 1.25rem }
@@ -124,7 +125,7 @@ footer { margin-top: 4rem; padding-bottom: 3rem; color: var(--soft); font-size: 
   .chart { font-size: 11px }
   .card header, .card dl > div { padding-left: 1.1rem; padding-right: 1.1rem }
 }
-@media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto } }
+@media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth } }
 @media (prefers-contrast: more) { :root { --line: currentColor; --soft: currentColor } }
 @media print {
   :root {

@@ -54,7 +54,7 @@ export function eventful(name = 'shop', label = 'before the migration'): { catal
   const catalog = cluster.catalog()
   const lost = catalog.backups.findIndex(({ id }) => id.startsWith('20261008'))
   catalog.backups.splice(lost, 1)
-  catalog.backups[3] = { ...catalog.backups[3]!, label }
+  catalog.backups[60] = { ...catalog.backups[60]!, label }
   return { catalog, now: new Date(cluster.now - 8 * 3_600_000) }
 }
 
