@@ -18,6 +18,9 @@ const DAY = 24 * 60 * 60_000
 const NEAR_MS = 28 * DAY
 const WORTH_A_PICTURE = 1.6
 
+/** What is years away will come otherwise. */
+const WORTH_TELLING_SECONDS = 3 * 365 * 24 * 3600
+
 /** Everything about a cluster. @param id what ids begin with */
 export function clusterSection(cluster: ClusterReport, now: Date, id: string): Markup {
   const clock = new Clock(cluster.timeZone)
@@ -89,7 +92,7 @@ ${forecastPart(forecast, clock, now, id)}</section>`
 function growthText({ growth, fullInSeconds }: RepositoryFacts): Markup | false {
   if (!growth) return false
   const full =
-    fullInSeconds === null
+    fullInSeconds === null || fullInSeconds > WORTH_TELLING_SECONDS
       ? ''
       : ` At this pace it is full in ${formatAge(1000 * fullInSeconds)}, unless something is removed.`
   return html`<p>${formatBytes(growth.storedBytesPerDay)} a day are stored.${full}</p>`

@@ -1,4 +1,4 @@
-import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
+import { formatBytes, formatCount } from '../cli/units.ts'
 import { percentOf, ticksOf } from './axis.ts'
 import type { Clock } from './clock.ts'
 import { drawAxis, KIND_NAMES, LANE_NAMES } from './draw-marks.ts'
@@ -43,13 +43,13 @@ ${kinds.map(lane)}</svg>`
 }
 
 /** By which rhythm the forecast reckons, in a sentence. */
-export function rhythmText({ rhythm }: Forecast): string {
+export function rhythmText({ rhythm, everyDays }: Forecast): string {
   if (rhythm.length === 0)
     return 'Backups were too few, or too long ago, to tell when the next ones come; so none are reckoned with.'
   const beats = rhythm.map(
     ({ kind, everyMs }) => `a ${KIND_NAMES[kind].replace('backup', 'one')} every ${spanText(everyMs)}`,
   )
-  return `Reckoned as if retention ran every day, and backups went on as they did lately: ${beats.join(', ')}.`.replace(
+  return `Reckoned as if retention ran every ${everyDays === 1 ? 'day' : 'week'}, and backups went on as they did lately: ${beats.join(', ')}.`.replace(
     / a (?=incr)/,
     ' an ',
   )
@@ -58,7 +58,8 @@ export function rhythmText({ rhythm }: Forecast): string {
 /** Clocks and backups are not so even that more than the nearest hour or day meant anything. */
 function spanText(ms: number): string {
   const days = Math.round(ms / DAY)
-  if (ms < 0.9 * DAY) return formatAge(Math.round(ms / 3_600_000) * 3_600_000)
+  const hours = Math.round(ms / (DAY / 24))
+  if (hours < 22) return hours === 1 ? 'hour' : `${hours} hours`
   return days === 1 ? 'day' : `${days} days`
 }
 

@@ -99,13 +99,15 @@ function bars(
   y: (value: number) => number,
   clock: Clock,
 ): Markup[] {
-  return known.map((each) => {
-    const { from, to } = each.period
-    const left = percentOf(range, from + 0.12 * (to - from))
-    const width = (percentOf(range, to - 0.12 * (to - from)) - left).toFixed(2)
-    const top = y(each.value)
-    return html`<rect class="bar" x="${left}%" y="${top}" width="${width}%" height="${(y(0) - top).toFixed(1)}" rx="1"><title>${textOf(series, each, clock)}</title></rect>`
-  })
+  return known
+    .filter(({ value }) => value > 0)
+    .map((each) => {
+      const { from, to } = each.period
+      const left = percentOf(range, from + 0.12 * (to - from))
+      const width = (percentOf(range, to - 0.12 * (to - from)) - left).toFixed(2)
+      const top = y(each.value)
+      return html`<rect class="bar" x="${left}%" y="${top}" width="${width}%" height="${(y(0) - top).toFixed(1)}" rx="1"><title>${textOf(series, each, clock)}</title></rect>`
+    })
 }
 
 function line(

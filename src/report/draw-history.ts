@@ -65,10 +65,10 @@ function laidOut(rows: readonly TimelineRow[]): { places: Place[]; bottom: numbe
 const bandOf = ({ top }: Place) => top + TITLE
 
 function drawRow({ row, top, lanes }: Place, range: Range, clock: Clock): Markup {
-  const from = row.branch && `, from timeline ${row.branch.from}`
-  return html`<text class="title" x="0" y="${top + 13}">Timeline ${row.timeline}<tspan class="soft">${from}</tspan></text>
+  const from = row.branch && html`<tspan class="soft">, from timeline ${row.branch.from}</tspan>`
+  return html`<text class="title" x="0" y="${top + 13}">Timeline ${row.timeline}${from}</text>
 <rect class="floor" x="0" y="${top + TITLE}" width="100%" height="${BAND}" rx="4"/>
-${row.spans.map((span) => drawSpan(span, top + TITLE, range, clock))}
+${inFront(row.spans).map((span) => drawSpan(span, top + TITLE, range, clock))}
 ${[...lanes].map(([kind, y]) => html`<text class="gutter" x="-10" y="${y + 4}">${kind}</text><line class="lane" x1="0" x2="100%" y1="${y}" y2="${y}"/>`)}`
 }
 
@@ -78,6 +78,12 @@ const SPAN_TEXTS: Record<Span['kind'], string> = {
   gap: 'Lost, as WAL is missing',
   between: 'Only the moments of backups, as no WAL of that time is kept',
 }
+
+/** However short a gap is, nothing is drawn over it. */
+const inFront = (spans: readonly Span[]) => [
+  ...spans.filter(({ kind }) => kind !== 'gap'),
+  ...spans.filter(({ kind }) => kind === 'gap'),
+]
 
 function drawSpan({ kind, from, to }: Span, y: number, range: Range, clock: Clock): Markup | false {
   if (to < range.from || from > range.to) return false

@@ -11,6 +11,8 @@ export interface Forecast {
   /** How often backups come, by which it reckons; none where they are too few. */
   rhythm: Beat[]
   days: number
+  /** How often retention is reckoned to run. */
+  everyDays: number
   removals: Removal[]
   /** How many of those that are stored now are left then. */
   left: number
@@ -18,7 +20,7 @@ export interface Forecast {
   silent?: string
 }
 
-/** What goes on one day. */
+/** What goes on a day. */
 export interface Removal {
   /** Midnight of the day, milliseconds since 1970; of the first one, now. */
   at: number
@@ -26,10 +28,12 @@ export interface Removal {
 }
 
 const DAYS = 28
+/** With so many backups, each plan takes a good part of a second. */
+const MANY = 2000
 
 /**
- * Asks the very plan that `retention` carries out what it would do now and on each of the next days, if it ran every day and
- * backups went on as they did. Pure.
+ * Asks the very plan that `retention` carries out what it would do now and on each of the next days, or weeks, if backups went on
+ * as they did. Pure.
  */
 export function forecastOf(
   catalog: Catalog,
@@ -41,6 +45,7 @@ export function forecastOf(
   const nothing = {
     rhythm: [],
     days: DAYS,
+    everyDays: 1,
     removals: [],
     left: catalog.backups.length + catalog.logical.length,
   }
@@ -48,10 +53,11 @@ export function forecastOf(
     return { ...nothing, silent: 'No retention rule is configured, so everything stays.' }
   const rhythm = rhythmOf(catalog, now)
   const stored = new Set([...catalog.backups, ...catalog.logical].map(({ id }) => id))
+  const everyDays = stored.size > MANY ? 7 : 1
   const removals: Removal[] = []
-  for (let day = 0; day <= DAYS; day++) {
+  for (let day = 0; day <= DAYS; day += everyDays) {
     const at = day === 0 ? now : clock.daysAfter(now, day)
-    const then = day === 0 ? catalog : carriedOn(catalog, rhythm, now, at)
+    const then = day === 0 ? catalog : carriedOn(catalog, stored, rhythm, now, at)
     const plan = planRetention(then, rules, { ...situation, now: new Date(at) })
     const going = [...plan.backups, ...plan.logical].filter(({ id, stays }) => !stays && stored.delete(id))
     const backups = going.map(({ id, storedBytes, reason }) => ({
@@ -62,7 +68,7 @@ export function forecastOf(
     }))
     if (backups.length > 0) removals.push({ at, backups })
   }
-  return { rhythm, days: DAYS, removals, left: stored.size }
+  return { rhythm, days: DAYS, everyDays, removals, left: stored.size }
 }
 
 /** A consolidated backup is a full one, whatever its id ends with. */

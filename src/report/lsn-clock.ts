@@ -59,10 +59,18 @@ function pointsOf({ ranges, receiving }: TimelineWal, segmentBytes: number): Poi
   ]
 }
 
-/** What is told by a clock that went back does not count: time goes on as positions do. */
+/**
+ * WAL may have been stored long after it was written, as where it was copied from another repository; but it was written before
+ * whatever comes behind it.
+ */
 function inOrder(points: readonly Point[]): Point[] {
-  const ordered: Point[] = []
-  for (const point of points.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : a.time - b.time)))
-    if (point.time >= (ordered.at(-1)?.time ?? Number.NEGATIVE_INFINITY)) ordered.push(point)
+  const ordered = points.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : a.time - b.time))
+  let latest = Number.POSITIVE_INFINITY
   return ordered
+    .toReversed()
+    .map(({ at, time }) => {
+      latest = Math.min(latest, time)
+      return { at, time: latest }
+    })
+    .reverse()
 }

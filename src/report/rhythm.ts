@@ -42,10 +42,17 @@ export function rhythmOf({ backups, logical }: Pick<Catalog, 'backups' | 'logica
 }
 
 /**
- * What would be stored at a later moment if backups went on as they did, with their WAL, and nothing was removed. Pure.
+ * What would be stored at a later moment if backups went on as they did, with their WAL. Pure.
+ * @param left the ids of those that are stored now and are still there then
  * @param then milliseconds since 1970
  */
-export function carriedOn(catalog: Catalog, rhythm: readonly Beat[], now: number, then: number): Catalog {
+export function carriedOn(
+  catalog: Catalog,
+  left: ReadonlySet<string>,
+  rhythm: readonly Beat[],
+  now: number,
+  then: number,
+): Catalog {
   const coming = rhythm
     .flatMap(({ kind, everyMs, newestAt }) => {
       const count = Math.max(0, Math.floor((then - newestAt) / everyMs))
@@ -53,16 +60,17 @@ export function carriedOn(catalog: Catalog, rhythm: readonly Beat[], now: number
     })
     .map(({ kind, at }) => ({ kind, at: Math.max(at, now) }))
     .toSorted((a, b) => a.at - b.at)
-  const backups = [...catalog.backups]
-  const logical = [...catalog.logical]
+  const backups = catalog.backups.filter(({ id }) => left.has(id))
+  const logical = catalog.logical.filter(({ id }) => left.has(id))
   const line = catalog.wal.at(-1)
   const run = line?.ranges.at(-1)
   let segment = run ? segmentNumberOf(run.last, catalog.walSegmentBytes) : undefined
   for (const { kind, at } of coming) {
-    if (kind === 'logical') logical.push(nextLogical(logical.at(-1)!, at))
+    if (kind === 'logical') logical.push(nextLogical(catalog.logical.at(-1)!, at))
     else if (segment !== undefined && line) {
       segment += 2n
-      const next = nextBackup(backups, kind, at, { timeline: line.timeline, segment })
+      const like = catalog.backups.findLast(({ type }) => type === kind)!
+      const next = nextBackup(like, backups, at, { timeline: line.timeline, segment })
       if (next) backups.push(next)
     }
   }
@@ -81,12 +89,12 @@ export function carriedOn(catalog: Catalog, rhythm: readonly Beat[], now: number
 
 /** Like the newest one of its kind, upon the newest one that it may build upon. */
 function nextBackup(
+  like: BackupSummary,
   backups: readonly BackupSummary[],
-  kind: Exclude<Kind, 'logical'>,
   at: number,
   { timeline, segment }: { timeline: number; segment: bigint },
 ): BackupSummary | undefined {
-  const like = backups.findLast(({ type }) => type === kind)!
+  const { type: kind } = like
   const lower =
     kind === 'full' ? undefined : backups.findLast(({ type }) => kind === 'incr' || type === 'full')
   if (kind !== 'full' && !lower) return undefined
