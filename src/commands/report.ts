@@ -49,7 +49,7 @@ export const run: Run = async ({ options }, context) => {
   }
 }
 
-/** @throws PgrecallError `failed` where a file is there that is something else */
+/** @throws PgrecallError `refused` where a file is there that is something else */
 async function requireOwnReport(file: string): Promise<void> {
   const begin = Buffer.alloc(Buffer.byteLength(REPORT_BEGIN))
   try {
@@ -60,7 +60,7 @@ async function requireOwnReport(file: string): Promise<void> {
     throw new PgrecallError('failed', `cannot write ${file}: ${reasonOf(error)}`, { cause: error })
   }
   if (begin.toString() === REPORT_BEGIN) return
-  throw new PgrecallError('failed', `${file} is there already, and is not a report of pgrecall`, {
+  throw new PgrecallError('refused', `${file} is there already, and is not a report of pgrecall`, {
     hint: 'name another file, or say --force to replace it',
   })
 }

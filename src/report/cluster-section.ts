@@ -84,7 +84,7 @@ function storedParts(stored: Stored, facts: RepositoryFacts, clock: Clock, now: 
 <section aria-labelledby="${id}-growth"><h4 id="${id}-growth">Growth and rates</h4>
 ${growthText(facts)}
 <figure class="panel" aria-labelledby="${id}-growth">${drawGrowth(growth, clock, id)}
-${tableBeside(growthTable(growth, clock))}</figure></section>
+${tableBeside({ of: 'Growth and rates', table: growthTable(growth, clock) })}</figure></section>
 <section aria-labelledby="${id}-plan"><h4 id="${id}-plan">What retention will remove</h4>
 ${forecastPart(forecast, clock, now, id)}</section>`
 }
@@ -123,7 +123,10 @@ ${drawHistory(history, range, clock, `${id}-moments ${id}-${name}`)}
 `
 })}
 <figcaption>${historyLegend(history)}</figcaption>
-${tableBeside(spanTable(history, clock), backupTable({ history, ...stored }, clock))}</figure></section>`
+${tableBeside(
+  { of: 'Moments that can be recovered', table: spanTable(history, clock) },
+  { of: 'Backups', table: backupTable({ history, ...stored }, clock) },
+)}</figure></section>`
 }
 
 function countsText({ history, catalog }: Stored): string {
@@ -152,9 +155,12 @@ function forecastPart(forecast: Forecast, clock: Clock, now: Date, id: string): 
 <h5 id="${id}-days">Backups that go, by the day; a number is how many</h5>
 ${drawForecast(forecast, now.getTime(), clock, `${id}-plan ${id}-days`)}
 <figcaption class="soft">${rhythmText(forecast)}</figcaption>
-${tableBeside(forecastTable(forecast, now.getTime(), clock))}</figure>`
+${tableBeside({ of: 'What retention will remove', table: forecastTable(forecast, now.getTime(), clock) })}</figure>`
 }
 
 /** What the pictures show, for who cannot see them or wants to know it exactly. */
-const tableBeside = (...tables: readonly Markup[]) =>
-  html`<details class="beside"><summary>The same in ${tables.length > 1 ? 'tables' : 'a table'}</summary>${tables.map((table) => html`<div class="scroll" tabindex="0" role="region" aria-label="Table, can be scrolled sideways">${table}</div>`)}</details>`
+const tableBeside = (...tables: readonly { of: string; table: Markup }[]) =>
+  html`<details class="beside"><summary>The same in ${tables.length > 1 ? 'tables' : 'a table'}</summary>${tables.map(
+    ({ of, table }) =>
+      html`<div class="scroll" tabindex="0" role="region" aria-label="${of}, as a table">${table}</div>`,
+  )}</details>`

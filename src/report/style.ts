@@ -111,6 +111,7 @@ figcaption { margin-top: .75rem; font-size: .9rem }
 summary { cursor: pointer; color: var(--accent); padding: .35rem 0; width: fit-content }
 .beside { margin-top: 1rem; border-top: 1px solid var(--faint); padding-top: .6rem }
 .scroll { overflow-x: auto; margin-top: .75rem; max-height: 34rem; overflow-y: auto }
+.scroll + .scroll { margin-top: 2rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 caption { text-align: left; font-weight: 600; padding: .25rem 0 .5rem }
 th, td { text-align: left; vertical-align: top; padding: .42rem .9rem .42rem 0; border-bottom: 1px solid var(--faint) }

@@ -22,14 +22,14 @@ export function spanTable({ timelines }: History, clock: Clock): Markup {
     .flatMap(({ timeline, spans }) => joined(spans).map((span) => ({ timeline, ...span })))
     .toSorted((a, b) => b.to - a.to || b.timeline - a.timeline)
   const older = rows.length - MOST_SPANS
-  return html`<table><caption>Moments that can be recovered, newest first</caption><thead><tr><th scope="col" class="number">Timeline</th><th scope="col">From</th><th scope="col">To</th><th scope="col">State</th></tr></thead><tbody>
+  return html`<table><caption>Moments that can be recovered, newest first</caption><thead><tr><th scope="col">Timeline</th><th scope="col">From</th><th scope="col">To</th><th scope="col">State</th></tr></thead><tbody>
 ${rows.slice(0, MOST_SPANS).map(
   ({
     timeline,
     kind,
     from,
     to,
-  }) => html`<tr${kind === 'gap' && html` class="lost"`}><td class="number">${timeline}</td><td>${moment(from, clock)}</td><td>${moment(to, clock)}</td><td>${SPAN_STATES[kind]}</td></tr>
+  }) => html`<tr${kind === 'gap' && html` class="lost"`}><td>${timeline}</td><td>${moment(from, clock)}</td><td>${moment(to, clock)}</td><td>${SPAN_STATES[kind]}</td></tr>
 `,
 )}</tbody>${older > 0 && html`<tfoot><tr><td colspan="4">and ${formatCount(older, 'older stretch').replace('stretchs', 'stretches')}</td></tr></tfoot>`}</table>`
 }
