@@ -18,6 +18,7 @@ const bundle = await rolldown({
     'extract-worker': 'src/restore/extract-worker.ts',
     'chain-worker': 'src/restore/chain-worker.ts',
     'rewrite-worker': 'src/consolidation/rewrite-worker.ts',
+    'read-worker': 'src/verification/read-worker.ts',
   },
   platform: 'node',
   external: ['pg-native', 'cloudflare:sockets'],

@@ -4,6 +4,7 @@ import { declareBackup } from './declare-backup.ts'
 import { declareReport } from './declare-report.ts'
 import { declareRestore } from './declare-restore.ts'
 import { declareRetention } from './declare-retention.ts'
+import { declareVerify } from './declare-verify.ts'
 import type { Declare, Invocation } from './invocation.ts'
 import { wholeNumber } from './option-values.ts'
 
@@ -138,29 +139,7 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--synchronous', 'confirm each write as soon as it is on this disk')
     .option('--drop-slot', 'remove the replication slot, and end')
 
-  add(
-    'verify',
-    'Read backups and their WAL, and compare every byte with what was stored (encrypted WAL only with its key)',
-    [
-      'pgrecall verify latest',
-      'pgrecall verify --repository offsite --json',
-      'pgrecall verify --restore --scratch /spare   # the newest logical backup is loaded, too',
-    ],
-  )
-    .addArgument(
-      new Argument('[ids...]', 'the backups; all when left out; "latest" is the newest physical one'),
-    )
-    .option(
-      '--restore',
-      'load logical backups into a scratch server, and count: those that are named, else the newest whole one',
-    )
-    .option('--scratch <dir>', 'where that server lives (default: the folder for temporary files)')
-    .option(
-      '-j, --jobs <number>',
-      'how many objects are read side by side, and databases loaded',
-      wholeNumber(1, 64),
-      4,
-    )
+  declareVerify(add)
 
   add(
     'consolidate',
@@ -228,5 +207,5 @@ export function exitCodeHelp(): string {
   const rows = Object.values(EXIT_CODES).map(
     ({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`,
   )
-  return `\nExit codes:\n    0  done\n${rows.join('\n')}\n`
+  return `\nExit codes:\n    0  done\n${rows.join('\n')}\nOnly "status --format nagios" has those of a plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.\n`
 }

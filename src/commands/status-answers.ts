@@ -18,13 +18,26 @@ export interface PlacedFinding extends Finding {
 
 /** Everything that there is to say, repository by repository, and then of each server. */
 export function placedFindings(clusters: readonly ClusterStatus[]): PlacedFinding[] {
-  return clusters.flatMap(({ cluster, status }) => [
-    ...status.repositories.flatMap(({ facts, findings }) =>
-      findings.map((finding) => ({ ...finding, cluster, repository: facts.repository })),
-    ),
-    ...status.findings.map((finding) => ({ ...finding, cluster, repository: undefined })),
-  ])
+  const isOne = clusters.length === 1
+  return clusters.flatMap(({ cluster, status }) => {
+    const place = (finding: Finding, repository?: string) => ({
+      ...finding,
+      ...(finding.hint && { hint: isOne ? finding.hint : hintFor(cluster, finding.hint) }),
+      cluster,
+      repository,
+    })
+    return [
+      ...status.repositories.flatMap(({ facts, findings }) =>
+        findings.map((finding) => place(finding, facts.repository)),
+      ),
+      ...status.findings.map((finding) => place(finding)),
+    ]
+  })
 }
+
+/** Where there are several clusters, a command has to be told which is meant. */
+const hintFor = (cluster: string, hint: string) =>
+  hint.replace(/\bpgrecall (?=[a-z])/g, `pgrecall --cluster ${cluster} `)
 
 const WEIGHTS = { fail: 0, warn: 1, ok: 2 } as const
 

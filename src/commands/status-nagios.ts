@@ -40,8 +40,9 @@ function wellText(clusters: readonly ClusterStatus[]): string {
     .flatMap(({ cluster, status }) =>
       status.repositories.map(({ facts: { repository, newestBackup, newestLogical, rpo } }) => {
         const backup = newestBackup ?? newestLogical!
-        const loss = rpo ? `, at most ${formatAge(1000 * rpo.seconds)} of commits not stored` : ''
-        return `${cluster}/${repository}: last backup ${formatAge(1000 * backup.ageSeconds)} ago${loss}`
+        const loss =
+          rpo && (rpo.seconds > 0 ? `at most ${formatAge(1000 * rpo.seconds)} of commits` : 'no commit')
+        return `${cluster}/${repository}: last backup ${formatAge(1000 * backup.ageSeconds)} ago${loss ? `, ${loss} would be lost` : ''}`
       }),
     )
     .join('; ')

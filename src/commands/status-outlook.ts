@@ -47,7 +47,7 @@ function restoreText({ restore }: RepositoryFacts): string | undefined {
   const whose =
     copy.basis === 'restores'
       ? `as ${formatCount(copy.samples, 'restore')} did`
-      : `as ${formatCount(copy.samples, 'backup')} did; no restore was measured`
+      : `as ${formatCount(copy.samples, 'backup')} did, since no restore was measured`
   const wal = replay
     ? `; and ${formatBytes(replay.bytes)} of WAL at ${formatRate(replay.assumedBytesPerSecond)}, which is assumed`
     : ''
@@ -83,14 +83,23 @@ function growthText({ growth }: RepositoryFacts): string | undefined {
 
 function freeText({ freeBytes, fullInSeconds }: RepositoryFacts): string | undefined {
   if (freeBytes === null) return undefined
-  const full =
-    fullInSeconds === null ? '' : `; full in ${formatAge(1000 * fullInSeconds)}, unless something is removed`
-  return `${formatBytes(freeBytes)}${full}`
+  return `${formatBytes(freeBytes)}${fullInSeconds === null ? '' : fullText(fullInSeconds)}`
 }
 
+/** What is years away says nothing by its number. */
+function fullText(fullInSeconds: number): string {
+  if (fullInSeconds > YEARS_SECONDS) return '; enough for years at this rate'
+  return `; full in ${formatAge(1000 * fullInSeconds)}, unless something is removed`
+}
+const YEARS_SECONDS = 3 * 365 * 24 * 60 * 60
+
 function verifiedText({ verified, newestBackup, newestLogical }: RepositoryFacts): string | undefined {
-  if (!newestBackup && !newestLogical) return undefined
-  const read = !verified || verified.ageSeconds === null ? 'never' : readText(verified)
+  const newest = [newestBackup, newestLogical]
+    .flatMap((backup) => backup?.time ?? [])
+    .toSorted()
+    .at(-1)
+  if (newest === undefined) return undefined
+  const read = !verified || verified.ageSeconds === null ? 'never' : readText(verified, newest)
   const proven = verified?.lastProvenRestore
   const restored = proven
     ? `a restore proven ${ago(proven.ageSeconds)}, of ${proven.backup}`
@@ -98,7 +107,12 @@ function verifiedText({ verified, newestBackup, newestLogical }: RepositoryFacts
   return `${read}; ${restored}`
 }
 
-function readText({ ageSeconds, bytes, neverBytes }: NonNullable<RepositoryFacts['verified']>): string {
-  if (neverBytes === 0) return `all of it within ${formatAge(1000 * ageSeconds!)}`
-  return `all but ${formatBytes(neverBytes)} of ${formatBytes(bytes)}, within ${formatAge(1000 * ageSeconds!)}`
+/** @param newest when the newest backup was taken */
+function readText(
+  { ageSeconds, bytes, neverBytes, updatedAt }: NonNullable<RepositoryFacts['verified']>,
+  newest: string,
+): string {
+  const what = neverBytes === 0 ? 'all' : `all but ${formatBytes(neverBytes)} of ${formatBytes(bytes)}`
+  const then = newest > updatedAt ? `, but nothing that was stored after ${seconds(updatedAt)}` : ''
+  return `${what} within ${formatAge(1000 * ageSeconds!)}${then}`
 }

@@ -17,7 +17,9 @@ export function statusText(clusters: readonly ClusterStatus[], view: View): stri
   const problems = problemsIn(placedFindings(clusters))
   const isOne = clusters.length === 1 && clusters[0]!.status.repositories.length === 1
   const parts = clusters.flatMap(({ cluster, status }) => [
-    ...status.repositories.map(({ facts, findings }) => repositoryText(cluster, facts, findings, view)),
+    ...status.repositories
+      .filter(({ facts }) => facts.error === null)
+      .map(({ facts, findings }) => repositoryText(cluster, facts, findings, view)),
     serverText(isOne ? undefined : cluster, status.findings, view),
   ])
   return [problemsText(problems, isOne, view), ...parts].filter((part) => part !== '').join('\n\n')
@@ -74,11 +76,11 @@ function windowTable({ windows, receiving }: RepositoryFacts, view: View): strin
   if (shown.length === 0) return ''
   const table = renderTable(
     [
-      { title: 'Timeline', align: 'right' },
+      { title: 'Timeline', align: 'right', leaveOut: 3 },
       { title: 'Recoverable from', whole: true },
       { title: 'To', whole: true },
       { title: 'Ago', align: 'right', leaveOut: 1 },
-      { title: 'Backups', align: 'right' },
+      { title: 'Backups', align: 'right', leaveOut: 2 },
       { title: 'Ends with', style: (cell) => (cell === WHOLE ? undefined : 'red') },
     ],
     shown.map((window) => [

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { asJson } from '../cli/report.ts'
+import type { ClusterConfig } from '../config/schema.ts'
 import { EXIT_CODES, PgrecallError } from '../errors.ts'
 import { takeStatuses } from '../status/take-status.ts'
 import { thresholdsWith } from '../status/thresholds.ts'
@@ -49,7 +50,7 @@ async function lookAtAll(
         connect: () => context.connect(cluster),
         dataDirectory: config.dataDirectory,
         slot: config.wal.receive.slot,
-        limits: thresholdsWith(config.status),
+        limits: thresholdsWith(config.status, removesBackups(config)),
         events: context.events,
         signal: context.signal,
         now: context.now,
@@ -63,6 +64,10 @@ async function lookAtAll(
     limits,
   }))
 }
+
+/** Whether some rule lets physical backups go: without any, all of them stay. */
+const removesBackups = ({ retention: { full, window, daily, weekly, monthly, yearly } }: ClusterConfig) =>
+  [full, window, daily, weekly, monthly, yearly].some((rule) => rule !== undefined)
 
 function answer(
   format: Format,

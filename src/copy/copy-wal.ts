@@ -18,11 +18,16 @@ const LARGEST_OBJECT = 2 ** 31 - 1
 /**
  * Copies a file of `pg_wal` by one conditional write. It is checked before: its SHA-256 and that it is what its name says, or, of
  * an encrypted one that no key of this host can read, that all of it is there.
+ * @param isReplacing whether what the destination has under the name is damaged, and makes room
  * @returns `exists` when the archiver has stored the same file in the meantime
  * @throws PgrecallError `damaged`, `failed` when it went away, `conflict` for other bytes under the name, `key` when it has to be
  *   decrypted and no key fits
  */
-export async function copyWalFile(passage: Passage, wal: StoredWal): Promise<'stored' | 'exists'> {
+export async function copyWalFile(
+  passage: Passage,
+  wal: StoredWal,
+  isReplacing = false,
+): Promise<'stored' | 'exists'> {
   const { from, to, cluster, signal } = passage
   const object = await readObject(from.storage, wal.key, { limit: LARGEST_OBJECT, signal })
   if (!object) throw goneMeanwhile(passage, wal.key)
@@ -32,11 +37,11 @@ export async function copyWalFile(passage: Passage, wal: StoredWal): Promise<'st
   try {
     const stored = isAlike
       ? await to.storage.put(walKey(cluster, wal.file.name, wal.form), object, {
-          ifAbsent: true,
+          ifAbsent: !isReplacing,
           immutable: true,
           signal,
         })
-      : await storeAnew(passage, wal, plain!)
+      : await storeAnew(passage, wal, plain!, isReplacing)
     if (stored === 'exists') await requireSameAs(passage, wal, plain, walForms(to)[0])
     return stored
   } finally {
@@ -68,10 +73,11 @@ async function storeAnew(
   { to, cluster, level, signal }: Passage,
   { file }: StoredWal,
   plain: Buffer,
+  isReplacing: boolean,
 ): Promise<'stored' | 'exists'> {
   const parts = new WalParts(file, plain, level)
   try {
-    return await storeParts(to, cluster, parts, signal)
+    return await storeParts(to, cluster, parts, signal, isReplacing)
   } finally {
     await parts.release()
   }

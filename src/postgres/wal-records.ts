@@ -27,12 +27,13 @@ import {
  * last record before such an end, which is the one that can have been cut off.
  * @param segment the whole file, or its beginning
  * @param options `segmentStart` is the LSN that the file's name gives. `carry` comes from the segment before: without
- *   it, or with one that leads elsewhere, the rest of a record at the start is skipped
+ *   it, or with one that leads elsewhere, the rest of a record at the start is skipped. `everyCrc` compares the CRC of each
+ *   record, and ends the walk before the first wrong one
  * @see src/backend/access/transam/xlogreader.c, whose checks these are
  */
 export function readRecords(
   segment: Buffer,
-  options: { segmentStart: Lsn; carry?: Carry | undefined },
+  options: { segmentStart: Lsn; carry?: Carry | undefined; everyCrc?: boolean },
 ): SegmentRecords {
   const { segmentStart } = options
   const carry = options.carry?.segmentStart === segmentStart ? options.carry : undefined
@@ -40,7 +41,7 @@ export function readRecords(
   if (header?.pageAddress !== segmentStart || segmentStart % BigInt(header.segmentBytes) !== 0n) {
     return { records: [], validUntil: carry?.unfinished?.lsn ?? segmentStart, carry: undefined }
   }
-  return new SegmentWalk(segment, header, carry).run()
+  return new SegmentWalk(segment, header, carry, options.everyCrc ?? false).run()
 }
 
 /** Where valid WAL ends. */
@@ -61,6 +62,7 @@ class SegmentWalk {
   readonly #startLow: number
   /** The end of the last whole page at hand. */
   readonly #end: number
+  readonly #everyCrc: boolean
 
   #pageFlags = 0
   #pageHeaderBytes = 0
@@ -76,8 +78,9 @@ class SegmentWalk {
   /** The last complete record, if all of it lies in this segment and its CRC has not been checked. */
   #uncheckedAt: number | undefined
 
-  constructor(segment: Buffer, header: SegmentHeader, carry: Carry | undefined) {
+  constructor(segment: Buffer, header: SegmentHeader, carry: Carry | undefined, everyCrc: boolean) {
     this.#segment = segment
+    this.#everyCrc = everyCrc
     this.#magic = header.magic
     this.#pageBytes = header.pageBytes
     this.#segmentBytes = header.segmentBytes
@@ -131,7 +134,7 @@ class SegmentWalk {
     }
     if (!this.#followsPrevious(segment, record, this.#startHigh, this.#startLow + record)) return STOP
     const next = isSwitch(segment, record) ? this.#segmentBytes : record + align(total)
-    if (isInteresting(segment, record)) {
+    if (this.#isToTake(segment, record)) {
       if (!this.#take(segment, record, total, this.#lsnAt(record), this.#lsnAt(next))) return STOP
       this.#uncheckedAt = undefined
     } else {
@@ -172,7 +175,7 @@ class SegmentWalk {
     if (hadHeader || unfinished.gotBytes < HEADER_BYTES) return true
     const bytes = Buffer.concat(unfinished.parts)
     if (!this.#followsPrevious(bytes, 0, high(unfinished.lsn), low(unfinished.lsn))) return false
-    if (!isInteresting(bytes, 0) && !isSwitch(bytes, 0)) unfinished.parts = undefined
+    if (!this.#isToTake(bytes, 0) && !isSwitch(bytes, 0)) unfinished.parts = undefined
     return true
   }
 
@@ -181,7 +184,7 @@ class SegmentWalk {
     this.#unfinished = undefined
     const bytes = parts && Buffer.concat(parts)
     const next = bytes && isSwitch(bytes, 0) ? this.#segmentBytes : end
-    const isToTake = lsn !== undefined && bytes !== undefined && isInteresting(bytes, 0)
+    const isToTake = lsn !== undefined && bytes !== undefined && this.#isToTake(bytes, 0)
     if (isToTake && !this.#take(bytes, 0, bytes.length, lsn, this.#lsnAt(next))) return STOP
     const isUnchecked = !isToTake && lsn !== undefined && lsn >= this.#start
     this.#uncheckedAt = isUnchecked ? Number(lsn - this.#start) : undefined
@@ -190,10 +193,14 @@ class SegmentWalk {
     return next
   }
 
-  /** Decodes a whole record into the result; false when its CRC is wrong. */
+  #isToTake(bytes: Buffer, at: number): boolean {
+    return this.#everyCrc || isInteresting(bytes, at)
+  }
+
+  /** Decodes a whole record into the result, if it is of interest; false when its CRC is wrong. */
   #take(bytes: Buffer, at: number, total: number, lsn: Lsn, endLsn: Lsn): boolean {
     if (!hasRightCrc(bytes, at, total)) return false
-    const record = decode(bytes, at, at + total, lsn, endLsn, this.#magic)
+    const record = isInteresting(bytes, at) && decode(bytes, at, at + total, lsn, endLsn, this.#magic)
     if (record) this.#records.push(record)
     return true
   }

@@ -78,6 +78,8 @@ export interface Stored {
 
 /** What is remembered of `verify`. Ages are seconds. */
 export interface Verified {
+  /** When that was last looked at; what was stored since is not known of. */
+  updatedAt: string
   /** When that object was read whose last reading is longest ago; null where none ever was. */
   oldestAt: string | null
   ageSeconds: number | null

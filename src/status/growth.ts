@@ -26,19 +26,17 @@ export type GrowthSource = Pick<Catalog, 'backups' | 'logical' | 'wal' | 'walSeg
  * @returns undefined where nothing is stored
  */
 export function growthOf(catalog: GrowthSource, now: Date): Growth | undefined {
-  const { backups, logical } = catalog
-  const marks = walMarks(catalog)
-  const begins = [...backups, ...logical].map(({ startedAt }) => Date.parse(startedAt))
-  const first = [...begins, ...marks.map(({ at }) => at)].reduce((a, b) => Math.min(a, b), Infinity)
-  if (first === Infinity) return undefined
-  const days = Math.min(MOST_DAYS, Math.max(1, (now.getTime() - first) / DAY_MS))
+  const { backups, logical, wal } = catalog
+  const begins = [
+    ...[backups[0], logical[0]].flatMap((backup) => backup?.startedAt ?? []),
+    ...wal.flatMap(({ ranges }) => ranges[0]?.firstStoredAt ?? []),
+  ].map((iso) => Date.parse(iso))
+  if (begins.length === 0) return undefined
+  const days = Math.min(MOST_DAYS, Math.max(1, (now.getTime() - Math.min(...begins)) / DAY_MS))
   const since = now.getTime() - days * DAY_MS
-  const bytesOf = (all: readonly { finishedAt: string; storedBytes: number }[]) =>
-    all.reduce(
-      (sum, { finishedAt, storedBytes }) => (Date.parse(finishedAt) >= since ? sum + storedBytes : sum),
-      0,
-    )
-  const perDay = [bytesOf(backups), bytesOf(logical), storedWalSince(since, marks, catalog)].map(
+  const bytesOf = (all: readonly Stored[]) =>
+    recent(all, since).reduce((sum, each) => sum + each.storedBytes, 0)
+  const perDay = [bytesOf(backups), bytesOf(logical), storedWalSince(since, catalog)].map(
     (bytes) => bytes / days,
   )
   const [backupBytesPerDay, logicalBytesPerDay, walBytesPerDay] = perDay as [number, number, number]
@@ -52,14 +50,25 @@ export function growthOf(catalog: GrowthSource, now: Date): Growth | undefined {
   }
 }
 
+interface Stored {
+  finishedAt: string
+  storedBytes: number
+}
+
+/** Backups are in the order of time, and of very many only the last are looked at. */
+function recent<Kind extends { finishedAt: string }>(all: readonly Kind[], since: number): Kind[] {
+  const last = all.findLastIndex(({ finishedAt }) => Date.parse(finishedAt) < since)
+  return all.slice(last + 1)
+}
+
 /** Where the WAL was at a moment. */
 interface Mark {
   at: number
   lsn: Lsn
 }
 
-/** Each backup tells it twice, and the archive at its ends; in the order of time. */
-function walMarks({ backups, wal, walSegmentBytes }: GrowthSource): Mark[] {
+/** Each backup tells it twice, and the archive at its ends; in the order of time, with one backup from before. */
+function walMarks({ backups, wal, walSegmentBytes }: GrowthSource, since: number): Mark[] {
   const ends = wal.flatMap(({ ranges }): Mark[] => {
     const [first, last] = [ranges[0], ranges.at(-1)]
     if (!first || !last) return []
@@ -72,18 +81,16 @@ function walMarks({ backups, wal, walSegmentBytes }: GrowthSource): Mark[] {
       { at: Date.parse(last.newestStoredAt), lsn: segmentStart(end, walSegmentBytes) },
     ]
   })
-  const positions = backups.flatMap(({ start, stop }) => [start, stop])
+  const told = backups.slice(-recent(backups, since).length - 1)
+  const positions = told.flatMap(({ start, stop }) => [start, stop])
   return [...positions.map((each): Mark => ({ at: Date.parse(each.time), lsn: lsn(each.lsn) })), ...ends]
     .filter(({ at }) => Number.isFinite(at))
     .toSorted((a, b) => a.at - b.at)
 }
 
 /** Between two marks WAL is taken to be written evenly. Where a recovery went back, nothing is written. */
-function storedWalSince(
-  since: number,
-  marks: readonly Mark[],
-  { wal, walSegmentBytes }: GrowthSource,
-): number {
+function storedWalSince(since: number, catalog: GrowthSource): number {
+  const marks = walMarks(catalog, since)
   let written = 0
   for (const [index, mark] of marks.entries()) {
     const before = marks[index - 1]
@@ -91,7 +98,7 @@ function storedWalSince(
     const share = (mark.at - Math.max(before.at, since)) / (mark.at - before.at || 1)
     written += Number(mark.lsn - before.lsn) * Math.min(1, share)
   }
-  return written * compressionOf(wal, walSegmentBytes)
+  return written * compressionOf(catalog.wal, catalog.walSegmentBytes)
 }
 
 /** The share that is left of a segment when it is stored. */

@@ -56,11 +56,12 @@ function storedOf({ backups, logical, wal }: Catalog): Stored {
 }
 
 function verifiedOf(
-  { oldestAt, bytes, neverBytes, damaged, lastRestore, lastProvenRestore }: Verifications,
+  { updatedAt, oldestAt, bytes, neverBytes, damaged, lastRestore, lastProvenRestore }: Verifications,
   now: Date,
 ): Verified {
   const since = (iso: string) => Math.max(0, Math.round((now.getTime() - Date.parse(iso)) / 1000))
   return {
+    updatedAt,
     oldestAt: oldestAt ?? null,
     ageSeconds: oldestAt === undefined ? null : since(oldestAt),
     bytes,

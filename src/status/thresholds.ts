@@ -32,14 +32,21 @@ export type Thresholds = Record<keyof typeof THRESHOLDS, Threshold>
 /** Segments are stored side by side, so for a moment a later one can be there before an earlier one. */
 export const SETTLING_SECONDS = 60
 
-/** @param configured a threshold that is set replaces both of its sides */
+/** Where retention removes backups, a repository that would be full without it only has little room. */
+const WITH_RETENTION = { ...THRESHOLDS, repositoryFull: { warn: THRESHOLDS.repositoryFull.warn } }
+
+/**
+ * @param configured a threshold that is set replaces both of its sides
+ * @param isThinned whether some rule lets backups go
+ */
 export function thresholdsWith(
   configured: { [Name in keyof Thresholds]?: Threshold | undefined },
+  isThinned = false,
 ): Thresholds {
   const set = Object.fromEntries(
     Object.entries(configured).filter(([, threshold]) => threshold !== undefined),
   )
-  return { ...THRESHOLDS, ...set }
+  return { ...(isThinned ? WITH_RETENTION : THRESHOLDS), ...set }
 }
 
 /** The severity of something that is worse the more there is of it. */

@@ -1,25 +1,28 @@
-import { type BackupRecord, readBackupRecord } from '../catalog/backup-record.ts'
-import { loadCatalog } from '../catalog/catalog.ts'
-import { brokenText, Chains } from '../catalog/chains.ts'
-import { backupPrefix, backupRecordKey, isLogicalId, isPhysicalId } from '../catalog/layout.ts'
-import {
-  isWhole,
-  type LogicalRecord,
-  type LogicalSummary,
-  readLogicalRecord,
-} from '../catalog/logical-record.ts'
-import { pinIfAllowed } from '../catalog/pin.ts'
-import { objectsOf, readObjects } from '../catalog/read-objects.ts'
+import { backupPrefix } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { rememberRestore } from '../catalog/verification-file.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Environment } from '../postgres/client-programs.ts'
-import { sideBySide } from '../side-by-side.ts'
+import type { Damage, FoundDamage } from './damage.ts'
+import { explainAll } from './explain.ts'
+import { FoundFaults } from './found-faults.ts'
 import { planScratch } from './open-scratch.ts'
-import { faultsIn, type RestoreProof } from './restore-proof.ts'
+import { planReading, type ReadingPlan, type Share } from './plan-reading.ts'
+import { readSideBySide } from './read-side-by-side.ts'
+import { readingsOf } from './readings.ts'
+import { type RepairReport, repairAll } from './repair-all.ts'
+import { faultsIn } from './restore-proof.ts'
+import { type Stock, takeStock } from './stock.ts'
+import { readAnyRecord, Twins } from './twin.ts'
+import type { VerifiedRepository } from './verified.ts'
 import { verifyDumps } from './verify-dumps.ts'
+import { verifyIdentity } from './verify-identity.ts'
+import { verifyOthers } from './verify-others.ts'
 import { verifyRestore } from './verify-restore.ts'
-import { verifyWalFile, walNamesOf } from './verify-wal.ts'
+import { requireSameFiles } from './whole-manifest.ts'
+
+export type { VerifiedBackup, VerifiedRepository } from './verified.ts'
 
 export interface VerifyRequest {
   cluster: string
@@ -30,6 +33,14 @@ export interface VerifyRequest {
   ids: readonly string[]
   /** How many objects are read side by side, and how many databases are loaded so. */
   jobs: number
+  /** Whether what is stored is taken apart, too: members, pages, records. Needs the secret key of what is encrypted. */
+  decode?: boolean
+  /** Reads only such a part of all bytes, 0 to 1: what was read longest ago. */
+  fraction?: number | undefined
+  /** Whether damaged objects are healed from the other repositories. */
+  repair?: boolean
+  /** The other repositories of the cluster, in the order in which they are asked for a copy. */
+  others?: readonly Repository[]
   /**
    * Loads the chosen backups into a scratch server, too: of all, the newest logical one of the whole cluster, which is then what
    * `latest` means, with newer ones whose record is damaged. The folder in which the server lives.
@@ -45,205 +56,167 @@ export interface VerifyContext {
   now: () => Date
 }
 
-/** What is wrong with one object. */
-export interface Fault {
-  key: string
-  reason: string
-}
-
-/** What came of looking at one backup: it is sound where there are no faults. */
-export interface VerifiedBackup {
-  id: string
-  /** Objects and bytes that were read, WAL included. */
-  objects: number
-  bytes: number
-  faults: Fault[]
-  /** WAL files that are encrypted for a key that this host has not: only that all of their bytes are there was seen. */
-  sizeOnly: number
-  /** Of a logical backup: why `pg_restore` did not look at its archives. */
-  unlisted?: string
-  /** What came of loading it; what is not as it must be is among the faults. Not of one that has others. */
-  restore?: RestoreProof
-}
+/** What was interrupted so long ago is begun anew. */
+const RESUMED_WITHIN_MS = 24 * 60 * 60 * 1000
 
 /**
- * Reads backups, and the WAL from their start to their stop, and compares every stored byte with the sum that was recorded.
- * A backup is not sound without what it builds upon, a logical one not without archives that `pg_restore` can read. Needs no
- * secret key for the backups themselves. Changes nothing but a pin, so that retention leaves alone what is read.
+ * Reads what is stored of a cluster, all or a part, and compares every byte with the sum that was recorded; says of what is damaged
+ * what it costs and where another copy is, and heals it from there if that is asked for. A backup is not sound without what it builds
+ * upon, a logical one not without archives that `pg_restore` can read. Needs no secret key for the backups themselves. Remembers in the
+ * repository what was read; otherwise it changes nothing but pins, unless it heals.
  * @throws PgrecallError `absent` for an id that is not there, `repository` when there is no answer; where something is to be
- *   loaded, `usage` for a physical backup, and as `planScratch` and `verifyRestore`
+ *   loaded, `usage` for a physical backup, and as `planScratch` and `verifyRestore`; `busy` where it is to heal and the lock is held
  */
 export async function verifyRepository(
   repository: Repository,
   request: VerifyRequest,
   context: VerifyContext,
-): Promise<VerifiedBackup[]> {
-  const results: VerifiedBackup[] = []
-  const all = await chosen(repository, request)
-  await requireLoadable(repository, request, all, context)
-  for (const each of all) {
-    context.signal.throwIfAborted()
-    const result = await verifyBackup(repository, request, each, context)
-    if (each.missing !== undefined) {
-      const key = backupRecordKey(request.cluster, each.id)
-      result.faults.push({ key, reason: `it ${brokenText(each.missing)}` })
-    }
-    results.push(result)
+): Promise<VerifiedRepository> {
+  const twins = new Twins(request.cluster, request.others ?? [])
+  const first = await verifyIdentity(repository, request.cluster)
+  const begun = await healFirst(repository, request, context, twins, first)
+  if (begun.isBlocked) return onlyDamage(begun.damaged)
+  const { decode = false, ids, scratch, cluster } = request
+  const stockRequest = { cluster, ids, isLoading: scratch !== undefined, decode }
+  const stock = await takeStock(repository, stockRequest, context)
+  await requireLoadable(repository, request, stock, context)
+  const share = shareOf(request, stock, context.now())
+  const plan = planReading(stock.objects, stock.spans, share)
+  const found = new FoundFaults(cluster, stock, plan, context, {
+    ...(stock.isAll &&
+      request.fraction === undefined && { unfinished: { since: sinceOf(share, context.now()), decode } }),
+  })
+  await readPlanned(repository, stock, plan, found, request, context)
+  await verifyOthers(repository, stock, found, context.signal)
+  if (decode) await requireSameFiles(repository, stock, found, context.signal)
+  await verifyLogical(repository, stock, found, request, context)
+  let damaged = await explainAll(repository, stock, found.damages(), twins)
+  if (request.repair && damaged.length > 0) {
+    const report = await repairAll(repository, found.damages(), damaged, {
+      ...{ cluster, twins, others: request.others ?? [], segmentBytes: stock.catalog.walSegmentBytes },
+      ...context,
+    })
+    damaged = report.damaged
+    found.noteHealed(damaged)
   }
-  return results
+  await found.remember()
+  return {
+    ...found.result(),
+    damaged: [...begun.damaged, ...damaged],
+    ...(typeof share === 'object' && 'since' in share && { resumedFrom: share.since }),
+  }
 }
 
-/** A backup to be looked at. */
-interface Chosen {
-  id: string
-  /** The link that its chain lacks; undefined where none does. */
-  missing: string | undefined
-  /** Whether it is loaded, too. */
-  isLoaded: boolean
-}
-
-/** Oldest first, each once. */
-async function chosen({ name, storage }: Repository, request: VerifyRequest): Promise<Chosen[]> {
-  const { cluster, ids, scratch } = request
-  const { backups, logical, damaged } = await loadCatalog(storage, cluster, { fresh: true })
-  const chains = new Chains(backups)
-  const known = [...backups, ...logical, ...damaged].toSorted((a, b) => (a.id < b.id ? -1 : 1))
-  const newest = () => newestWhole(logical, damaged, name)
-  const wanted = new Set(
-    ids.length === 0
-      ? known
-      : ids.flatMap((asked) => {
-          if (asked === 'latest' && scratch !== undefined) return newest()
-          const found = asked === 'latest' ? newestOf(known) : known.find(({ id }) => id === asked)
-          if (found) return [found]
-          throw new PgrecallError('absent', `there is no backup ${asked} in repository "${name}"`, {
-            hint: '"pgrecall list" shows the backups that there are',
-          })
-        }),
+/** Without the file that says whose the cluster is, nothing else can be read: it is healed before the others. */
+async function healFirst(
+  repository: Repository,
+  request: VerifyRequest,
+  context: VerifyContext,
+  twins: Twins,
+  found: readonly FoundDamage[],
+): Promise<RepairReport & { isBlocked: boolean }> {
+  const needsIdentity = found.some(({ place }) => place.kind === 'identity')
+  if (found.length === 0) return { damaged: [], isBlocked: false }
+  const damaged = await explainAll(repository, undefined, found, twins)
+  const { cluster, others = [] } = request
+  const report = request.repair
+    ? await repairAll(repository, found, damaged, { cluster, twins, others, segmentBytes: 0, ...context })
+    : { damaged }
+  const isLeft = report.damaged.some(
+    ({ key, mend }) => key.endsWith('/cluster.json') && mend.outcome !== 'healed',
   )
-  const loaded = scratch === undefined ? [] : ids.length === 0 ? newest() : [...wanted]
-  for (const { id } of loaded) requireLogical(id)
-  for (const backup of backups.filter((candidate) => wanted.has(candidate)))
-    for (const below of chains.ancestorsOf(backup)) wanted.add(below)
-  const missing = new Map(backups.map((backup) => [backup.id, chains.missingOf(backup)]))
-  return known
-    .filter((backup) => wanted.has(backup))
-    .map((backup) => ({
-      id: backup.id,
-      missing: missing.get(backup.id),
-      isLoaded: loaded.includes(backup),
-    }))
+  return { ...report, isBlocked: needsIdentity && isLeft }
 }
 
-/** A dump is one only where there is nothing to recover with. */
-const newestOf = <Backup extends { id: string }>(known: readonly Backup[]) =>
-  known.findLast(({ id }) => isPhysicalId(id)) ?? known.at(-1)
+const onlyDamage = (damaged: Damage[]): VerifiedRepository => ({
+  backups: [],
+  wal: { files: 0, bytes: 0, sizeOnly: 0 },
+  damaged,
+  undecoded: 0,
+  readBytes: 0,
+})
 
-/**
- * The newest of the whole cluster, and newer ones with a damaged record, of which nobody knows what they have: without them the
- * older one would be taken for the last.
- */
-function newestWhole(
-  logical: readonly LogicalSummary[],
-  damaged: readonly { id: string }[],
-  repository: string,
-): { id: string }[] {
-  const whole = logical.filter(isWhole).toSorted((a, b) => (a.id < b.id ? 1 : -1))[0]
-  const isNewer = ({ id }: { id: string }) => isLogicalId(id) && (whole === undefined || id > whole.id)
-  const newest = [...(whole ? [whole] : []), ...damaged.filter(isNewer)]
-  if (newest.length > 0) return newest
-  throw new PgrecallError('absent', `repository "${repository}" has no logical backup of the whole cluster`, {
-    hint: '"pgrecall backup --method logical" takes one; name one of a part by its id',
-  })
+function shareOf({ fraction, decode = false }: VerifyRequest, { isAll, known }: Stock, now: Date): Share {
+  if (!isAll) return 'all'
+  if (fraction !== undefined) return { fraction }
+  const { unfinished } = known.stored
+  const isToResume =
+    unfinished !== undefined &&
+    (unfinished.decode || !decode) &&
+    now.getTime() - Date.parse(unfinished.since) < RESUMED_WITHIN_MS
+  return isToResume ? { since: unfinished.since } : 'all'
 }
 
-function requireLogical(id: string): void {
-  if (isLogicalId(id)) return
-  throw new PgrecallError('usage', `--restore is for logical backups, and ${id} is a physical one`, {
-    hint: 'name logical ones, or leave --restore out',
-  })
+const sinceOf = (share: Share, now: Date) =>
+  typeof share === 'object' && 'since' in share ? share.since : now.toISOString()
+
+async function readPlanned(
+  repository: Repository,
+  stock: Stock,
+  plan: ReadingPlan,
+  found: FoundFaults,
+  { cluster, jobs, decode = false }: VerifyRequest,
+  { events, signal, now }: VerifyContext,
+): Promise<void> {
+  const readings = readingsOf(repository, stock, plan, found, { cluster, decode, events, signal, now })
+  const task = 'Reading'
+  const work = plan.spans.length + [...plan.objects.values()].flat().length
+  try {
+    await readSideBySide(repository, readings, {
+      ...{ jobs: Math.max(1, Math.min(jobs, work)), task, total: plan.bytes, events, signal },
+    })
+  } catch (error) {
+    // What was read so far need not be read again.
+    await found.remember({ isUnfinished: true })
+    throw error
+  }
 }
+
+/** Archives of dumps, of which some object was read now, and what is to be loaded. */
+async function verifyLogical(
+  repository: Repository,
+  { chosen }: Stock,
+  found: FoundFaults,
+  { cluster, jobs, scratch }: VerifyRequest,
+  context: VerifyContext,
+): Promise<void> {
+  const { env, signal, now, events } = context
+  for (const { id, isLoaded } of chosen) {
+    const record = found.recordOf(id)
+    if (record?.method !== 'logical' || found.hasFaults(id)) continue
+    const onFault = (key: string, reason: string) => found.note({ key, reason, isContent: true })
+    const unlisted = await verifyDumps(repository, found.readPart(record), { env, jobs, signal, onFault })
+    if (unlisted !== undefined) found.backup(id).unlisted = unlisted
+    if (!isLoaded || found.hasFaults(id)) continue
+    const proof = await verifyRestore(repository, record, { ...context, place: scratch!, jobs })
+    found.backup(id).restore = proof
+    for (const reason of faultsIn(proof)) onFault(backupPrefix(cluster, id), reason)
+    const outcome = OUTCOMES[proof.verdict]
+    await rememberRestore(repository.storage, cluster, {
+      ...{ backup: id, finishedAt: now().toISOString(), outcome },
+    }).catch((error) => {
+      events.emit('warning', { text: `the restore of ${id} cannot be remembered: ${reasonOf(error)}` })
+    })
+  }
+}
+
+const OUTCOMES = { restored: 'proven', differs: 'failed', unproven: 'unproven' } as const
 
 /** What hinders a restore here is told before hours of reading. */
 async function requireLoadable(
   repository: Repository,
   { cluster, scratch }: VerifyRequest,
-  all: readonly Chosen[],
+  { chosen }: Stock,
   { env }: VerifyContext,
 ): Promise<void> {
   if (scratch === undefined) return
-  for (const { id } of all.filter(({ isLoaded }) => isLoaded)) {
-    const record = await readLogicalRecord(repository.storage, cluster, id).catch(unlessDamaged)
-    if (record) await planScratch(record, scratch, env)
+  for (const { id } of chosen.filter(({ isLoaded }) => isLoaded)) {
+    const record = await readAnyRecord(repository, cluster, id).catch(unlessDamaged)
+    if (record?.method === 'logical') await planScratch(record, scratch, env)
   }
 }
 
 /** What is damaged is a fault, which is told when it is read. */
 function unlessDamaged(error: unknown): undefined {
   if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
-}
-
-async function verifyBackup(
-  repository: Repository,
-  { cluster, jobs, scratch }: VerifyRequest,
-  { id, isLoaded }: Chosen,
-  context: VerifyContext,
-): Promise<VerifiedBackup> {
-  const result: VerifiedBackup = { id, objects: 0, bytes: 0, faults: [], sizeOnly: 0 }
-  const record = await recordOf(repository, cluster, id, result)
-  if (!record) return result
-  const onUnpinned = (text: string) => context.events.emit('detail', { text })
-  await using _pin = await pinIfAllowed(repository.storage, cluster, id, 'verify', context.now, onUnpinned)
-  const onFault = (key: string, reason: string) => void result.faults.push({ key, reason })
-  const { env, events, signal } = context
-  result.bytes = await readObjects(objectsOf(record), {
-    repository,
-    jobs,
-    task: `Reading ${id}`,
-    events,
-    signal,
-    onFault,
-  })
-  result.objects = record.objects.length
-  if (record.method === 'logical') {
-    // What is damaged is a fault already.
-    const isSound = result.faults.length === 0
-    const unlisted = isSound && (await verifyDumps(repository, record, { env, jobs, signal, onFault }))
-    if (unlisted) result.unlisted = unlisted
-    if (isLoaded && result.faults.length === 0) {
-      result.restore = await verifyRestore(repository, record, { ...context, place: scratch!, jobs })
-      for (const reason of faultsIn(result.restore)) onFault(backupPrefix(cluster, id), reason)
-    }
-  } else {
-    await sideBySide(walNamesOf(record), jobs, async (name) => {
-      const { key, bytes, reason, isSizeOnly } = await verifyWalFile(repository, cluster, name, signal)
-      result.objects++
-      result.bytes += bytes
-      if (isSizeOnly) result.sizeOnly++
-      if (reason !== undefined) onFault(key, reason)
-    })
-  }
-  result.faults.sort((a, b) => (a.key < b.key ? -1 : 1))
-  return result
-}
-
-/** A record that cannot be believed is a fault of its backup. */
-async function recordOf(
-  { storage }: Repository,
-  cluster: string,
-  id: string,
-  result: VerifiedBackup,
-): Promise<BackupRecord | LogicalRecord | undefined> {
-  const key = backupRecordKey(cluster, id)
-  try {
-    const record = isLogicalId(id)
-      ? await readLogicalRecord(storage, cluster, id)
-      : await readBackupRecord(storage, cluster, id)
-    if (!record) result.faults.push({ key, reason: 'it was removed meanwhile' })
-    return record
-  } catch (error) {
-    if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
-    result.faults.push({ key, reason: reasonOf(error) })
-    return undefined
-  }
 }

@@ -17,19 +17,27 @@ export async function isThere(
   return (await readObject(storage, key, { range, ...(signal && { signal }) })) !== undefined
 }
 
-/** One conditional write: it decides between two hosts. */
+/**
+ * One conditional write: it decides between two hosts.
+ * @param isReplacing whether what lies there is damaged, and makes room
+ */
 export async function storeParts(
   repository: Repository,
   cluster: string,
   parts: WalParts,
   signal: AbortSignal | undefined,
+  isReplacing = false,
 ): Promise<'stored' | 'exists'> {
   const { storage } = repository
   const key = walKey(cluster, parts.file.name, walForms(repository)[0])
   const pieces = await parts.partsFor(repository)
   // A folder needs no copy of it; elsewhere only what is in one piece is sure to be one request.
   const source = storage.address.type === 'local' ? pieces : Buffer.concat(pieces)
-  return storage.put(key, source, { ifAbsent: true, immutable: true, ...(signal && { signal }) })
+  return storage.put(key, source, {
+    ifAbsent: !isReplacing,
+    immutable: true,
+    ...(signal && { signal }),
+  })
 }
 
 /**

@@ -80,6 +80,7 @@ test('what is left out has defaults', () => {
         wal: { batch: 128, jobs: 2, prefetch: 256 * 2 ** 20, receive: { slot: 'pgrecall', interval: 5 } },
         restore: { jobs: 2 },
         retention: {},
+        status: {},
       },
     },
     log: { level: 'info' },

@@ -73,3 +73,69 @@ test('what is received is told with the size of its object, which is compressed'
     'Segment 00000001000000000000000B is being received: stored as 2.0 KiB at 2026-11-20T12:59:58Z.',
   )
 })
+
+test('what is wrong stands first, the worst of it at the top, and what is well comes last', () => {
+  const warn = { severity: 'warn', subject: 'WAL', text: 'a gap', hint: 'pgrecall backup' } as const
+  const fail = { severity: 'fail', subject: 'WAL', text: 'a hole' } as const
+  const ok = { severity: 'ok', subject: 'WAL', text: 'no backup needs it' } as const
+  const well = { severity: 'ok', subject: 'archiving', text: 'archiving keeps up' } as const
+  const status = {
+    server: serverFacts(),
+    findings: [well],
+    repositories: [{ facts: repositoryFacts({ freeBytes: null }), findings: [ok, warn, fail] }],
+  }
+  const cluster = { cluster: 'main', status, limits: THRESHOLDS }
+  expect(statusText([cluster], VIEW).split('\n')).toEqual([
+    'fail  a hole',
+    'warn  a gap',
+    '      pgrecall backup',
+    '',
+    'Cluster "main" in repository "local" (/var/lib/pgrecall)',
+    '',
+    'Last backup    1 h ago, 20261120T120000Z-full',
+    'Verified       never; no restore was proven',
+    'ok    no backup needs it',
+    '',
+    'The server',
+    '',
+    'ok    archiving keeps up',
+  ])
+  const two = statusText([cluster, { ...cluster, cluster: 'other' }], VIEW).split('\n')
+  expect(two.slice(0, 4)).toEqual([
+    'fail  main in local: a hole',
+    'fail  other in local: a hole',
+    'warn  main in local: a gap',
+    '      pgrecall --cluster main backup',
+  ])
+})
+
+test('what is known of the days to come is told, with where it comes from', () => {
+  const lines = linesOf({
+    rpo: { seconds: 75, since: '2026-11-20T12:58:45.5Z', unstoredBytes: 2048, basis: 'archive' },
+    restore: {
+      backup: BACKUP,
+      seconds: 90,
+      copy: { bytes: 4096, bytesPerSecond: 1024, basis: 'backups', samples: 2 },
+      replay: { bytes: 1024, assumedBytesPerSecond: 1024 },
+    },
+    fullInSeconds: 4 * 365 * 86_400,
+    verified: {
+      updatedAt: '2026-11-19T12:00:00Z',
+      oldestAt: '2026-11-19T12:00:00Z',
+      ageSeconds: 90_000,
+      bytes: 2048,
+      neverBytes: 1024,
+      damaged: [],
+      lastRestore: null,
+      lastProvenRestore: null,
+    },
+  }).join(' ')
+  const said = lines.replace(/\s+/g, ' ')
+  for (const part of [
+    'Would lose at most 1 min of commits, if this host died now: from 2026-11-20T12:58:45Z on, unless the server has written nothing since; 2.0 KiB of WAL are not stored',
+    'Restore takes about 1 min 30 s: 4.0 KiB at 1.0 KiB/s, as 2 backups did, since no restore was measured; and 1.0 KiB of WAL at 1.0 KiB/s, which is assumed',
+    'Free 4.9 KiB; enough for years at this rate',
+    'Verified all but 1.0 KiB of 2.0 KiB within 25 h, but nothing that was stored after 2026-11-19T12:00:00Z; no restore was proven',
+  ])
+    expect(said).toContain(part)
+})

@@ -11,6 +11,7 @@ import { answerOf, backUp } from '../backup/commands.ts'
 import { Lab } from '../lab/lab.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
 import { objectOf } from '../wal/segments.ts'
+import { parseExposition } from './exposition.ts'
 
 type Answer = RepositoryFacts & { cluster: string; server: ServerFacts; findings: Finding[] }
 
@@ -94,6 +95,71 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
       ])
       expect(exitCode, `${target} ${stderr}`).toBe(0)
     }
+  })
+
+  test('what would be lost is what was written since; an idle server whose WAL is all stored loses nothing', async () => {
+    const before = Date.now()
+    await commit()
+    await expect.poll(async () => (await status()).rpo!.seconds, { timeout: 30_000 }).toBeGreaterThan(0)
+    const { rpo, server } = await status()
+    expect(rpo).toMatchObject({ basis: 'server', unstoredBytes: expect.any(Number) })
+    expect(rpo!.unstoredBytes).toBeGreaterThan(0)
+    expect(rpo!.seconds).toBeLessThanOrEqual((Date.now() - before) / 1000 + 60)
+    expect(Date.parse(server.walClock!.writtenAt)).toBeGreaterThan(before - 2000)
+    await lab.cluster.archiveWal()
+    const { archived, server: later } = await status()
+    expect(later.walClock!.completed!.file).toBe(archived!.lastSegment)
+    await expect
+      .poll(
+        async () => {
+          // A checkpoint writes WAL, too, now and then.
+          await lab.cluster.archiveWal()
+          return (await status()).rpo
+        },
+        { timeout: 30_000 },
+      )
+      .toEqual({ seconds: 0, since: null, unstoredBytes: 0, basis: 'server' })
+  })
+
+  test('a restore leaves what it took, and the next is estimated by that', async () => {
+    const estimate = (await status()).restore!
+    expect(estimate.copy).toMatchObject({ basis: 'backups', samples: 1 })
+    const copy = join(lab.scratch.path, 'measured')
+    const { bytes } = await answerOf<{ bytes: number }>(lab, ['restore', '--data-directory', copy])
+    const { restore, newestBackup } = await status()
+    expect(restore).toMatchObject({
+      backup: newestBackup!.id,
+      copy: { bytes, basis: 'restores', samples: 1 },
+    })
+    const kept = JSON.parse(readFileSync(join(lab.repository, 'main/restore-rates.json'), 'utf8'))
+    expect(kept.restores).toMatchObject([{ kind: 'restore', backup: newestBackup!.id, bytes }])
+  })
+
+  test('monitors get a file that is replaced whole, and a plugin its line and exit codes', async () => {
+    const file = join(lab.scratch.path, 'pgrecall.prom')
+    writeFileSync(file, 'old')
+    const run = await lab.pgrecall(['status', '--quiet', '--format', 'prometheus', '--output', file])
+    expect(run).toMatchObject({ exitCode: 0, stdout: '' })
+    const { samples } = parseExposition(readFileSync(file, 'utf8'))
+    expect(samples.find(({ name }) => name === 'pgrecall_server_reachable')).toMatchObject({
+      labels: { cluster: 'main' },
+      value: 1,
+    })
+    expect(statSync(file).mode & 0o777).toBe(0o644)
+    expect(readdirSync(lab.scratch.path).filter((name) => name.startsWith('pgrecall.prom'))).toHaveLength(1)
+
+    const plugin = await lab.pgrecall(['status', '--quiet', '--format', 'nagios'])
+    expect(plugin.exitCode, plugin.stdout).toBe(0)
+    expect(plugin.stdout).toMatch(
+      /^OK - main\/local: last backup .* ago, .* would be lost \| 'main\/local\/backup_age'=\d+s;/,
+    )
+    const unknown = await lab.pgrecall(['--cluster', 'other', 'status', '--format', 'nagios'])
+    expect(unknown).toMatchObject({
+      exitCode: 3,
+      stdout: expect.stringMatching(/^UNKNOWN - .* has no cluster "other"$/m),
+    })
+    const contrary = await lab.pgrecall(['status', '--json', '--format', 'prometheus'])
+    expect(contrary).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('exclude each other') })
   })
 
   test('a record that somebody changed in catalog.json is not believed', async () => {
@@ -282,6 +348,22 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
     ])
     // What is said of one repository is true of it alone.
     expect((await lab.pgrecall(['status', '--repository', 'local'])).exitCode).toBe(0)
+  })
+
+  test('without --cluster it is about all of them, by the thresholds of each', async () => {
+    await lab.writeConfiguration(({ clusters }) => {
+      clusters.main!.status = { verificationAge: { warn: '1d' } }
+      clusters.other = { ...clusters.main, status: {} }
+    })
+    const { all, exitCode } = await status()
+    expect(all.map(({ cluster }) => cluster)).toEqual(['main', 'other'])
+    expect(texts(all[0]!, 'warn')).toEqual(['nothing was verified'])
+    expect(texts(all[1]!, 'fail')).toEqual(['there is no backup, so nothing can be recovered'])
+    expect(exitCode).toBe(12)
+    const { stdout } = await lab.pgrecall(['status'])
+    expect(stdout).toMatch(
+      /^fail {2}other in local: there is no backup, so nothing can be recovered\n +pgrecall --cluster other backup\n/,
+    )
   })
 
   test('a repository that cannot be read is a finding, not an error', async () => {

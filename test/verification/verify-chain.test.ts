@@ -37,8 +37,8 @@ async function verify(...ids: string[]): Promise<[string, { key: string; reason:
     signal: new AbortController().signal,
     now: () => new Date(),
   }
-  const found = await verifyRepository(repository, { cluster: 'main', ids, jobs: 2 }, context)
-  return found.map(({ id, faults }) => [id, faults])
+  const { backups } = await verifyRepository(repository, { cluster: 'main', ids, jobs: 2 }, context)
+  return backups.map(({ id, faults }) => [id, faults])
 }
 
 test('what an incremental backup builds upon is read with it, each once', async () => {

@@ -32,8 +32,8 @@ const contextOf = (env: Record<string, string | undefined> = process.env) => ({
 
 async function verify(repository: Repository, env?: Record<string, string | undefined>) {
   const request = { cluster: 'main', ids: [ID], jobs: 2 }
-  const [found] = await verifyRepository(repository, request, contextOf(env))
-  return found!
+  const { backups } = await verifyRepository(repository, request, contextOf(env))
+  return backups[0]!
 }
 
 async function stored(repository: Repository, facts: Parameters<typeof storeDumps>[2]): Promise<void> {
@@ -88,7 +88,7 @@ test('the latest is a physical backup where there is one', async () => {
   const latest = async () => {
     const context = contextOf()
     const request = { cluster: 'main', ids: ['latest'], jobs: 2 }
-    return (await verifyRepository(repository, request, context)).map(({ id }) => id)
+    return (await verifyRepository(repository, request, context)).backups.map(({ id }) => id)
   }
   expect(await latest()).toEqual([ID])
   await storeBackup(repository.storage, record(full, { standalone: true }))

@@ -55,7 +55,7 @@ test('one byte of a dump that is another is found', async () => {
   const flipped = (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -1), Buffer.from([bytes.at(-1)! ^ 1])])
   await withDump(flipped, async () => {
     const { exitCode, faults } = await verify()
-    expect(exitCode).toBe(9)
+    expect(exitCode).toBe(12)
     expect(faults).toEqual([
       {
         key: backupPrefix('main', record.id) + dump().name,
@@ -80,7 +80,7 @@ test('what has the right sum and is no archive is found', async () => {
       await writeFile(join(lab.repository, key), encodeRecord({ ...stored, objects }))
       try {
         const { exitCode, faults } = await verify()
-        expect(exitCode).toBe(9)
+        expect(exitCode).toBe(12)
         expect(faults).toMatchObject([{ reason: expect.stringContaining('pg_restore cannot read it') }])
       } finally {
         await writeFile(join(lab.repository, key), whole)
@@ -107,7 +107,7 @@ test('archives that were staged are opened too', async () => {
   await writeFile(path, encodeRecord({ ...stored, databases }))
   const { exitCode, stdout } = await lab.pgrecall(['verify', staged.id, '--json'])
   await writeFile(path, whole)
-  expect(exitCode).toBe(9)
+  expect(exitCode).toBe(12)
   expect((JSON.parse(stdout) as Answer)[0].backups[0]!.faults).toMatchObject([
     { key: expect.stringContaining(name), reason: expect.stringContaining('its table of contents has') },
   ])

@@ -130,7 +130,7 @@ describe('a backup is loaded into a scratch server', () => {
     await writeFile(path, whole.subarray(0, -10))
     const { exitCode, backups } = await verify(['latest'])
     await writeFile(path, whole)
-    expect(exitCode).toBe(9)
+    expect(exitCode).toBe(12)
     expect(backups).toMatchObject([
       { faults: [], restore: { verdict: 'restored' } },
       { id, faults: [{}] },
@@ -153,7 +153,7 @@ describe('a backup is loaded into a scratch server', () => {
       }),
       async () => {
         const { exitCode, backups } = await verify([before.id])
-        expect(exitCode).toBe(9)
+        expect(exitCode).toBe(12)
         expect(backups[0]).toMatchObject({
           restore: { verdict: 'differs' },
           faults: [{ reason: 'restored, database "shop": table "public"."order": 499 instead of 500 rows' }],
@@ -176,7 +176,7 @@ describe('a backup is loaded into a scratch server', () => {
     })
     await withRecord(id, oneMore, async () => {
       const { exitCode, backups } = await verify([id])
-      expect(exitCode).toBe(9)
+      expect(exitCode).toBe(12)
       expect(backups[0]!.faults).toMatchObject([
         { reason: 'restored, database "shop": TABLE: 2 instead of 3' },
       ])
@@ -241,7 +241,7 @@ describe('a backup is loaded into a scratch server', () => {
       }),
       async () => {
         const { exitCode, backups } = await verify([id])
-        expect(exitCode).toBe(9)
+        expect(exitCode).toBe(12)
         expect(backups[0]).toMatchObject({
           faults: [{ reason: expect.stringContaining('cannot read the archive') }],
           restore: { verdict: 'differs' },

@@ -1,0 +1,270 @@
+import type { BackupObject, BackupSummary } from '../catalog/backup-record.ts'
+import { brokenText } from '../catalog/chains.ts'
+import { backupPrefix, backupRecordKey, identityKey, walKey } from '../catalog/layout.ts'
+import type { LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
+import type { Span } from '../catalog/segment-spans.ts'
+import type { Verifications } from '../catalog/verification-file.ts'
+import { segmentNumberOf } from '../catalog/wal-ranges.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { segmentName } from '../postgres/wal-file.ts'
+import { FileSet } from '../reconstruction/file-set.ts'
+import type { AnyRecord, Damage, FoundDamage } from './damage.ts'
+import type { OtherWal } from './listed-wal.ts'
+import { type MissingWal, storedSpans, withMissing } from './missing-wal.ts'
+import { type Place, placeOf } from './places.ts'
+import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
+import type { Fault, ReadResult } from './read-job.ts'
+import type { Findings } from './readings.ts'
+import type { Stock } from './stock.ts'
+import type { VerifiedBackup, VerifiedRepository } from './verified.ts'
+import { ownSegments } from './verify-wal.ts'
+
+/** What is known of a backup that is being read. */
+interface Read {
+  record: AnyRecord | undefined
+  result: VerifiedBackup
+  /** Of what was taken apart: the files of all its shards, and how many of these. */
+  files: FileSet
+  shards: number
+}
+
+/** Gathers what a verification finds, and notes what was found sound. */
+export class FoundFaults implements Findings {
+  readonly #cluster: string
+  readonly #stock: Stock
+  readonly #plan: ReadingPlan
+  readonly #unfinished: Pick<Verifications, 'unfinished'>
+  readonly #begunAt: string
+  readonly #reads: ReadonlyMap<string, Read>
+  readonly #damages = new Map<string, FoundDamage>()
+  readonly #wal = { files: 0, bytes: 0, sizeOnly: 0 }
+  readonly #neverRead: ReadonlySet<string>
+  #undecoded = 0
+  #readBytes = 0
+  #neverBytes: number
+
+  constructor(
+    cluster: string,
+    stock: Stock,
+    plan: ReadingPlan,
+    { now }: { events: Events; now: () => Date },
+    unfinished: Pick<Verifications, 'unfinished'>,
+  ) {
+    this.#cluster = cluster
+    this.#stock = stock
+    this.#plan = plan
+    this.#unfinished = unfinished
+    this.#begunAt = now().toISOString()
+    this.#neverBytes = plan.neverBytes
+    this.#neverRead = new Set(stock.objects.filter(({ at }) => at === undefined).map(placeName))
+    this.#reads = new Map(stock.chosen.map(({ id }) => [id, emptyRead(id)]))
+    for (const { id, missing } of stock.chosen)
+      if (missing !== undefined)
+        this.backup(id).faults.push({
+          key: backupRecordKey(cluster, id),
+          reason: `it ${brokenText(missing)}`,
+        })
+  }
+
+  backup(id: string): VerifiedBackup {
+    return this.#reads.get(id)!.result
+  }
+
+  recordOf(id: string): AnyRecord | undefined {
+    return this.#reads.get(id)?.record
+  }
+
+  hasFaults(id: string): boolean {
+    return this.backup(id).faults.length > 0
+  }
+
+  /** The record with those objects only that were read now. */
+  readPart(record: LogicalRecord): LogicalRecord {
+    const read = new Set(this.#plan.objects.get(record.id))
+    return { ...record, objects: record.objects.filter((_, index) => read.has(index)) }
+  }
+
+  /** The files of a backup all of whose shards were taken apart, and are sound; undefined of any other. */
+  filesOf(id: string): FileSet | undefined {
+    const { record, files, shards, result } = this.#reads.get(id)!
+    const all = (record?.objects as BackupObject[] | undefined)?.filter(({ kind }) => kind === 'shard').length
+    return result.faults.length === 0 && shards > 0 && shards === all ? files : undefined
+  }
+
+  /** @returns everything that is damaged, in the order in which it was found */
+  damages(): FoundDamage[] {
+    return [...this.#damages.values()]
+  }
+
+  note({ key, reason, isContent }: Fault, object?: BackupObject | LogicalObject): void {
+    const place = placeOf(this.#cluster, key)
+    if (place) this.#add({ key, reason, place, object, isContent })
+  }
+
+  noteMissing(span: MissingWal): void {
+    const { walSegmentBytes } = this.#stock.catalog
+    const name = (number: bigint) => segmentName(span.timeline, number, walSegmentBytes)
+    const count = Number(span.last - span.first) + 1
+    const reason =
+      count === 1
+        ? 'it is missing from the archive'
+        : `it and the ${count - 1} behind it, up to ${name(span.last)}, are missing from the archive`
+    this.#add({ key: walKey(this.#cluster, name(span.first)), reason, place: { kind: 'missing', ...span } })
+  }
+
+  /** What all backups say of whose they are is more to be believed than one small file without a sum. */
+  onIdentity(): void {
+    const { systemIdentifier, backups, logical } = this.#stock.catalog
+    const said = new Set([...backups, ...logical].map((backup) => backup.systemIdentifier))
+    if (systemIdentifier === undefined || said.size !== 1 || said.has(systemIdentifier)) return
+    const reason = `it says that the cluster is ${systemIdentifier}, and all backups are of ${[...said][0]}`
+    this.note({ key: identityKey(this.#cluster), reason })
+  }
+
+  onRecord(record: AnyRecord): void {
+    this.#reads.get(record.id)!.record = record
+  }
+
+  onDamagedRecord(id: string, error: unknown): void {
+    if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
+    this.note({ key: backupRecordKey(this.#cluster, id), reason: reasonOf(error) })
+  }
+
+  onObject(record: AnyRecord, index: number, result: ReadResult): void {
+    const read = this.#reads.get(record.id)!
+    const object = record.objects[index] as BackupObject | LogicalObject
+    read.result.objects += result.objects
+    read.result.bytes += result.bytes
+    this.#readBytes += result.bytes
+    this.#undecoded += result.undecoded
+    if (result.files) {
+      read.files.join(result.files)
+      read.shards++
+    }
+    for (const fault of result.faults) this.note(fault, object)
+    const isSound = result.faults.length === 0
+    this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
+    if (!isSound) return
+    this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name)
+    if (this.#neverRead.has(placeName({ backup: record.id, index }))) this.#neverBytes -= object.bytes
+  }
+
+  onWal(span: ShelfSpan, first: bigint, last: bigint, result: ReadResult): void {
+    const { known, catalog } = this.#stock
+    const { timeline } = span
+    this.#wal.files += result.objects
+    this.#wal.bytes += result.bytes
+    this.#wal.sizeOnly += result.sizeOnly
+    this.#readBytes += result.bytes
+    known.noteWal({ timeline, first, last, at: this.#begunAt })
+    for (const fault of result.faults) {
+      this.note(fault)
+      const place = placeOf(this.#cluster, fault.key)
+      if (place?.kind !== 'wal' || place.file.kind !== 'segment') continue
+      const number = segmentNumberOf(place.file.name, catalog.walSegmentBytes)
+      known.noteWal({ timeline, first: number, last: number, at: undefined })
+    }
+    if (span.at === undefined) this.#neverBytes -= result.bytes
+  }
+
+  onOther({ bytes }: OtherWal, isSizeOnly: boolean): void {
+    this.#wal.files++
+    this.#wal.bytes += bytes
+    if (isSizeOnly) this.#wal.sizeOnly++
+  }
+
+  async onPause(): Promise<void> {
+    await this.#stock.known.saveNowAndThen(() => this.#facts(true))
+  }
+
+  noteHealed(damaged: readonly Damage[]): void {
+    for (const { key, mend } of damaged) {
+      if (mend.outcome !== 'healed') continue
+      this.#stock.known.noteSound(key)
+      this.#damages.delete(key)
+    }
+  }
+
+  /** @param isUnfinished whether not all was read that was to be */
+  async remember({ isUnfinished = false } = {}): Promise<void> {
+    const { known, isAll, catalog } = this.#stock
+    for (const damage of this.#damages.values()) known.noteDamage(damage)
+    if (isAll && !isUnfinished) {
+      const present = new Set(
+        [...catalog.backups, ...catalog.logical, ...catalog.damaged].map(({ id }) => id),
+      )
+      const isLeft = (key: string) => !this.#damages.has(key) && this.#plan.bytes === this.#plan.totalBytes
+      known.forget(present, isLeft)
+      known.forgetWal(this.#storedOrMissing())
+    }
+    await known.save(this.#facts(isUnfinished))
+  }
+
+  result(): Omit<VerifiedRepository, 'damaged'> {
+    const { isAll, known, chosen } = this.#stock
+    const oldestAt = known.oldest()
+    const backups = chosen.map(({ id }) => this.backup(id))
+    for (const { faults } of backups) faults.sort((a, b) => (a.key < b.key ? -1 : 1))
+    return {
+      backups,
+      wal: this.#wal,
+      undecoded: this.#undecoded,
+      readBytes: this.#readBytes,
+      ...(isAll && { totalBytes: this.#plan.totalBytes, neverBytes: Math.max(0, this.#neverBytes) }),
+      ...(isAll && oldestAt !== undefined && { oldestAt }),
+    }
+  }
+
+  #facts(isUnfinished: boolean): Partial<Verifications> {
+    const { isAll, known } = this.#stock
+    const oldestAt = known.oldest()
+    return {
+      ...(isAll && { bytes: this.#plan.totalBytes, neverBytes: Math.max(0, this.#neverBytes) }),
+      ...(oldestAt !== undefined && { oldestAt }),
+      ...(isUnfinished && this.#unfinished),
+    }
+  }
+
+  /** What is missing at the end of a timeline is known by having been there. */
+  #storedOrMissing(): Map<number, Span[]> {
+    const { catalog, missing } = this.#stock
+    const wal = withMissing(catalog.wal, missing, catalog.walSegmentBytes)
+    return new Map(wal.map(({ timeline }) => [timeline, storedSpans(wal, timeline, catalog.walSegmentBytes)]))
+  }
+
+  #add(damage: FoundDamage): void {
+    if (this.#damages.has(damage.key)) return
+    this.#damages.set(damage.key, damage)
+    const { key, reason, place } = damage
+    for (const id of this.#backupsOf(place)) this.#reads.get(id)?.result.faults.push({ key, reason })
+  }
+
+  /** The backups among those that are looked at whose fault it is. */
+  #backupsOf(place: Place): string[] {
+    if ('backup' in place) return [place.backup]
+    const { chosen, catalog } = this.#stock
+    const backups = chosen.flatMap(({ summary }) =>
+      summary && summary.method !== 'logical' ? [summary] : [],
+    )
+    const isOwn = (backup: BackupSummary) => {
+      const own = ownSegments(backup)
+      if (!own || !('timeline' in place || place.kind === 'wal')) return false
+      if (place.kind === 'missing')
+        return backup.timeline === place.timeline && own.first <= place.last && place.first <= own.last
+      if (place.file.timeline !== backup.timeline) return false
+      if (place.file.kind === 'history') return true
+      if (place.file.kind !== 'segment') return false
+      const number = segmentNumberOf(place.file.name, catalog.walSegmentBytes)
+      return own.first <= number && number <= own.last
+    }
+    return backups.filter(isOwn).map(({ id }) => id)
+  }
+}
+
+const placeName = ({ backup, index }: Pick<ShelfObject, 'backup' | 'index'>) => `${backup}/${index}`
+
+function emptyRead(id: string): Read {
+  const result = { id, objects: 0, bytes: 0, faults: [] }
+  return { record: undefined, result, files: new FileSet(), shards: 0 }
+}

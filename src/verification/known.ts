@@ -1,0 +1,270 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import { spanOf } from '../catalog/parts-of-runs.ts'
+import {
+  nothingVerified,
+  readVerifications,
+  type Verifications,
+  type VerifiedRun,
+  writeVerifications,
+} from '../catalog/verification-file.ts'
+import { PgrecallError, reasonOf } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { segmentName } from '../postgres/wal-file.ts'
+import type { Storage } from '../storage/storage.ts'
+import type { Fault } from './read-job.ts'
+
+/** With so many runs of WAL, neighbours are joined, of which the older moment counts. */
+const MOST_RUNS = 10_000
+const SAVED_EVERY_MS = 30_000
+
+/** Segments of one timeline, by their numbers, and when they were read; undefined for never. */
+export interface KnownSpan {
+  timeline: number
+  first: bigint
+  last: bigint
+  at: string | undefined
+}
+
+/**
+ * What is remembered in the repository of what was read and found sound: known when a verification begins, and noted as it goes on.
+ * A repository that cannot be written is verified all the same, and remembers nothing.
+ */
+export class KnownVerifications {
+  readonly stored: Verifications
+  readonly #storage: Storage
+  readonly #segmentBytes: number
+  readonly #context: { events: Events; now: () => Date }
+  /** When each object of a backup was read, by the place in its record. */
+  readonly #backups = new Map<string, { finishedAt: string; objects: (string | null)[] }>()
+  /** Spans by the timeline, in order. */
+  readonly #wal = new Map<number, KnownSpan[]>()
+  readonly #damaged = new Map<string, { key: string; reason: string; foundAt: string }>()
+  #savedAt: number
+  #isWritable = true
+
+  private constructor(
+    storage: Storage,
+    stored: Verifications,
+    segmentBytes: number,
+    context: { events: Events; now: () => Date },
+  ) {
+    this.#storage = storage
+    this.stored = stored
+    this.#segmentBytes = segmentBytes
+    this.#context = context
+    this.#savedAt = context.now().getTime()
+    for (const [id, { finishedAt, objects }] of Object.entries(stored.backups)) {
+      const moments = objects.flatMap(([at, count]) => Array<string | null>(count).fill(at))
+      this.#backups.set(id, { finishedAt, objects: moments })
+    }
+    for (const run of stored.wal) this.#addSpan(this.#spanOf(run))
+    for (const damaged of stored.damaged) this.#damaged.set(damaged.key, damaged)
+  }
+
+  /** @throws PgrecallError `repository` when there is no answer */
+  static async read(
+    storage: Storage,
+    cluster: string,
+    segmentBytes: number,
+    context: { events: Events; now: () => Date },
+  ): Promise<KnownVerifications> {
+    const stored =
+      (await readVerifications(storage, cluster)) ?? nothingVerified(cluster, context.now().toISOString())
+    return new KnownVerifications(storage, stored, segmentBytes, context)
+  }
+
+  get damagedKeys(): ReadonlySet<string> {
+    return new Set(this.#damaged.keys())
+  }
+
+  /** When an object of a backup was read, by its place in the record; undefined for never. */
+  momentOf({ id, finishedAt }: Pick<BackupSummary, 'id' | 'finishedAt'>, index: number): string | undefined {
+    const known = this.#backups.get(id)
+    return known?.finishedAt === finishedAt ? (known.objects[index] ?? undefined) : undefined
+  }
+
+  /** @returns what is known of segments, with what lies between as never read; in order */
+  spansIn(timeline: number, first: bigint, last: bigint): KnownSpan[] {
+    const spans: KnownSpan[] = []
+    let next = first
+    for (const known of this.#wal.get(timeline) ?? []) {
+      if (known.last < next) continue
+      if (known.first > last) break
+      const begin = known.first > next ? known.first : next
+      const end = known.last < last ? known.last : last
+      if (begin > next) spans.push({ timeline, first: next, last: begin - 1n, at: undefined })
+      spans.push({ timeline, first: begin, last: end, at: known.at })
+      next = end + 1n
+    }
+    if (next <= last) spans.push({ timeline, first: next, last, at: undefined })
+    return spans
+  }
+
+  /** What is known of a timeline's segments, in order. */
+  spansOf(timeline: number): readonly KnownSpan[] {
+    return this.#wal.get(timeline) ?? []
+  }
+
+  /** @param at undefined where it was found damaged */
+  noteObject(
+    { id, finishedAt }: Pick<BackupSummary, 'id' | 'finishedAt'>,
+    index: number,
+    at: string | undefined,
+  ): void {
+    let known = this.#backups.get(id)
+    if (known?.finishedAt !== finishedAt) {
+      known = { finishedAt, objects: [] }
+      this.#backups.set(id, known)
+    }
+    while (known.objects.length < index) known.objects.push(null)
+    known.objects[index] = at ?? null
+  }
+
+  noteWal(span: KnownSpan): void {
+    this.#addSpan(span)
+  }
+
+  noteDamage({ key, reason }: Fault): void {
+    const foundAt = this.#damaged.get(key)?.foundAt ?? this.#context.now().toISOString()
+    this.#damaged.set(key, { key, reason, foundAt })
+  }
+
+  noteSound(key: string): void {
+    this.#damaged.delete(key)
+  }
+
+  /** Forgets backups that are gone, and damage of what is looked at anew. @param isGone of a key that was damaged */
+  forget(present: ReadonlySet<string>, isGone: (key: string) => boolean): void {
+    for (const id of this.#backups.keys()) if (!present.has(id)) this.#backups.delete(id)
+    for (const key of this.#damaged.keys()) if (isGone(key)) this.#damaged.delete(key)
+  }
+
+  /** Forgets WAL that is not stored any more. @param stored spans by the timeline, in order */
+  forgetWal(stored: ReadonlyMap<number, { first: bigint; last: bigint }[]>): void {
+    for (const [timeline, spans] of this.#wal) {
+      const ranges = stored.get(timeline) ?? []
+      const left = spans.flatMap((span) =>
+        ranges
+          .filter(({ first, last }) => first <= span.last && span.first <= last)
+          .map(({ first, last }) => ({
+            ...span,
+            first: span.first > first ? span.first : first,
+            last: span.last < last ? span.last : last,
+          })),
+      )
+      this.#wal.set(timeline, left)
+    }
+  }
+
+  /** Saves now and then, so that a run that is killed loses little. */
+  async saveNowAndThen(facts: () => Partial<Verifications>): Promise<void> {
+    if (this.#context.now().getTime() - this.#savedAt >= SAVED_EVERY_MS) await this.save(facts())
+  }
+
+  /** @param facts what else is to be told. Warns once where it cannot be written */
+  async save(facts: Partial<Verifications>): Promise<void> {
+    if (!this.#isWritable) return
+    const now = this.#context.now()
+    this.#savedAt = now.getTime()
+    const { unfinished: _unfinished, ...known } = this.stored
+    try {
+      await writeVerifications(this.#storage, {
+        ...known,
+        updatedAt: now.toISOString(),
+        backups: Object.fromEntries(
+          [...this.#backups].map(([id, { finishedAt, objects }]) => [
+            id,
+            { finishedAt, objects: runsOf(objects) },
+          ]),
+        ),
+        wal: this.#runs(),
+        damaged: [...this.#damaged.values()],
+        ...facts,
+      })
+    } catch (error) {
+      if (!(error instanceof PgrecallError)) throw error
+      this.#isWritable = false
+      this.#context.events.emit('warning', {
+        text: `what was verified cannot be remembered in ${this.#storage.location}, so the next look begins anew: ${reasonOf(error)}`,
+      })
+    }
+  }
+
+  /** The moment of what was read longest ago, of what is there. */
+  oldest(): string | undefined {
+    let oldest: string | undefined
+    const note = (at: string | null | undefined) => {
+      if (at && (oldest === undefined || at < oldest)) oldest = at
+    }
+    for (const { objects } of this.#backups.values()) for (const at of objects) note(at)
+    for (const spans of this.#wal.values()) for (const { at } of spans) note(at)
+    return oldest
+  }
+
+  #spanOf(run: VerifiedRun): KnownSpan {
+    const timeline = Number.parseInt(run.first.slice(0, 8), 16)
+    return { timeline, ...spanOf(run, this.#segmentBytes), at: run.at }
+  }
+
+  /** What it covers of others is theirs no longer. */
+  #addSpan(span: KnownSpan): void {
+    const others = (this.#wal.get(span.timeline) ?? []).flatMap((other) => {
+      if (other.last < span.first || span.last < other.first) return [other]
+      return [
+        ...(other.first < span.first ? [{ ...other, last: span.first - 1n }] : []),
+        ...(other.last > span.last ? [{ ...other, first: span.last + 1n }] : []),
+      ]
+    })
+    const spans = [...others, ...(span.at === undefined ? [] : [span])]
+    this.#wal.set(
+      span.timeline,
+      joined(
+        spans.toSorted((a, b) => (a.first < b.first ? -1 : 1)),
+        sameMoment,
+      ),
+    )
+  }
+
+  #runs(): VerifiedRun[] {
+    const all = [...this.#wal.values()].flat()
+    const spans = all.length > MOST_RUNS ? joined(all, () => true) : all
+    return spans
+      .filter((span): span is KnownSpan & { at: string } => span.at !== undefined)
+      .map(({ timeline, first, last, at }) => ({
+        first: segmentName(timeline, first, this.#segmentBytes),
+        last: segmentName(timeline, last, this.#segmentBytes),
+        at,
+      }))
+      .toSorted((a, b) => (a.first < b.first ? -1 : 1))
+  }
+}
+
+const sameMoment = (a: KnownSpan, b: KnownSpan) => a.at === b.at
+
+/** Neighbours as one, of which the older moment counts. */
+function joined(spans: readonly KnownSpan[], isOne: (a: KnownSpan, b: KnownSpan) => boolean): KnownSpan[] {
+  const result: KnownSpan[] = []
+  for (const span of spans) {
+    const before = result.at(-1)
+    if (
+      before &&
+      before.timeline === span.timeline &&
+      before.last + 1n === span.first &&
+      isOne(before, span)
+    ) {
+      before.last = span.last
+      if (span.at! < before.at!) before.at = span.at
+    } else result.push({ ...span })
+  }
+  return result
+}
+
+function runsOf(moments: readonly (string | null)[]): [string | null, number][] {
+  const runs: [string | null, number][] = []
+  for (const at of moments) {
+    const before = runs.at(-1)
+    if (before && before[0] === (at ?? null)) before[1]++
+    else runs.push([at ?? null, 1])
+  }
+  return runs
+}

@@ -1,0 +1,117 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import { spanOf } from '../catalog/parts-of-runs.ts'
+import { mergedSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
+import { hasOwnWal, segmentNumberOf, type TimelineWal } from '../catalog/wal-ranges.ts'
+import { segmentName } from '../postgres/wal-file.ts'
+import type { KnownSpan } from './known.ts'
+import { ownSegments } from './verify-wal.ts'
+
+/** Segments that must be there and are not. */
+export interface MissingWal extends Span {
+  timeline: number
+}
+
+export interface MissingQuestion {
+  timelines: readonly TimelineWal[]
+  segmentBytes: number
+  /** Those that are looked at. */
+  backups: readonly BackupSummary[]
+  /** All that there are. */
+  all: readonly BackupSummary[]
+  /** Whether all WAL is looked at, and not only what makes the backups consistent. */
+  isAll: boolean
+  /** What was found sound before. */
+  known: readonly KnownSpan[]
+}
+
+/**
+ * Which segments must be there and are not: those that make a backup consistent, those between others, and those at the end of a
+ * timeline that were there once. Pure.
+ *
+ * Retention with the rule `wal` leaves holes, each from behind the end of one backup to the beginning of another one; such a hole
+ * is none.
+ */
+export function missingWal(question: MissingQuestion): MissingWal[] {
+  const missing = [...missingOwn(question)]
+  if (question.isAll) missing.push(...missingBetween(question), ...missingAtEnd(question))
+  const timelines = new Set(missing.map(({ timeline }) => timeline))
+  return [...timelines].flatMap((timeline) =>
+    mergedSpans(missing.filter((span) => span.timeline === timeline)).map((span) => ({ timeline, ...span })),
+  )
+}
+
+function* missingOwn({ timelines, segmentBytes, backups }: MissingQuestion): Generator<MissingWal> {
+  for (const backup of backups) {
+    const own = ownSegments(backup)
+    if (!own || hasOwnWal(backup, timelines, segmentBytes)) continue
+    const stored = storedSpans(timelines, backup.timeline, segmentBytes)
+    for (const span of withoutSpans(own, stored)) yield { timeline: backup.timeline, ...span }
+  }
+}
+
+function* missingBetween({ timelines, segmentBytes, all }: MissingQuestion): Generator<MissingWal> {
+  const starts = new Set(all.map(({ start }) => segmentNumberOf(start.walFile, segmentBytes)))
+  const stops = new Set(all.map(({ stop }) => segmentNumberOf(stop.walFile, segmentBytes)))
+  for (const { timeline } of timelines) {
+    const stored = storedSpans(timelines, timeline, segmentBytes)
+    for (const [index, { last }] of stored.slice(0, -1).entries()) {
+      const hole = { timeline, first: last + 1n, last: stored[index + 1]!.first - 1n }
+      const isRetention = stops.has(hole.first - 1n) && starts.has(hole.last + 1n)
+      if (!isRetention) yield hole
+    }
+  }
+}
+
+/** Retention leaves of an older timeline no more than what makes its backups consistent. */
+function* missingAtEnd({ timelines, segmentBytes, all, known }: MissingQuestion): Generator<MissingWal> {
+  const stops = new Set(all.map(({ stop }) => segmentNumberOf(stop.walFile, segmentBytes)))
+  const newest = timelines.at(-1)?.timeline
+  for (const { timeline } of timelines) {
+    const end = storedSpans(timelines, timeline, segmentBytes).at(-1)?.last
+    if (end === undefined || (timeline !== newest && stops.has(end))) continue
+    for (const span of known.filter((candidate) => candidate.timeline === timeline))
+      if (span.last > end)
+        yield { timeline, first: span.first > end ? span.first : end + 1n, last: span.last }
+  }
+}
+
+/** In order. */
+export function storedSpans(
+  timelines: readonly TimelineWal[],
+  timeline: number,
+  segmentBytes: number,
+): Span[] {
+  const entry = timelines.find((candidate) => candidate.timeline === timeline)
+  return (entry?.ranges ?? []).map((run) => spanOf(run, segmentBytes))
+}
+
+/** The archive as if what is missing were there. */
+export function withMissing(
+  timelines: readonly TimelineWal[],
+  missing: readonly MissingWal[],
+  segmentBytes: number,
+): TimelineWal[] {
+  return timelines.map((entry) => {
+    const own = missing.filter(({ timeline }) => timeline === entry.timeline)
+    if (own.length === 0) return entry
+    const runs = mergedSpans([...storedSpans([entry], entry.timeline, segmentBytes), ...own])
+    const ranges = runs.map((span) => {
+      const first = segmentName(entry.timeline, span.first, segmentBytes)
+      const last = segmentName(entry.timeline, span.last, segmentBytes)
+      const parts = entry.ranges.filter((run) => first <= run.first && run.last <= last)
+      return {
+        ...{ first, last, segments: Number(span.last - span.first) + 1 },
+        storedBytes: parts.reduce((sum, { storedBytes }) => sum + storedBytes, 0),
+        firstStoredAt: parts[0]?.firstStoredAt ?? NEVER,
+        newestStoredAt: parts.reduce(
+          (at, { newestStoredAt }) => (newestStoredAt > at ? newestStoredAt : at),
+          NEVER,
+        ),
+      }
+    })
+    return { ...entry, ranges }
+  })
+}
+
+/** When nothing of a run is stored. */
+const NEVER = '1970-01-01T00:00:00.000Z'

@@ -1,0 +1,237 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
+import { type Catalog, debrisOf, loadCatalog } from '../catalog/catalog.ts'
+import { readStoredCatalog } from '../catalog/catalog-file.ts'
+import { backupPrefix } from '../catalog/layout.ts'
+import { spanOf } from '../catalog/parts-of-runs.ts'
+import type { Repository } from '../catalog/repository.ts'
+import { mergedSpans } from '../catalog/segment-spans.ts'
+import { statWalFile } from '../catalog/wal-object.ts'
+import { lacksHistory, type TimelineWal } from '../catalog/wal-ranges.ts'
+import { PgrecallError } from '../errors.ts'
+import type { Events } from '../events.ts'
+import { historyName, parseWalFile } from '../postgres/wal-file.ts'
+import { sideBySide } from '../side-by-side.ts'
+import { type Chosen, chooseBackups } from './choose-backups.ts'
+import type { AnyRecord } from './damage.ts'
+import { KnownVerifications } from './known.ts'
+import { listWal, type OtherWal } from './listed-wal.ts'
+import { type MissingWal, missingWal } from './missing-wal.ts'
+import type { ShelfObject, ShelfSpan } from './plan-reading.ts'
+import { readAnyRecord } from './twin.ts'
+import { ownSegments } from './verify-wal.ts'
+
+/** How many records are read at once. */
+const AT_ONCE = 8
+
+export interface StockRequest {
+  cluster: string
+  ids: readonly string[]
+  isLoading: boolean
+  decode: boolean
+}
+
+/** What there is to be verified. */
+export interface Stock {
+  /** With all WAL as it was listed now. */
+  catalog: Catalog
+  chosen: Chosen[]
+  /** Whether no backup was named, so that everything is looked at. */
+  isAll: boolean
+  known: KnownVerifications
+  objects: ShelfObject[]
+  spans: ShelfSpan[]
+  /** What lies beside the segments. */
+  others: OtherWal[]
+  missing: MissingWal[]
+  /** Timelines whose history is not there. */
+  missingHistories: string[]
+  /** Backups that were whole, and have no record any more. */
+  lostRecords: string[]
+}
+
+/**
+ * Looks at what is stored: records, and a listing of the WAL. Reads no object of a backup.
+ * @throws PgrecallError `absent` for an id that is not there, `usage` for a physical backup that is to be loaded, `repository`
+ */
+export async function takeStock(
+  repository: Repository,
+  request: StockRequest,
+  context: { events: Events; signal: AbortSignal; now: () => Date },
+): Promise<Stock> {
+  const { storage } = repository
+  const { cluster, ids, isLoading } = request
+  const isAll = ids.length === 0
+  // All WAL is listed right after it.
+  const loaded = await loadCatalog(storage, cluster, {
+    fresh: true,
+    ...(isAll && { believingWalAt: context.now() }),
+  })
+  const chosen = chooseBackups(loaded, repository.name, ids, isLoading)
+  const listed = isAll
+    ? await listWal(repository, loaded, context.signal)
+    : { timelines: loaded.wal, others: await historiesOf(repository, cluster, chosen) }
+  const catalog = { ...loaded, wal: listed.timelines }
+  const known = await KnownVerifications.read(storage, cluster, catalog.walSegmentBytes, context)
+  const backups = chosen.flatMap(({ summary }) => (summary && summary.method !== 'logical' ? [summary] : []))
+  const timelines = catalog.wal.map(({ timeline }) => timeline)
+  const missing = missingWal({
+    timelines: catalog.wal,
+    segmentBytes: catalog.walSegmentBytes,
+    backups,
+    all: catalog.backups,
+    isAll,
+    known: timelines.flatMap((timeline) => known.spansOf(timeline)),
+  })
+  return {
+    catalog,
+    chosen,
+    isAll,
+    known,
+    objects: await objectsOnShelf(repository, cluster, chosen, known, context.signal),
+    spans: spansOnShelf(catalog, backups, isAll, request.decode, known),
+    others: listed.others,
+    missing,
+    missingHistories: missingHistories(catalog.wal, backups, isAll),
+    lostRecords: isAll ? await lostRecords(repository, catalog, known) : [],
+  }
+}
+
+/** Of backups that are named, the history that leads to each. */
+async function historiesOf(
+  repository: Repository,
+  cluster: string,
+  chosen: readonly Chosen[],
+): Promise<OtherWal[]> {
+  const timelines = new Set(
+    chosen.flatMap(({ summary }) =>
+      summary && summary.method !== 'logical' && summary.timeline > 1 ? [summary.timeline] : [],
+    ),
+  )
+  const found = await sideBySide(timelines, AT_ONCE, async (timeline) => {
+    const file = parseWalFile(historyName(timeline))
+    const facts = await statWalFile(repository, cluster, historyName(timeline))
+    return facts && file?.kind === 'history' ? [{ file, key: facts.key, bytes: facts.bytes }] : []
+  })
+  return found.flat()
+}
+
+function missingHistories(
+  wal: readonly TimelineWal[],
+  backups: readonly BackupSummary[],
+  isAll: boolean,
+): string[] {
+  const lacking = wal
+    .filter((entry) => lacksHistory(entry) && !entry.hasHistory)
+    .map(({ timeline }) => timeline)
+  const own = new Set(backups.map(({ timeline }) => timeline))
+  return lacking.filter((timeline) => isAll || own.has(timeline)).map(historyName)
+}
+
+async function objectsOnShelf(
+  repository: Repository,
+  cluster: string,
+  chosen: readonly Chosen[],
+  known: KnownVerifications,
+  signal: AbortSignal,
+): Promise<ShelfObject[]> {
+  const damaged = known.damagedKeys
+  const shelves = await sideBySide(chosen, AT_ONCE, async ({ id, summary }) => {
+    signal.throwIfAborted()
+    const record = summary && (await readUnlessDamaged(repository, cluster, id))
+    return (record?.objects ?? []).map(
+      ({ name, bytes }, index): ShelfObject => ({
+        backup: id,
+        index,
+        bytes,
+        at: known.momentOf(record!, index),
+        isDamaged: damaged.has(backupPrefix(cluster, id) + name),
+      }),
+    )
+  })
+  return shelves.flat()
+}
+
+/** What is damaged is told when it is its turn. */
+async function readUnlessDamaged(
+  repository: Repository,
+  cluster: string,
+  id: string,
+): Promise<AnyRecord | undefined> {
+  return readAnyRecord(repository, cluster, id).catch((error) => {
+    if (error instanceof PgrecallError && error.kind === 'damaged') return undefined
+    throw error
+  })
+}
+
+/** All stored segments; of backups that are named, those that make them consistent, or, to decode, all from there on. */
+function spansOnShelf(
+  { wal, walSegmentBytes }: Catalog,
+  backups: readonly BackupSummary[],
+  isAll: boolean,
+  decode: boolean,
+  known: KnownVerifications,
+): ShelfSpan[] {
+  const wanted = backups.flatMap((backup) => {
+    const own = ownSegments(backup)
+    return own ? [{ timeline: backup.timeline, ...own }] : []
+  })
+  const spans: ShelfSpan[] = []
+  for (const { timeline, ranges } of wal) {
+    for (const run of ranges) {
+      const stored = spanOf(run, walSegmentBytes)
+      const each = run.storedBytes / run.segments
+      for (const span of known.spansIn(timeline, stored.first, stored.last)) {
+        for (const part of isAll ? [span] : partsOf(span, wanted, decode)) {
+          const bytes = Math.round(each * (Number(part.last - part.first) + 1))
+          spans.push({ ...span, ...part, bytes })
+        }
+      }
+    }
+  }
+  return spans
+}
+
+function partsOf(
+  span: { timeline: number; first: bigint; last: bigint },
+  wanted: readonly { timeline: number; first: bigint; last: bigint }[],
+  decode: boolean,
+): { first: bigint; last: bigint }[] {
+  if (decode) {
+    const from = wanted.filter(({ timeline }) => timeline <= span.timeline).map(({ first }) => first)
+    const least = from.reduce((a, b) => (b < a ? b : a), span.last + 1n)
+    const first = span.first > least ? span.first : least
+    return first > span.last ? [] : [{ first, last: span.last }]
+  }
+  const parts = wanted
+    .filter(
+      ({ timeline, first, last }) => timeline === span.timeline && first <= span.last && span.first <= last,
+    )
+    .map(({ first, last }) => ({
+      first: first > span.first ? first : span.first,
+      last: last < span.last ? last : span.last,
+    }))
+  return mergedSpans(parts)
+}
+
+/**
+ * Folders without a record whose backup was there: `catalog.json` has it, from which retention takes a backup before it touches it;
+ * it was verified; or another one builds upon it.
+ */
+async function lostRecords(
+  { storage }: Repository,
+  { cluster, systemIdentifier, backups, logical, damaged }: Catalog,
+  known: KnownVerifications,
+): Promise<string[]> {
+  const present = [...backups, ...logical, ...damaged]
+  const debris = await debrisOf(storage, cluster, present)
+  const stored = debris.length > 0 ? await readStoredCatalog(storage, cluster, systemIdentifier) : undefined
+  const once = new Set([
+    ...[...(stored?.backups ?? []), ...(stored?.logical ?? [])].map(({ id }) => id),
+    ...Object.keys(known.stored.backups),
+    ...backups.flatMap(({ parent }) => (parent ? [parent.id] : [])),
+  ])
+  const folderless = backups.flatMap(({ parent }) =>
+    parent && !present.some(({ id }) => id === parent.id) ? [parent.id] : [],
+  )
+  return [...new Set([...debris.filter((id) => once.has(id)), ...folderless])].toSorted()
+}
