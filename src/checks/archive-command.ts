@@ -51,10 +51,9 @@ function pushCall(commands: readonly ShellCommand[], at: number): PushCall {
   const { words } = commands[at]!
   const verb = words.indexOf('wal-push')
   const before = words.slice(0, verb)
-  const program =
-    before.findLast((word) => !isAssignment(word) && /^pgrecall/.test(basename(word))) ??
-    before.find((word) => !isAssignment(word)) ??
-    ''
+  const named = before.filter((word) => !isAssignment(word))
+  // In front of it there may be others, such as timeout or nice.
+  const program = named.find((word) => basename(word) === 'pgrecall') ?? named[0] ?? ''
   const ownWords = words.slice(words.indexOf(program) + 1)
   const option = (name: string) => {
     const index = ownWords.findLastIndex((word) => word === name || word.startsWith(`${name}=`))
@@ -146,9 +145,14 @@ export function judgeArchiveCommand(
       ),
     )
   findings.push(...judgeProgram(call, program, own, mend), ...judgeTarget(call, sameConfig, own, mend))
-  return findings.length > 0
-    ? findings
-    : [pass(SUBJECT, 'archive_command is this pgrecall, with this configuration')]
+  if (findings.length > 0) return findings
+  const known = program === 'ours' && sameConfig
+  return [
+    pass(
+      SUBJECT,
+      `archive_command is ${known ? 'this pgrecall, with this configuration' : 'pgrecall wal-push'}`,
+    ),
+  ]
 }
 
 function judgeProgram(call: PushCall, program: CallFacts['program'], own: OwnCall, mend: string): Finding[] {

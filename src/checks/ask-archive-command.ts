@@ -2,7 +2,6 @@ import { constants } from 'node:fs'
 import { access, realpath } from 'node:fs/promises'
 import { configPaths } from '../config/load.ts'
 import { quoteForRestoreCommand } from '../postgres/recovery-settings.ts'
-import { settingLine } from '../postgres/setting-line.ts'
 import {
   type ArchiveCommand,
   type CallFacts,
@@ -26,18 +25,19 @@ export async function checkArchiveCommand(
     command,
     facts,
     { launcher, file: loaded.file, cluster, clusters },
-    archiveLine(question),
+    archiveStatement(question),
   )
 }
 
-/** The line of `postgresql.conf` that archives this cluster. */
-export function archiveLine({ launcher, loaded, cluster }: LookOverQuestion): string {
+/** What a superuser says to archive this cluster. */
+export function archiveStatement({ launcher, loaded, cluster }: LookOverQuestion): string {
   const words = [
     launcher,
     ...(loaded.file === undefined ? [] : ['--config', loaded.file]),
     ...(Object.keys(loaded.config.clusters).length > 1 ? ['--cluster', cluster] : []),
   ]
-  return settingLine('archive_command', `${words.map(quoteForRestoreCommand).join(' ')} wal-push "%p"`)
+  const command = `${words.map(quoteForRestoreCommand).join(' ')} wal-push "%p"`
+  return `ALTER SYSTEM SET archive_command = '${command.replaceAll("'", "''")}'; SELECT pg_reload_conf();`
 }
 
 async function callFacts(command: ArchiveCommand, question: LookOverQuestion): Promise<CallFacts> {

@@ -8,11 +8,11 @@ import { type Finding, fail, pass, warn } from './finding.ts'
 export interface DatabaseFacts {
   database: string
   unlogged: { name: string; bytes: number }[]
-  /** How many unlogged relations there are in all. */
+  /** How many unlogged tables there are in all, and what they took up when they were analyzed last. */
   unloggedCount: number
   unloggedBytes: number
   /** Tables that this role may not dump, or of which row security shows it a part. */
-  undumpable: { name: string; count: number } | undefined
+  undumpable: { name: string; schema: string; count: number } | undefined
 }
 
 /** So many are named. */
@@ -50,11 +50,12 @@ async function askDatabase(server: Server, database: string): Promise<DatabaseFa
             (sum(bytes) OVER ())::text AS all
        FROM (SELECT nspname, relname, relpages::bigint * current_setting('block_size')::bigint AS bytes
                FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
-              WHERE relpersistence = 'u' AND relkind IN ('r', 'm', 'S')) AS unlogged
+              WHERE relpersistence = 'u' AND relkind = 'r') AS unlogged
       ORDER BY unlogged.bytes DESC, name LIMIT ${NAMED}`,
   )
-  const undumpable = await server.one<{ name: string | null; count: number }>(
-    `SELECT (array_agg(format('%I.%I', nspname, relname) ORDER BY nspname, relname))[1] AS name, count(*)::int AS count
+  const undumpable = await server.one<{ name: string | null; schema: string; count: number }>(
+    `SELECT (array_agg(format('%I.%I', nspname, relname) ORDER BY nspname, relname))[1] AS name,
+            (array_agg(quote_ident(nspname) ORDER BY nspname, relname))[1] AS schema, count(*)::int AS count
        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
        JOIN pg_roles AS r ON rolname = current_user
       WHERE relkind IN ('r', 'p', 'S') AND relpersistence <> 't' AND nspname <> 'information_schema'
@@ -69,7 +70,7 @@ async function askDatabase(server: Server, database: string): Promise<DatabaseFa
     unlogged: unlogged.map(({ name, bytes }) => ({ name, bytes: Number(bytes) })),
     unloggedCount: unlogged[0]?.count ?? 0,
     unloggedBytes: Number(unlogged[0]?.all ?? 0),
-    undumpable: undumpable.name === null ? undefined : { name: undumpable.name, count: undumpable.count },
+    undumpable: undumpable.name === null ? undefined : { ...undumpable, name: undumpable.name },
   }
 }
 
@@ -79,10 +80,11 @@ export function judgeUnlogged(databases: readonly DatabaseFacts[], closed: reado
     .filter(({ unloggedCount }) => unloggedCount > 0)
     .map(({ database, unlogged, unloggedCount, unloggedBytes }) => {
       const named = unlogged.map(({ name }) => name).join(', ')
+      const size = unloggedBytes > 0 ? ` (about ${formatBytes(unloggedBytes)})` : ''
       const more = unloggedCount > unlogged.length ? ` and ${unloggedCount - unlogged.length} more` : ''
       return warn(
         'unlogged tables',
-        `${formatCount(unloggedCount, 'unlogged table')} in "${database}" (about ${formatBytes(unloggedBytes)}) ${unloggedCount === 1 ? 'comes' : 'come'} back empty: ${named}${more}`,
+        `${formatCount(unloggedCount, 'unlogged table')} in "${database}"${size} ${unloggedCount === 1 ? 'comes' : 'come'} back empty: ${named}${more}`,
         `what must not be lost, in "${database}": ALTER TABLE ${unlogged[0]!.name} SET LOGGED;`,
       )
     })
@@ -106,7 +108,6 @@ export function judgeDumpRights(
   forbidden: readonly string[],
   { role, version }: { role: string; version: number },
 ): Finding[] {
-  const all = `GRANT pg_read_all_data TO ${role}; ALTER ROLE ${role} BYPASSRLS;`
   const findings = [
     ...forbidden.map((name) =>
       fail(
@@ -120,12 +121,23 @@ export function judgeDumpRights(
         ? fail(
             'dumps',
             `the role ${role} may not read all rows of ${formatCount(undumpable.count, 'relation')} in "${database}", such as ${undumpable.name}, so a dump of it fails`,
-            version >= 140_000
-              ? `as a superuser: ${all}`
-              : `as a superuser: GRANT SELECT ON ALL TABLES IN SCHEMA ... TO ${role};`,
+            `as a superuser, in "${database}": ${grantsToRead(undumpable.schema, role, version)}`,
           )
         : [],
     ),
   ]
   return findings.length > 0 ? findings : [pass('dumps', 'the role may dump all databases')]
+}
+
+/** Before 14 there is no role that reads everything. */
+function grantsToRead(schema: string, role: string, version: number): string {
+  const grants =
+    version >= 140_000
+      ? [`GRANT pg_read_all_data TO ${role};`]
+      : [
+          `GRANT USAGE ON SCHEMA ${schema} TO ${role};`,
+          `GRANT SELECT ON ALL TABLES IN SCHEMA ${schema} TO ${role};`,
+          `GRANT SELECT ON ALL SEQUENCES IN SCHEMA ${schema} TO ${role};`,
+        ]
+  return [...grants, `ALTER ROLE ${role} BYPASSRLS;`].join(' ')
 }

@@ -25,6 +25,13 @@ export function together(subject: string, findings: readonly Finding[]): Finding
   return fine.length === 0 ? others : [pass(subject, fine.join('; ')), ...others]
 }
 
+/** What fails in an optional repository stops nothing, and so is a warning. */
+export function softened(findings: readonly Finding[], { required }: { required: boolean }): Finding[] {
+  return findings.map((finding) =>
+    finding.verdict === 'fail' && !required ? { ...finding, verdict: 'warn' } : finding,
+  )
+}
+
 /** What could not be asked is not known, which is a warning: nobody can say that it works. */
 export async function lookInto(
   subject: string,

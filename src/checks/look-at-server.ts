@@ -5,7 +5,7 @@ import { type ArchivingFacts, askArchiving, judgeArchiving, judgeWaiting } from 
 import { checkArchiveCommand } from './ask-archive-command.ts'
 import { checkServerClock } from './clock.ts'
 import { askDatabases, judgeDumpRights, judgeUnlogged } from './databases.ts'
-import { type Finding, fail, lookInto, pass, together } from './finding.ts'
+import { type Finding, fail, lookInto, pass, softened, together } from './finding.ts'
 import type { Purpose } from './purpose.ts'
 import type { LookOverQuestion } from './question.ts'
 import type { CheckedRepository } from './repositories.ts'
@@ -28,6 +28,7 @@ export interface ServerLook {
 
 type Stores = readonly CheckedRepository[]
 
+/** @throws PgrecallError `connection` when the session is lost meanwhile */
 export async function lookAtServer(
   server: Server,
   question: LookOverQuestion,
@@ -45,11 +46,14 @@ export async function lookAtServer(
   }
   const isHere = await isOnThisHost(facts.dataDirectory, facts.systemIdentifier)
   const slot = config.wal.receive.slot
-  const { slots, bound } = await askSlots(server).catch(() => ({ slots: [], bound: undefined }))
-  const slotBytes = slots.length > 0 ? bound : undefined
+  const { slots, bound } = await askSlots(server)
   return {
     facts,
-    server: together('server', await judgeServer(server, facts, isHere, question, purpose)),
+    server: [
+      ...together('server', await judgeServer(server, facts, isHere, question, purpose)),
+      ...together('settings', await judgeItsSettings(server, question, purpose)),
+      ...together('databases', await judgeDatabases(server, facts, question, purpose)),
+    ],
     archiving: together('archiving', [
       ...(await lookAtArchiving(server, facts, isHere, question, purpose)),
       ...judgeSlots(slots, slot, bound),
@@ -59,11 +63,11 @@ export async function lookAtServer(
       ...(isHere && !facts.inRecovery
         ? await walSpace(facts.dataDirectory, facts.walSegmentBytes, stores, question, {
             maxWalBytes: await maxWalBytes(server),
-            slotBytes,
+            slotBytes: slots.length > 0 ? bound : undefined,
           })
         : []),
     ],
-    receives: slots.some(({ name }) => name === slot),
+    receives: slots.some(({ name, active }) => name === slot && !active),
   }
 }
 
@@ -92,28 +96,33 @@ async function judgeServer(
   facts: ServerFacts,
   isHere: boolean,
   question: LookOverQuestion,
-  purpose: Purpose,
+  { physical }: Purpose,
 ): Promise<Finding[]> {
   const { config, signal } = question
   const { method } = config.backup
-  const look = (subject: string, work: () => Promise<Finding[]>) => lookInto(subject, signal, work)
+  const told = pass('server', `PostgreSQL ${facts.versionText.split(' ')[0]} with ${facts.dataDirectory}`)
+  const clock = await lookInto('clock', signal, async () => [await checkServerClock(server)])
+  const rights = await lookInto('rights', signal, async () => judgeRights(await askRights(server)))
+  if (!physical) return [told, ...clock, ...rights]
   return [
-    pass('server', `PostgreSQL ${facts.versionText.split(' ')[0]} with ${facts.dataDirectory}`),
-    ...(purpose.physical ? await judgeMethod(question) : []),
-    ...(await look('settings', async () =>
-      judgeSettings(await askSettings(server), {
-        archived: purpose.archived,
-        withoutSummaries: withoutSummaries(question),
-      }),
-    )),
-    ...(await look('clock', async () => [await checkServerClock(server)])),
-    ...(isHere && method !== 'stream' && purpose.physical ? [await checkReadable(facts.dataDirectory)] : []),
-    ...(purpose.physical ? await checkTablespaces(facts, method) : []),
-    ...judgeOutsideFiles(purpose.physical ? facts.outsideFiles : []),
-    ...(await look('rights', async () => judgeRights(await askRights(server)))),
-    ...(await look('databases', () => judgeDatabases(server, facts, question, purpose))),
-    ...(await look('prepared transactions', async () => judgePrepared(await askPrepared(server)))),
+    told,
+    ...(await judgeMethod(question)),
+    ...clock,
+    ...rights,
+    ...(isHere && method !== 'stream' ? [await checkReadable(facts.dataDirectory)] : []),
+    ...(await checkTablespaces(facts, method)),
+    ...judgeOutsideFiles(facts.outsideFiles),
   ]
+}
+
+function judgeItsSettings(
+  server: Server,
+  question: LookOverQuestion,
+  { archived }: Purpose,
+): Promise<Finding[]> {
+  return lookInto('settings', question.signal, async () =>
+    judgeSettings(await askSettings(server), { archived, withoutSummaries: withoutSummaries(question) }),
+  )
 }
 
 /** All that the configured method would refuse; a cold backup is taken when the server, which runs now, is shut down. */
@@ -137,18 +146,21 @@ function withoutSummaries({ config: { backup } }: LookOverQuestion): string | un
   return backup.method === 'files' ? 'incremental backups read every changed file whole' : undefined
 }
 
-async function judgeDatabases(
+function judgeDatabases(
   server: Server,
   { version }: ServerFacts,
   { connection, signal }: LookOverQuestion,
   { physical, logical }: Purpose,
 ): Promise<Finding[]> {
-  const { databases, closed, forbidden } = await askDatabases(server, await connection(), signal)
-  const role = quoteIdentifier(server.user)
-  return [
-    ...(physical ? judgeUnlogged(databases, closed) : []),
-    ...(logical ? judgeDumpRights(databases, forbidden, { role, version }) : []),
-  ]
+  return lookInto('databases', signal, async () => {
+    const { databases, closed, forbidden } = await askDatabases(server, await connection(), signal)
+    const role = quoteIdentifier(server.user)
+    return [
+      ...(physical ? judgeUnlogged(databases, closed) : []),
+      ...(logical ? judgeDumpRights(databases, forbidden, { role, version }) : []),
+      ...judgePrepared(await askPrepared(server)),
+    ]
+  })
 }
 
 async function lookAtArchiving(
@@ -193,16 +205,11 @@ async function repositorySpace(
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const { repository, catalog } of stores) {
-    const { name, storage, required } = repository
+    const { name, storage } = repository
     if (!catalog) continue
     const look = async () =>
       judgeRepositorySpace(spaceFacts(name, await storage.freeBytes(), catalog, dataBytes))
-    const found = await lookInto(`space in "${name}"`, signal, look)
-    findings.push(
-      ...found.map((one) =>
-        one.verdict === 'fail' && !required ? { ...one, verdict: 'warn' as const } : one,
-      ),
-    )
+    findings.push(...softened(await lookInto(`space in "${name}"`, signal, look), repository))
   }
   return findings
 }

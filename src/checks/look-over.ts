@@ -5,13 +5,14 @@ import { readVerifications } from '../catalog/verification-file.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Server } from '../postgres/server.ts'
 import { checkConfiguration } from './configuration.ts'
-import { type Finding, fail, lookInto, pass, together } from './finding.ts'
+import { type Finding, fail, lookInto, pass, softened, together } from './finding.ts'
 import { lookAtServer, lookWithoutServer, type ServerLook } from './look-at-server.ts'
 import { checkPrograms } from './programs.ts'
 import { judgeProof } from './proof.ts'
 import { type Purpose, purposeOf } from './purpose.ts'
 import type { LookOverQuestion } from './question.ts'
 import { type CheckedRepository, checkRepository } from './repositories.ts'
+import { mayArrive } from './segment.ts'
 
 /** What came of looking a cluster over. */
 export interface Look {
@@ -56,15 +57,10 @@ export async function look(question: LookOverQuestion): Promise<Look> {
       ...(await proofOf(stores, question)),
     ],
     usable: stores.filter(({ isUsable }) => isUsable).map(({ repository }) => repository),
-    mayArrive:
-      server.facts !== undefined &&
-      !server.archiving.some(({ verdict, subject }) => verdict === 'fail' && STOPPING.has(subject)),
+    mayArrive: server.facts !== undefined && mayArrive([...server.server, ...server.archiving]),
     inRecovery: server.facts?.inRecovery ?? false,
   }
 }
-
-/** With which no segment arrives, however long one waits. */
-const STOPPING = new Set(['archive_mode', 'archive_command'])
 
 function openAll({ repositories }: LookOverQuestion): { repositories: Repository[]; findings: Finding[] } {
   try {
@@ -89,7 +85,12 @@ async function lookThere(
   }
   await using _closing = server
   const connection = [pass('connection', `connected as "${server.user}"`)]
-  return { connection, look: await lookAtServer(server, question, purpose, stores) }
+  try {
+    return { connection, look: await lookAtServer(server, question, purpose, stores) }
+  } catch (error) {
+    question.signal.throwIfAborted()
+    return { connection: [failure('connection', error)], look: await lookWithoutServer(question, stores) }
+  }
 }
 
 /** A cold backup is taken of a server that is shut down. */
@@ -138,9 +139,12 @@ async function proofOf(
     if (!catalog) continue
     const look = async () => {
       const verifications = await readVerifications(repository.storage, cluster)
-      return judgeProof(repository.name, catalog, verifications, now())
+      return together(
+        `proof in "${repository.name}"`,
+        judgeProof(repository.name, catalog, verifications, now()),
+      )
     }
-    findings.push(...(await lookInto(`proof in "${repository.name}"`, signal, look)))
+    findings.push(...softened(await lookInto(`proof in "${repository.name}"`, signal, look), repository))
   }
   return findings
 }

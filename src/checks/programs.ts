@@ -10,7 +10,7 @@ export interface ProgramNeeds {
   method: string
   /** Whether dumps are taken. */
   dumps: boolean
-  /** Whether `wal-receive` is used. */
+  /** Whether `wal-receive` is used, and does not run now, on whatever host. */
   receives: boolean
 }
 
@@ -26,7 +26,9 @@ export async function checkPrograms(needs: ProgramNeeds, env: Environment, node:
   if (method === 'stream') findings.push(judgeBasebackup(await findPgBasebackup(major, env), major))
   if (receives) {
     const program = await findPgReceivewal(major, env).catch(() => undefined)
-    findings.push(judgeProgram('pg_receivewal', program, major, 'wal-receive'))
+    const finding = judgeProgram('pg_receivewal', program, major, 'wal-receive')
+    // It may be another host that receives.
+    findings.push(finding.verdict === 'fail' ? { ...finding, verdict: 'warn' } : finding)
   }
   if (dumps)
     for (const name of ['pg_dump', 'pg_dumpall', 'pg_restore'])

@@ -3,7 +3,7 @@ import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { tryIt } from '../storage/probe.ts'
-import { type Finding, pass, warn } from './finding.ts'
+import { type Finding, pass, softened, warn } from './finding.ts'
 import type { LookOverQuestion } from './question.ts'
 
 /** What came of looking at a repository. */
@@ -22,16 +22,14 @@ export async function checkRepository(
   repository: Repository,
   question: LookOverQuestion,
 ): Promise<CheckedRepository> {
-  const { storage, required } = repository
-  const soften = (finding: Finding): Finding =>
-    finding.verdict === 'fail' && !required ? { ...finding, verdict: 'warn' } : finding
+  const { storage } = repository
   const keys = await tryKeys(repository, question)
   const findings = [...(await tryStore(repository, question)), ...(await checkFolder(repository))]
   const isUsable = ![...keys, ...findings].some(({ verdict }) => verdict === 'fail')
   return {
     repository,
-    keys: keys.map(soften),
-    findings: findings.map(soften),
+    keys: softened(keys, repository),
+    findings: softened(findings, repository),
     isUsable,
     catalog: await readCatalog(storage, question),
   }

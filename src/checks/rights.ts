@@ -31,7 +31,7 @@ export function judgeRights({ role, lacking }: RightsFacts): Finding[] {
   if (trying.length > 0)
     findings.push(
       warn(
-        'rights',
+        'archive',
         `the role ${role} may not end a WAL segment, so it cannot be tried whether one arrives`,
         `as a superuser, in the database that pgrecall connects to: GRANT EXECUTE ON FUNCTION ${trying.join(', ')} TO ${role};`,
       ),

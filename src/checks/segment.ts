@@ -31,6 +31,17 @@ export async function seeSegmentArrive(
   }
 }
 
+/** Whether a segment that is ended can arrive. @param findings of the server and of archiving, which tell why not */
+export function mayArrive(findings: readonly Finding[]): boolean {
+  const told = ({ verdict, subject }: Finding) =>
+    verdict === 'fail' ? STOPPING.has(subject) : verdict === 'warn' && UNTRIED.has(subject)
+  return !findings.some(told)
+}
+
+/** Where archiving is off and need not be on, and where the role may not end a segment. */
+const UNTRIED = new Set(['archive_mode', SUBJECT])
+const STOPPING = new Set([...UNTRIED, 'archive_command'])
+
 /** What a standby cannot have tried. */
 export const standbySegment = () =>
   warn(

@@ -41,7 +41,7 @@ export function judgeReadable(unreadable: readonly string[]): Finding {
   )
 }
 
-/** A tablespace inside the data directory is there twice for whoever copies both. */
+/** Tablespaces that lie inside the data directory, where a restore refuses to put them. */
 export async function checkTablespaces(
   { dataDirectory, tablespaces }: Pick<ServerFacts, 'dataDirectory' | 'tablespaces'>,
   method: string,
@@ -54,14 +54,15 @@ export async function checkTablespaces(
   return judgeTablespaces(inside, method)
 }
 
+/** A server that sends its files leaves such a folder out of the rest; who copies them takes it with both. */
 export function judgeTablespaces(inside: readonly string[], method: string): Finding[] {
-  return inside.map((name) => {
-    const text = `tablespace "${name}" lies inside the data directory`
-    const hint = `make one outside, ALTER TABLE ALL IN TABLESPACE "${name}" SET TABLESPACE ... in each database, and DROP TABLESPACE "${name}"`
-    return method === 'stream'
-      ? fail('tablespaces', `${text}, where pg_basebackup cannot write it beside the rest`, hint)
-      : warn('tablespaces', `${text}, so it is copied twice`, hint)
-  })
+  return inside.map((name) =>
+    warn(
+      'tablespaces',
+      `tablespace "${name}" lies inside the data directory, so a restore must be told of another place for it${method === 'stream' ? '' : ', and a backup has it twice'}`,
+      `make one outside, ALTER TABLE ALL IN TABLESPACE "${name}" SET TABLESPACE ... in each database, and DROP TABLESPACE "${name}"`,
+    ),
+  )
 }
 
 /** Debian keeps them in /etc; a restored server needs them as well. */

@@ -67,7 +67,7 @@ function judgeSlot(
   return [
     warn(
       'slots',
-      `nobody receives through slot "${name}", for which pg_wal keeps ${formatBytes(heldBytes)}, ${limit}`,
+      `nobody receives through slot "${name}", for which pg_wal keeps ${formatBytes(heldBytes)} and all that comes, ${limit}`,
       isOwn
         ? `start pgrecall wal-receive; or give it up: ${drop}`
         : `start who uses it; or give it up: ${drop}`,

@@ -13,20 +13,30 @@ interface Finding {
 beforeEach((context) => void requireServer(context))
 
 test('check looks for what the configured method needs, and for nothing else', async () => {
-  await using lab = await Lab.create()
-  const withMethod = (method: string) =>
+  await using lab = await Lab.create({ settings: { fsync: true, archive_timeout: '1h' } })
+  const withMethod = (method: string, dataDirectory: string) =>
     lab.writeConfiguration(({ clusters }) => {
-      // As for a server on another host.
-      clusters.main!.dataDirectory = '/nowhere'
-      clusters.main!.backup = { method, type: 'full' }
+      Object.assign(clusters.main!, { dataDirectory, backup: { method, type: 'full' } })
     })
-  await withMethod('stream')
+  // As for a server on another host.
+  await withMethod('stream', '/nowhere')
   const findings = await answerOf<Finding[]>(lab, ['check'])
-  expect(findings.filter(({ verdict }) => verdict !== 'pass')).toEqual([])
-  await withMethod('files')
+  expect(findings.filter(({ verdict }) => verdict !== 'pass')).toEqual([
+    expect.objectContaining({ verdict: 'warn', text: 'there is no backup yet' }),
+  ])
+  await withMethod('files', '/nowhere')
   expect((await lab.pgrecall(['check'])).exitCode).toBe(12)
-  await withMethod('cold')
+  await withMethod('cold', lab.cluster.dataDirectory)
   expect((await lab.pgrecall(['check'])).exitCode).toBe(0)
+  await lab.cluster.stop()
+  const down = await answerOf<Finding[]>(lab, ['check'])
+  expect(down).toContainEqual({
+    subject: 'connection',
+    verdict: 'pass',
+    text: 'the server is shut down, as a cold backup needs it',
+  })
+  await withMethod('cold', '/nowhere')
+  expect((await lab.pgrecall(['check'])).exitCode).toBe(12)
 })
 
 test('check of a standby says what cannot be tried there', async () => {
@@ -46,6 +56,8 @@ test('check of a standby says what cannot be tried there', async () => {
   })
   const findings = await answerOf<Finding[]>(lab, ['check'])
   expect(findings).toContainEqual(expect.objectContaining({ subject: 'archive', verdict: 'warn' }))
+  expect(findings).toContainEqual(expect.objectContaining({ subject: 'archive_mode', verdict: 'warn' }))
+  expect(findings.filter(({ verdict }) => verdict === 'fail')).toEqual([])
 })
 
 test('check says when the server could tell what has changed, and does not', async (context) => {

@@ -332,6 +332,11 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
         expect.arrayContaining(['write an object', 'read an object', 'list objects', 'remove an object']),
       )
       expect(await keys('')).toEqual(['a/key'])
+      const stored = await all(storage.list(''))
+      const looked = await all(storage.probe(undefined, { readOnly: true }))
+      expect(looked.map(({ subject }) => subject)).not.toContain('write an object')
+      expect(looked[0]).toMatchObject({ subject: 'list objects', verdict: 'pass' })
+      expect(await all(storage.list(''))).toEqual(stored)
       await expect(all(storage.probe(AbortSignal.abort(new Error('stopped'))))).rejects.toThrow('stopped')
     })
 
