@@ -45,10 +45,14 @@ type Place = Pick<Tick, 'at' | 'text'>
 const marked = (places: readonly Place[]): Tick[] =>
   places.map((place, index) => ({ ...place, isMajor: (places.length - 1 - index) % 2 === 0 }))
 
+/** By what clocks show: a day on which they change has 23 hours, or 25. */
 function hourTicks({ from, to }: Range, step: number, clock: Clock): Place[] {
   const ticks: Place[] = []
-  for (let at = clock.midnight(from); at <= to; at += step * HOUR)
-    if (at >= from) ticks.push({ at, text: clock.time(at) === '00:00' ? dayText(at, clock) : clock.time(at) })
+  for (let at = clock.midnight(from); at <= to; at += HOUR) {
+    const time = clock.time(at)
+    if (at < from || Number(time.slice(0, 2)) % step !== 0) continue
+    ticks.push({ at, text: time === '00:00' ? dayText(at, clock) : time })
+  }
   return ticks
 }
 
