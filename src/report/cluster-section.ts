@@ -17,6 +17,7 @@ const DAY = 24 * 60 * 60_000
 /** What is older than a few weeks gets a picture of its own, so that the newest days stay legible. */
 const NEAR_MS = 28 * DAY
 const WORTH_A_PICTURE = 1.6
+const LEAST_MS = DAY / 4
 
 /** What is years away will come otherwise. */
 const WORTH_TELLING_SECONDS = 3 * 365 * 24 * 3600
@@ -26,14 +27,17 @@ export function clusterSection(cluster: ClusterReport, now: Date, id: string): M
   const clock = new Clock(cluster.timeZone)
   return html`<section class="cluster" aria-labelledby="${id}">
 <h2 id="${id}" tabindex="-1">Cluster ${cluster.cluster}</h2>
-<p class="soft">Times are those of ${cluster.timeZone}, ${utcOffset(clock, now)}.</p>
+<p class="soft">${zoneText(clock, now)}</p>
 ${findingsPart(cluster, id)}
 ${cluster.repositories.map((repository, index) => repositoryPart(repository, clock, now, `${id}-${index + 1}`))}
 </section>`
 }
 
-const utcOffset = (clock: Clock, now: Date) =>
-  clock.offset(now.getTime()) === 0 ? 'which is UTC now' : `UTC${clock.offsetText(now.getTime())} now`
+function zoneText(clock: Clock, now: Date): string {
+  if (clock.zone === 'UTC') return 'Times are UTC.'
+  const offset = clock.offsetText(now.getTime())
+  return `Times are those of ${clock.zone}, which is UTC${offset} now.`
+}
 
 function findingsPart({ findings, checks, repositories }: ClusterReport, id: string): Markup {
   const groups = [
@@ -100,7 +104,7 @@ function growthText({ growth, fullInSeconds }: RepositoryFacts): Markup | false 
 
 function historyPart({ history, ...stored }: Stored, clock: Clock, id: string): Markup {
   const { now, begin } = history
-  const span = Math.max(now - begin, DAY)
+  const span = Math.max(now - begin, LEAST_MS)
   const isLong = span > WORTH_A_PICTURE * NEAR_MS
   const padded = (from: number): Range => ({
     from: from - 0.01 * (now - from),

@@ -36,7 +36,7 @@ ${SHAPES}
 <header class="masthead"><div>
 <p class="product">pgrecall</p>
 <h1>What can be recovered</h1>
-<p class="made">As of <time datetime="${now.toISOString()}">${clock.minute(at)} ${clock.zone}</time><span class="soft">, ${now.toISOString().slice(0, 16).replace('T', ' ')} UTC</span></p>
+<p class="made">As of <time datetime="${now.toISOString()}">${clock.minute(at)} ${clock.zone}</time>${clock.offset(at) !== 0 && html`<span class="soft">, ${now.toISOString().slice(0, 16).replace('T', ' ')} UTC</span>`}</p>
 </div>
 ${named.length > 1 && html`<nav aria-label="Clusters"><ul>${named.map(({ cluster, id }) => html`<li><a href="#${id}">${cluster.cluster}</a></li>`)}</ul></nav>`}
 </header>

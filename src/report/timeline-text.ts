@@ -14,7 +14,7 @@ export interface TextView {
 
 const WITHOUT_TERMINAL = 100
 const NARROWEST = 24
-const DAY = 24 * 60 * 60_000
+const LEAST_MS = 6 * 60 * 60_000
 
 /** What stands for what: with all characters, and with plain ones. */
 const SIGNS = {
@@ -52,7 +52,7 @@ type Cell = { sign: string; says: string } | undefined
  */
 export function timelineText(history: History, clock: Clock, view: TextView): string {
   const { begin, now } = history
-  const range = { from: Math.min(begin, now - DAY), to: now }
+  const range = { from: Math.min(begin, now - LEAST_MS), to: now }
   const rows = shownRows(history, range)
   if (rows.length === 0 && history.dumps.length === 0)
     return 'There is nothing to draw: no backups and no WAL.'
