@@ -48,7 +48,7 @@ function momentsText({ newest, others, recoverable }: Verdict, clock: Clock, now
   if (!newest) return html`${recoverable === 'dumps' ? 'To the moments of its logical backups' : 'To none'}`
   const { from, to } = newest.window
   const [begin, end] = [Date.parse(from.time), Date.parse(to.time)]
-  return html`<p class="moments">Any from <time datetime="${from.time}">${clock.second(Math.ceil(begin / 1000) * 1000)}</time><br>to <time datetime="${to.time}">${clock.second(end)}</time></p>
+  return html`<p class="moments">From <time datetime="${from.time}">${clock.second(Math.ceil(begin / 1000) * 1000)}</time><br>to <time datetime="${to.time}">${clock.second(end)}</time></p>
 <p class="soft">${to.isExact ? 'The newest is' : 'The newest is at most'} ${formatAge(now.getTime() - end)} old${clock.offset(end) !== 0 && `; in UTC ${utc(begin)} to ${utc(end)}`}${others > 0 && `; and ${formatCount(others, 'other stretch').replace('stretchs', 'stretches')}, see below`}</p>`
 }
 
