@@ -2,7 +2,7 @@ import { CommanderError } from 'commander'
 import type { CommandName, Invocation } from './cli/invocation.ts'
 import { buildProgram } from './cli/program.ts'
 import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
-import { decideColor, Terminal } from './cli/terminal.ts'
+import { decideColor, showsUnicode, Terminal } from './cli/terminal.ts'
 import type { CommandContext, Run } from './commands/context.ts'
 import { buildContext, VERSION } from './composition.ts'
 import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
@@ -15,6 +15,7 @@ const COMMANDS: Record<CommandName, () => Promise<{ run: Run }>> = {
   init: () => import('./commands/init.ts'),
   check: () => import('./commands/check.ts'),
   status: () => import('./commands/status.ts'),
+  report: () => import('./commands/report.ts'),
   backup: () => import('./commands/backup.ts'),
   list: () => import('./commands/list.ts'),
   show: () => import('./commands/show.ts'),
@@ -45,6 +46,7 @@ const AS_OWNER: ReadonlySet<CommandName> = new Set([
   'pin',
   'unpin',
   'status',
+  'report',
   'wal-push',
   'wal-receive',
   'catalog rebuild',
@@ -122,11 +124,14 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   return outcome.exitCode ?? 0
 }
 
+/** What is about all clusters, unless one is named. */
+const LOOKS_AT_ALL: ReadonlySet<CommandName> = new Set(['status', 'report'])
+
 async function becomeOwner(context: CommandContext, { command, options }: Invocation): Promise<void> {
   const { ownerOfCluster } = await import('./config/run-as.ts')
   const { findLocalServers } = await import('./config/defaults.ts')
   // What is done for all clusters is done as the owner of the first.
-  const isForAll = options.allClusters || (command === 'status' && options.cluster === undefined)
+  const isForAll = options.allClusters || (LOOKS_AT_ALL.has(command) && options.cluster === undefined)
   const name = (isForAll ? context.clusters()[0] : undefined) ?? context.cluster().name
   const owner = ownerOfCluster(context.config().config.clusters[name]!, findLocalServers)
   if (!owner) return
@@ -149,7 +154,7 @@ async function subscribe(
       : terminal
   attachProgress(events, shown, {
     clock: () => performance.now(),
-    unicode: /utf-?8/i.test(process.env.LC_ALL || process.env.LC_CTYPE || process.env.LANG || ''),
+    unicode: showsUnicode(process.env),
     quiet: options.quiet === true || isHook,
   })
   if (command === 'wal-receive' && options.json) {

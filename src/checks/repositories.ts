@@ -36,7 +36,7 @@ export async function checkRepository(
 }
 
 /** Why it cannot be read, the trial tells. */
-async function readCatalog(storage: Repository['storage'], { cluster, now, signal }: LookOverQuestion) {
+async function readCatalog(storage: Repository['storage'], { cluster, signal }: LookOverQuestion) {
   return await loadCatalog(storage, cluster, { believing: true }).catch(() => {
     signal.throwIfAborted()
     return undefined

@@ -11,6 +11,7 @@ export type CommandName =
   | 'init'
   | 'check'
   | 'status'
+  | 'report'
   | 'backup'
   | 'list'
   | 'show'

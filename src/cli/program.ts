@@ -1,6 +1,7 @@
 import { Argument, Command, Option } from 'commander'
 import { EXIT_CODES } from '../errors.ts'
 import { declareBackup } from './declare-backup.ts'
+import { declareReport } from './declare-report.ts'
 import { declareRestore } from './declare-restore.ts'
 import { declareRetention } from './declare-retention.ts'
 import { declareSchedule } from './declare-schedule.ts'
@@ -76,7 +77,10 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
 
   declareBackup(add)
 
-  add('list', 'List backups and the WAL in the archive', ['pgrecall list --json | jq ".[].backups[].id"'])
+  add('list', 'List backups and the WAL in the archive', [
+    'pgrecall list --json | jq ".[].backups[].id"',
+    'pgrecall list --timeline',
+  ]).option('--timeline', 'draw what can be recovered, and by which backups, as a picture of time')
 
   add('show', 'Show one backup with everything that is recorded of it', [
     'pgrecall show latest',
@@ -110,6 +114,8 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
       ]),
     )
     .option('--output <file>', 'write into this file, whole and by rename, and print nothing')
+
+  declareReport(add)
 
   add('wal-push', 'Archive WAL; PostgreSQL runs this as archive_command', [
     `archive_command = 'pgrecall wal-push "%p"'`,

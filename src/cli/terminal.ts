@@ -110,6 +110,11 @@ export function decideColor(env: Record<string, string | undefined>, stream: { i
   return stream.isTTY === true && env.TERM !== 'dumb'
 }
 
+/** Whether the locale that environment variables name has more than ASCII. */
+export function showsUnicode(env: Record<string, string | undefined>): boolean {
+  return /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || '')
+}
+
 /**
  * @param text what to print
  * @param styles how it looks with colour

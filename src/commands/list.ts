@@ -5,8 +5,13 @@ import type { KeptPin } from '../catalog/kept-pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { type DroppedWal, droppedAtEnd, type TimelineWal, walGaps } from '../catalog/wal-ranges.ts'
 import { renderTable } from '../cli/table.ts'
+import { showsUnicode } from '../cli/terminal.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
 import { exitCodeOf, PgrecallError, reasonOf } from '../errors.ts'
+import { Clock } from '../report/clock.ts'
+import { historyOf } from '../report/history.ts'
+import { spansOfCatalog } from '../report/recoverable.ts'
+import { timelineText } from '../report/timeline-text.ts'
 import type { CommandContext, Run } from './context.ts'
 import { logicalTable } from './logical-text.ts'
 import { pinFacts, pinsInForce, pinText } from './pin-text.ts'
@@ -14,6 +19,7 @@ import { receivingText, seconds } from './wal-text.ts'
 
 /** All clusters of the configuration, unless one is named. */
 export const run: Run = async ({ options }, context) => {
+  const draw = options.timeline ? timelineOf : catalogText
   const named = options.cluster as string | undefined
   const clusters = named === undefined ? context.clusters() : [context.cluster().name]
   const asked = options.repository as string | undefined
@@ -30,7 +36,7 @@ export const run: Run = async ({ options }, context) => {
     text: looks
       .map((each) => {
         const { name: repository, storage } = each.repository
-        const text = 'error' in each ? errorText(each.error) : catalogText(each, context)
+        const text = 'error' in each ? errorText(each.error) : draw(each, context)
         return `Cluster "${each.cluster}" in repository "${repository}" (${storage.location})\n\n${text}`
       })
       .join('\n\n'),
@@ -108,6 +114,18 @@ function catalogText(
     sections.push(`Backup ${id} cannot be restored: it ${brokenText(missing)}`)
   for (const { id, reason } of catalog.damaged) sections.push(`Backup ${id} cannot be read: ${reason}`)
   return sections.join('\n\n')
+}
+
+/** What can be recovered, as a picture. */
+function timelineOf(
+  { cluster, catalog }: Extract<Look, { catalog: Catalog }>,
+  context: CommandContext,
+): string {
+  const zone = context.config().config.clusters[cluster]?.timeZone
+  const { spans, unusable } = spansOfCatalog(catalog)
+  const history = historyOf(catalog, spans, unusable, context.now().getTime())
+  const clock = new Clock(zone ?? Intl.DateTimeFormat().resolvedOptions().timeZone)
+  return timelineText(history, clock, { ...context.view, unicode: showsUnicode(context.env) })
 }
 
 /** WAL that was let go on purpose. */

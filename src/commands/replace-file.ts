@@ -5,22 +5,23 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 const FOR_ALL_TO_READ = 0o644
 
 /**
- * Writes a text file whole: who reads it sees the old one or the new one. It ends with a newline, and everybody may read it.
+ * Writes a text file whole: who reads it sees the old one or the new one. It ends with a newline.
+ * @param mode who may read it: everybody, when left out
  * @throws PgrecallError `failed`
  */
-export async function replaceFile(path: string, text: string): Promise<void> {
+export async function replaceFile(path: string, text: string, mode = FOR_ALL_TO_READ): Promise<void> {
   // A collector takes files by how their names end.
   const temporary = `${path}.${process.pid}.new`
   try {
     await rm(temporary, { force: true })
-    const file = await open(temporary, 'wx', FOR_ALL_TO_READ)
+    const file = await open(temporary, 'wx', mode)
     try {
       await file.writeFile(text.endsWith('\n') ? text : `${text}\n`)
       await file.sync()
     } finally {
       await file.close()
     }
-    await chmod(temporary, FOR_ALL_TO_READ)
+    await chmod(temporary, mode)
     await rename(temporary, path)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {})
