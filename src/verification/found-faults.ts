@@ -1,4 +1,4 @@
-import type { BackupObject, BackupSummary } from '../catalog/backup-record.ts'
+import type { BackupObject } from '../catalog/backup-record.ts'
 import { brokenText } from '../catalog/chains.ts'
 import { backupPrefix, backupRecordKey, identityKey, walKey } from '../catalog/layout.ts'
 import type { LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
