@@ -1,4 +1,4 @@
-import type { BackupObject, BackupSummary } from '../catalog/backup-record.ts'
+import type { BackupObject } from '../catalog/backup-record.ts'
 import { brokenText } from '../catalog/chains.ts'
 import { backupPrefix, backupRecordKey, identityKey, walKey } from '../catalog/layout.ts'
 import type { LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
@@ -9,16 +9,16 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { FileSet } from '../reconstruction/file-set.ts'
+import { backupsAt } from './backups-at.ts'
 import type { AnyRecord, Damage, FoundDamage } from './damage.ts'
 import type { OtherWal } from './listed-wal.ts'
 import { type MissingWal, storedSpans, withMissing } from './missing-wal.ts'
-import { type Place, placeOf } from './places.ts'
+import { placeOf } from './places.ts'
 import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
 import type { Fault, ReadResult } from './read-job.ts'
 import type { Findings } from './readings.ts'
 import type { Stock } from './stock.ts'
 import type { VerifiedBackup, VerifiedRepository } from './verified.ts'
-import { ownSegments } from './verify-wal.ts'
 
 /** What is known of a backup that is being read. */
 interface Read {
@@ -60,12 +60,7 @@ export class FoundFaults implements Findings {
     this.#neverBytes = plan.neverBytes
     this.#neverRead = new Set(stock.objects.filter(({ at }) => at === undefined).map(placeName))
     this.#reads = new Map(stock.chosen.map(({ id }) => [id, emptyRead(id)]))
-    for (const { id, missing } of stock.chosen)
-      if (missing !== undefined)
-        this.backup(id).faults.push({
-          key: backupRecordKey(cluster, id),
-          reason: `it ${brokenText(missing)}`,
-        })
+    for (const { id, missing } of stock.chosen) if (missing !== undefined) this.#noteBroken(id, missing)
   }
 
   backup(id: string): VerifiedBackup {
@@ -240,6 +235,21 @@ export class FoundFaults implements Findings {
     }
   }
 
+  /** A link that is missing can be brought back; where another backup is in its place, that one is not touched. */
+  #noteBroken(id: string, missing: string): void {
+    const reason = `it ${brokenText(missing)}`
+    this.backup(id).faults.push({ key: backupRecordKey(this.#cluster, id), reason })
+    const isThere = this.#stock.catalog.backups.some((backup) => backup.id === missing)
+    const damage: FoundDamage = isThere
+      ? { key: backupPrefix(this.#cluster, id), reason, place: { kind: 'backup', backup: id } }
+      : {
+          key: backupRecordKey(this.#cluster, missing),
+          reason: `it is missing, and ${id} builds upon it`,
+          place: { kind: 'record', backup: missing },
+        }
+    this.#damages.set(damage.key, damage)
+  }
+
   #noteObject(record: AnyRecord, index: number, isSound: boolean): void {
     const place = placeName({ backup: record.id, index })
     const wasUnknown = this.#neverRead.has(place)
@@ -260,28 +270,8 @@ export class FoundFaults implements Findings {
     if (this.#damages.has(damage.key)) return
     this.#damages.set(damage.key, damage)
     const { key, reason, place } = damage
-    for (const id of this.#backupsOf(place)) this.#reads.get(id)?.result.faults.push({ key, reason })
-  }
-
-  /** The backups among those that are looked at whose fault it is. */
-  #backupsOf(place: Place): string[] {
-    if ('backup' in place) return [place.backup]
-    const { chosen, catalog } = this.#stock
-    const backups = chosen.flatMap(({ summary }) =>
-      summary && summary.method !== 'logical' ? [summary] : [],
-    )
-    const isOwn = (backup: BackupSummary) => {
-      const own = ownSegments(backup)
-      if (!own || !('timeline' in place || place.kind === 'wal')) return false
-      if (place.kind === 'missing')
-        return backup.timeline === place.timeline && own.first <= place.last && place.first <= own.last
-      if (place.file.timeline !== backup.timeline) return false
-      if (place.file.kind === 'history') return true
-      if (place.file.kind !== 'segment') return false
-      const number = segmentNumberOf(place.file.name, catalog.walSegmentBytes)
-      return own.first <= number && number <= own.last
-    }
-    return backups.filter(isOwn).map(({ id }) => id)
+    for (const id of backupsAt(place, this.#stock.chosen, this.#stock.catalog.walSegmentBytes))
+      this.#reads.get(id)?.result.faults.push({ key, reason })
   }
 }
 

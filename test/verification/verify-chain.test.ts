@@ -69,4 +69,17 @@ test('a link that is missing, or another backup, is a fault of all that build up
     [BESIDE, [broken(BESIDE, FULL)]],
     [LAST, [broken(LAST, FIRST)]],
   ])
+  const context = {
+    env: process.env,
+    events: new Events(),
+    signal: new AbortController().signal,
+    now: () => new Date(),
+  }
+  const { damaged } = await verifyRepository(
+    repository,
+    { cluster: 'main', ids: [LAST], jobs: 2, repair: true },
+    context,
+  )
+  // What is in the place of a link is a backup, too, and stays.
+  expect(damaged).toMatchObject([{ key: backupPrefix('main', LAST), mend: { outcome: 'lost' } }])
 })

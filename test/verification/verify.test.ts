@@ -52,21 +52,6 @@ test('a backup that is as it was stored is sound, with its WAL', async () => {
   expect(found).toMatchObject({ objects: record.objects.length, bytes: record.storedBytes, files: 1 })
 })
 
-test.each(['shard', 'index', 'manifest', 'text'])(
-  'one byte of a %s that is another is found',
-  async (kind) => {
-    const { name } = record.objects.find((object) => object.kind === kind)!
-    const found = await withSpoiled(fileOf(name), () => verify(record.id))
-    expect(found.exitCode).toBe(12)
-    expect(found.faults).toEqual([
-      {
-        key: `main/backups/${record.id}/${name}`,
-        reason: 'its bytes are not those that were stored',
-      },
-    ])
-  },
-)
-
 test('a record that was changed is a fault of its backup', async () => {
   const found = await withSpoiled(fileOf('backup.json'), () => verify(record.id))
   expect(found).toMatchObject({ exitCode: 12, faults: [{ key: `main/backups/${record.id}/backup.json` }] })
