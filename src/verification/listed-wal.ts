@@ -42,13 +42,13 @@ export async function listWal(
   }
   const timelines = [...builders].map(async ([timeline, builder]) => {
     const known = wal.find((entry) => entry.timeline === timeline)
-    const dropped = known?.dropped
+    const { dropped, thinnedBefore } = known ?? {}
     const history = known?.history
       ? { ancestors: known.history }
       : timeline > 1
         ? await readStoredHistory(storage, cluster, timeline)
         : undefined
-    return { ...builder.build(history), ...(dropped && { dropped }) }
+    return { ...builder.build(history), ...(dropped && { dropped }), ...(thinnedBefore && { thinnedBefore }) }
   })
   const found = await Promise.all(timelines)
   return { timelines: found.toSorted((a, b) => a.timeline - b.timeline), others }

@@ -16,8 +16,6 @@ export interface MissingQuestion {
   segmentBytes: number
   /** Those that are looked at. */
   backups: readonly BackupSummary[]
-  /** All that there are. */
-  all: readonly BackupSummary[]
   /** Whether all WAL is looked at, and not only what makes the backups consistent. */
   isAll: boolean
   /** What was found sound before. */
@@ -28,8 +26,7 @@ export interface MissingQuestion {
  * Which segments must be there and are not: those that make a backup consistent, those between others, and those at the end of a
  * timeline that were there once. Pure.
  *
- * Retention with the rule `wal` leaves holes, each from behind the end of one backup to the beginning of another one; such a hole
- * is none.
+ * Retention with the rule `wal` leaves holes and notes up to where; such a hole is none.
  */
 export function missingWal(question: MissingQuestion): MissingWal[] {
   const missing = [...missingOwn(question)]
@@ -49,30 +46,36 @@ function* missingOwn({ timelines, segmentBytes, backups }: MissingQuestion): Gen
   }
 }
 
-function* missingBetween({ timelines, segmentBytes, all }: MissingQuestion): Generator<MissingWal> {
-  const starts = new Set(all.map(({ start }) => segmentNumberOf(start.walFile, segmentBytes)))
-  const stops = new Set(all.map(({ stop }) => segmentNumberOf(stop.walFile, segmentBytes)))
-  for (const { timeline } of timelines) {
+function* missingBetween({ timelines, segmentBytes }: MissingQuestion): Generator<MissingWal> {
+  for (const entry of timelines) {
+    const { timeline } = entry
     const stored = storedSpans(timelines, timeline, segmentBytes)
     for (const [index, { last }] of stored.slice(0, -1).entries()) {
-      const hole = { timeline, first: last + 1n, last: stored[index + 1]!.first - 1n }
-      const isRetention = stops.has(hole.first - 1n) && starts.has(hole.last + 1n)
-      if (!isRetention) yield hole
+      const hole = { first: last + 1n, last: stored[index + 1]!.first - 1n }
+      for (const span of withoutSpans(hole, thinnedSpans(entry, segmentBytes))) yield { timeline, ...span }
     }
   }
 }
 
-/** Retention leaves of an older timeline no more than what makes its backups consistent. */
-function* missingAtEnd({ timelines, segmentBytes, all, known }: MissingQuestion): Generator<MissingWal> {
-  const stops = new Set(all.map(({ stop }) => segmentNumberOf(stop.walFile, segmentBytes)))
-  const newest = timelines.at(-1)?.timeline
-  for (const { timeline } of timelines) {
+function* missingAtEnd({ timelines, segmentBytes, known }: MissingQuestion): Generator<MissingWal> {
+  for (const entry of timelines) {
+    const { timeline } = entry
     const end = storedSpans(timelines, timeline, segmentBytes).at(-1)?.last
-    if (end === undefined || (timeline !== newest && stops.has(end))) continue
-    for (const span of known.filter((candidate) => candidate.timeline === timeline))
-      if (span.last > end)
-        yield { timeline, first: span.first > end ? span.first : end + 1n, last: span.last }
+    if (end === undefined) continue
+    for (const { first, last } of known.filter((candidate) => candidate.timeline === timeline)) {
+      const behind = { first: first > end ? first : end + 1n, last }
+      if (last > end)
+        for (const span of withoutSpans(behind, thinnedSpans(entry, segmentBytes)))
+          yield { timeline, ...span }
+    }
   }
+}
+
+/** What retention let go on purpose; what is stored of it makes backups consistent. */
+function thinnedSpans({ thinnedBefore }: TimelineWal, segmentBytes: number): Span[] {
+  return thinnedBefore === undefined
+    ? []
+    : [{ first: 0n, last: segmentNumberOf(thinnedBefore, segmentBytes) - 1n }]
 }
 
 /** In order. */

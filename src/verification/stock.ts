@@ -76,7 +76,6 @@ export async function takeStock(
     timelines: catalog.wal,
     segmentBytes: catalog.walSegmentBytes,
     backups,
-    all: catalog.backups,
     isAll,
     known: timelines.flatMap((timeline) => known.spansOf(timeline)),
   })
