@@ -10,8 +10,8 @@ import { dirname, join } from 'node:path'
 
 const target = process.argv[2] ?? 'types'
 const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: object }
-/** What a declaration imports, in either way of writing it. */
-const IMPORT = /(from |import\()'([^']+)'/g
+/** What a declaration imports, in either way of writing it; the compiler puts types of a library's into double quotes. */
+const IMPORT = /(?:from |import\()(['"])([^'"]+)\1/g
 
 const all = await mkdtemp(join(tmpdir(), 'pgrecall-types-'))
 try {
@@ -23,7 +23,7 @@ try {
     // The compiler leaves the names of sources, which are not there.
     await writeFile(
       path,
-      textOf(file).replaceAll(IMPORT, (found) => found.replace(/\.ts'$/, ".js'")),
+      textOf(file).replaceAll(IMPORT, (found) => found.replace(/\.ts(['"])$/, '.js$1')),
     )
   }
 } finally {

@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander'
-import type { CommandName, Invocation } from './cli/invocation.ts'
+import { type CommandName, type Invocation, isForAll } from './cli/invocation.ts'
 import { buildProgram } from './cli/program.ts'
 import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
 import { decideColor, showsUnicode, Terminal } from './cli/terminal.ts'
@@ -124,15 +124,11 @@ async function runCommand(invocation: Invocation, version: string, terminal: Ter
   return outcome.exitCode ?? 0
 }
 
-/** What is about all clusters, unless one is named. */
-const LOOKS_AT_ALL: ReadonlySet<CommandName> = new Set(['status', 'report'])
-
-async function becomeOwner(context: CommandContext, { command, options }: Invocation): Promise<void> {
+async function becomeOwner(context: CommandContext, invocation: Invocation): Promise<void> {
   const { ownerOfCluster } = await import('./config/run-as.ts')
   const { findLocalServers } = await import('./config/defaults.ts')
   // What is done for all clusters is done as the owner of the first.
-  const isForAll = options.allClusters || (LOOKS_AT_ALL.has(command) && options.cluster === undefined)
-  const name = (isForAll ? context.clusters()[0] : undefined) ?? context.cluster().name
+  const name = (isForAll(invocation) ? context.clusters()[0] : undefined) ?? context.cluster().name
   const owner = ownerOfCluster(context.config().config.clusters[name]!, findLocalServers)
   if (!owner) return
   process.initgroups(owner.uid, owner.gid)

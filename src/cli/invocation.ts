@@ -35,3 +35,11 @@ export type CommandName =
 
 /** Adds a command. @param more examples of its use */
 export type Declare = (name: CommandName, text: string, more?: string[], hidden?: boolean) => Command
+
+/** What is about all clusters, unless one is named. */
+const LOOKS_AT_ALL: ReadonlySet<CommandName> = new Set(['status', 'report'])
+
+/** Whether something is done for all clusters of the configuration, so that none needs to be chosen. */
+export function isForAll({ command, options }: Pick<Invocation, 'command' | 'options'>): boolean {
+  return options.allClusters === true || (LOOKS_AT_ALL.has(command) && options.cluster === undefined)
+}

@@ -10,7 +10,7 @@ import { beginningOf, listenersFor, tellSurroundings } from './with-notices.ts'
 /** Tells every hook and notice once, each on the first of its occasions, of an operation that does nothing. */
 export const run: Run = async ({ options }, context) => {
   const { hooks, notices } = listenersFor(context, false)
-  const beginning = beginningOf('notify', options, context)
+  const beginning = beginningOf({ command: 'notify', options }, context)
   const surroundings = { ...tellSurroundings(context), events: { emit: () => {} } }
   const tellOne = (one: Hook | Notice) => {
     const facts = factsOn(one, beginning, context.now())

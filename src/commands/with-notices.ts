@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { type Invocation, isForAll } from '../cli/invocation.ts'
 import { redactJson } from '../cli/redact.ts'
 import { asJson, errorFacts } from '../cli/report.ts'
 import { homeOf } from '../config/defaults.ts'
@@ -12,13 +13,13 @@ import type { CommandContext, Outcome } from './context.ts'
 
 /** Runs an operation between the hooks and notices that the configuration has for it. */
 export async function withNotices(
-  { command, options }: { command: string; options: Record<string, unknown> },
+  invocation: Pick<Invocation, 'command' | 'options'>,
   context: CommandContext,
   run: () => Promise<Outcome>,
 ): Promise<Outcome> {
-  const listeners = listenersFor(context, options.allClusters === true)
+  const listeners = listenersFor(context, isForAll(invocation))
   if (listeners.hooks.length + listeners.notices.length === 0) return run()
-  return tellAround(run, beginningOf(command, options, context), listeners, {
+  return tellAround(run, beginningOf(invocation, context), listeners, {
     ...tellSurroundings(context),
     events: context.events,
     now: context.now,
@@ -46,15 +47,14 @@ export function listenersFor(context: CommandContext, isOfAllClusters: boolean):
 
 /** What is told of every run of a command. */
 export function beginningOf(
-  operation: string,
-  options: Record<string, unknown>,
+  invocation: Pick<Invocation, 'command' | 'options'>,
   context: CommandContext,
 ): Beginning {
-  const cluster = options.allClusters ? undefined : context.cluster()
-  const named = options.repository as string | undefined
+  const cluster = isForAll(invocation) ? undefined : context.cluster()
+  const named = invocation.options.repository as string | undefined
   return {
     run: randomUUID(),
-    operation,
+    operation: invocation.command,
     cluster: cluster?.name ?? null,
     repositories:
       named === undefined ? (cluster?.config.repositories.map(({ name }) => name) ?? []) : [named],
