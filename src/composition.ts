@@ -110,10 +110,14 @@ export async function buildContext(
     },
     clusters: () => Object.keys(config().config.clusters),
     repositoriesOf: (name, named) => open(chooseCluster(config(), name), named),
-    makeIfNew: async ({ storage }) => {
+    makeIfNew: async ({ name, storage }) => {
       const { markRepository, requireRepository } = await import('./catalog/identity.ts')
-      if (storage.address.type === 'local' && existsSync(storage.location)) await requireRepository(storage)
-      else await markRepository(storage)
+      const isFolder = storage.address.type === 'local'
+      if (isFolder && existsSync(storage.location)) return requireRepository(storage)
+      const { created } = await markRepository(storage)
+      // It may as well be that the folder was moved away, and with it all that is stored.
+      if (created && isFolder)
+        warn(`there was no folder ${storage.location}: made a new, empty repository "${name}" in it`)
     },
     makeLocalRepository: async (path, owner) => {
       const { LocalStorage } = await import('./storage/local.ts')

@@ -69,6 +69,8 @@ export async function main(): Promise<void> {
     interactive: process.stderr.isTTY === true && process.env.TERM !== 'dumb',
   })
   const wantsJson = process.argv.includes('--json')
+  // Help is written by commander, and whoever reads it may go away, as `head` does. Of results writeResult hears too.
+  process.stdout.on('error', () => {})
   let exitCode = 0
   try {
     const program = buildProgram(version, async (invocation) => {

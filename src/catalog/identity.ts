@@ -117,6 +117,6 @@ function requireKnownFormat(record: Record<string, unknown>, storage: Storage, k
 
 function damaged(storage: Storage, key: string): PgrecallError {
   return new PgrecallError('damaged', `${storage.location}/${key} is not what pgrecall wrote`, {
-    hint: 'restore this small file from a copy of the repository, or write it anew as docs/format.md shows',
+    hint: 'heal it with "pgrecall verify --repair", or write it anew as docs/format.md shows',
   })
 }

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
-import { requireRepository } from '../catalog/identity.ts'
+import { readIdentity, requireRepository } from '../catalog/identity.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { tryIt } from '../storage/probe.ts'
 import { type Finding, pass, softened, warn } from './finding.ts'
@@ -53,11 +53,19 @@ async function checkFolder({ name, storage: { address } }: Repository): Promise<
 }
 
 /** What works is one line, what does not is a line for each. */
-async function tryStore(repository: Repository, { makeIfNew, signal }: LookOverQuestion): Promise<Finding[]> {
+async function tryStore(
+  repository: Repository,
+  { cluster, makeIfNew, signal }: LookOverQuestion,
+): Promise<Finding[]> {
   const { name, storage } = repository
   const subject = `repository "${name}"`
   const open = () => (makeIfNew ? makeIfNew(repository) : requireRepository(storage))
-  const make = () => tryIt(subject, () => open().then(() => storage.location), signal)
+  const look = async () => {
+    await open()
+    await readIdentity(storage, cluster)
+    return storage.location
+  }
+  const make = () => tryIt(subject, look, signal)
   // Nothing may be written below a folder in which a disk is not mounted; of a bucket the probe tells more than a write that fails.
   const isFolder = storage.address.type === 'local'
   const before = isFolder ? await make() : undefined

@@ -1,4 +1,4 @@
-import { access, chown, mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises'
+import { access, chown, link, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { stringify } from 'yaml'
 import { claimIdentity, markRepository } from '../catalog/identity.ts'
@@ -25,11 +25,12 @@ export const run: Run = async ({ options }, context) => {
 
   const text = await configText(path, facts, context)
   parseConfig(text, file)
+  const before = await setAside(file)
   await writeConfig(file, text, owner, context)
   const lines = postgresLines(file, context)
   return {
     text: [
-      `Wrote ${file}.`,
+      before === undefined ? `Wrote ${file}.` : `Wrote ${file}; what was there before is ${before}.`,
       `${created ? 'Made' : 'Found'} the repository ${path}.`,
       facts
         ? `The cluster is PostgreSQL ${facts.versionText} at ${facts.dataDirectory}.`
@@ -61,14 +62,33 @@ function outputOf(options: Record<string, unknown>, { env, home, isRoot, cwd }: 
 }
 
 async function requireFree(file: string, force: boolean): Promise<void> {
-  const exists = await access(file).then(
-    () => true,
-    () => false,
-  )
-  if (!exists || force) return
+  if (force || !(await isThere(file))) return
   throw new PgrecallError('refused', `${file} exists already`, {
     hint: 'edit it, write elsewhere with --output, or replace it with --force',
   })
+}
+
+function isThere(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** What is going to be replaced stays beside it, by another name. @returns its path; undefined where there was none */
+async function setAside(file: string): Promise<string | undefined> {
+  const old = `${file}.old`
+  if (!(await isThere(file))) return undefined
+  try {
+    await rm(old, { force: true })
+    await link(file, old)
+    return old
+  } catch (error) {
+    throw new PgrecallError('config', `cannot keep the old ${file}: ${reasonOf(error)}`, {
+      hint: 'move it away yourself, or write elsewhere with --output FILE',
+      cause: error,
+    })
+  }
 }
 
 /** A folder that holds other things is not turned into a repository. */

@@ -43,12 +43,11 @@ export function loadConfig(named: string | undefined, surroundings: Surroundings
     ? [join(explicit.startsWith('/') ? '' : surroundings.cwd, explicit)]
     : configPaths(surroundings)
   for (const file of candidates) {
-    const changedAtNs = statSync(file, { bigint: true, throwIfNoEntry: false })?.mtimeNs
-    const text = readIfPresent(file)
-    if (text === undefined || changedAtNs === undefined) continue
-    const config = parseConfig(text, file)
+    const found = readIfPresent(file)
+    if (!found) continue
+    const config = parseConfig(found.text, file)
     const absent = candidates.slice(0, candidates.indexOf(file))
-    return { config, file, changedAtNs, absent, warnings: warningsOf(config, file) }
+    return { config, file, changedAtNs: found.changedAtNs, absent, warnings: warningsOf(config, file) }
   }
   if (explicit) {
     throw new PgrecallError('config', `there is no configuration file ${candidates[0]}`, {
@@ -58,9 +57,11 @@ export function loadConfig(named: string | undefined, surroundings: Surroundings
   return undefined
 }
 
-function readIfPresent(file: string): string | undefined {
+/** The time is looked at first, so that a change in between is noticed by whoever compares it later. */
+function readIfPresent(file: string): { text: string; changedAtNs: bigint } | undefined {
   try {
-    return readFileSync(file, 'utf8')
+    const changedAtNs = statSync(file, { bigint: true }).mtimeNs
+    return { text: readFileSync(file, 'utf8'), changedAtNs }
   } catch (error) {
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined
     throw new PgrecallError('config', `cannot read ${file}: ${reasonOf(error)}`, {
