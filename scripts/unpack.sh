@@ -1,6 +1,12 @@
 # The program lies packed behind this script, and is unpacked once: by root for everybody, by others for themselves.
 root=/var/cache/pgrecall/@NAME@
 [ -d "$root" ] || [ -w /var/cache ] || root=${XDG_CACHE_HOME:-$HOME/.cache}/pgrecall/@NAME@
+# Root runs nothing that another one could have put there.
+if [ -O / ]; then
+  for folder in "${root%/*}" "$root"; do
+    [ ! -e "$folder" ] || [ -O "$folder" ] || fail "$folder is not root's own; remove it, then call this again" "$@"
+  done
+fi
 unpack() (
   PATH=${PATH:-/usr/bin:/bin}
   umask 022

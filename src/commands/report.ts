@@ -6,6 +6,7 @@ import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { gatherReport, type ReportQuestion } from '../report/gather.ts'
 import { REPORT_BEGIN, reportPage } from '../report/page.ts'
 import { type Verdict, verdictOf } from '../report/verdict.ts'
+import { hasBackupRule } from '../retention/rules.ts'
 import type { Finding } from '../status/facts.ts'
 import { thresholdsWith } from '../status/thresholds.ts'
 import { checkQuestion } from './check-question.ts'
@@ -81,7 +82,7 @@ function questionsOf(options: Record<string, unknown>, context: CommandContext):
         connect: () => narrowed.connect(),
         dataDirectory: config.dataDirectory,
         slot: config.wal.receive.slot,
-        limits: thresholdsWith(config.status),
+        limits: thresholdsWith(config.status, hasBackupRule(config.retention)),
         events: context.events,
         signal: context.signal,
         now: context.now,

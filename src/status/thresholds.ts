@@ -8,8 +8,8 @@ export type Severity = 'ok' | 'warn' | 'fail'
 
 /** docs/monitoring.md has the same table. */
 export const THRESHOLDS = {
-  /** Of the newest physical backup, or of the newest logical one where there is no other. */
-  backupAge: { warn: 8 * 24 * 3600 },
+  /** Of the newest physical backup, or of the newest logical one where there is no other: a weekly one was missed, or two. */
+  backupAge: { warn: 8 * 24 * 3600, fail: 15 * 24 * 3600 },
   fullBackupAge: {},
   logicalBackupAge: {},
   /** How long the oldest segment waits to be archived. */

@@ -174,7 +174,7 @@ describe('the answer of a plugin', () => {
       .split(' | ')[1]!
       .split(' ')
     for (const figure of figures) expect(figure).toMatch(/^'[^'=]+'=-?\d+(?:s|B|);\d*:?;\d*:?;0$/)
-    expect(figures).toContain(`'main/local/backup_age'=3600s;${8 * 86_400};;0`)
+    expect(figures).toContain(`'main/local/backup_age'=3600s;${8 * 86_400};${15 * 86_400};0`)
     expect(figures).toContain(`'main/local/full_in'=4000s;${72 * 3600}:;${24 * 3600}:;0`)
     const limits = thresholdsWith({ rpo: { warn: 60, fail: 3600 } })
     expect(headOf([{ ...clusterOf(FULL), limits }])).toContain(`'main/local/rpo'=12s;60;3600;0`)

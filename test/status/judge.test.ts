@@ -189,7 +189,7 @@ describe('a repository', () => {
       id: '20261120T130000Z-logical',
       ageSeconds: 600,
     }
-    const old = { ...newestLogical, ageSeconds: 30 * 24 * 3600 }
+    const old = { ...newestLogical, ageSeconds: 9 * 24 * 3600 }
     const text = 'the newest logical backup, 20261120T130000Z-logical, is 10 min old'
     expect(told(judge({ newestLogical }), 'ok')).toContain(text)
     expect(worst(judge({ newestLogical: old }))).toBe('ok')
@@ -200,6 +200,10 @@ describe('a repository', () => {
     ])
     expect(told(alone, 'ok')).toContain(text)
     expect(told(judge({ newestBackup: null, newestLogical: old }), 'warn')).toHaveLength(2)
+    const older = { ...newestLogical, ageSeconds: 16 * 24 * 3600 }
+    expect(told(judge({ newestBackup: older }), 'fail')).toEqual([
+      'the newest backup, 20261120T130000Z-logical, is 16 days old',
+    ])
     expect(worst(judge({ newestBackup: null }))).toBe('fail')
   })
 
