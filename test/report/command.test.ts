@@ -87,7 +87,7 @@ test('it replaces its own page, and nothing else unless it is told to', async ()
   expect(await readFile(notes, 'utf8')).toContain('What can be recovered')
   const folder = await report('--output', scratch.path, '--force')
   expect(folder).toMatchObject({
-    exitCode: EXIT_CODES.failed.code,
+    exitCode: EXIT_CODES.usage.code,
     stderr: expect.stringContaining('cannot write'),
   })
 })
