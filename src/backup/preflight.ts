@@ -127,9 +127,13 @@ async function samePlace(a: string, b: string): Promise<boolean> {
 async function checkArchiving(server: Server, facts: ServerFacts, receiveSlot: string): Promise<string[]> {
   const hint =
     'set archive_mode = on and archive_command = \'pgrecall wal-push "%p"\' (pgrecall init prints the lines), run "pgrecall wal-receive", or take a backup that carries its own WAL with --standalone'
-  const refuse = (what: string) =>
-    new PgrecallError('refused', `WAL is not being archived: ${what}`, { hint })
-  if (facts.walLevel === 'minimal') throw refuse('wal_level is minimal')
+  const refuse = (what: string, mend = hint) =>
+    new PgrecallError('refused', `WAL is not being archived: ${what}`, { hint: mend })
+  if (facts.walLevel === 'minimal')
+    throw refuse(
+      'wal_level is minimal',
+      'set wal_level = replica and restart the server: without it, no backup of a running server can be recovered',
+    )
   const { isReceived } = await server.one<{ isReceived: boolean }>(
     `SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active) AS "isReceived"`,
     [receiveSlot],

@@ -34,6 +34,7 @@ export function declareRetention(add: Declare): void {
     .addArgument(new Argument('<id>', 'the backup, of either kind; "latest" is the newest'))
     .option('--until <date>', 'a day, to its end, or a moment (default: for good)')
     .requiredOption('--reason <text>', 'why it stays, for whoever looks at it later')
+    .usage('<id> --reason <text> [--until <date>]')
 
   add('unpin', 'Leave a backup to the rules of the retention again', [
     'pgrecall unpin 20261120T231500Z-full',

@@ -227,13 +227,17 @@ function legsUpTo(legs: readonly WalLeg[], searched: bigint | undefined): WalLeg
 }
 
 function notFound(target: Extract<Target, { kind: 'xid' | 'name' }>, known: string[]): PgrecallError {
+  const hint =
+    target.kind === 'name'
+      ? restorePointsText(known)
+      : 'a transaction that is still running, or that changed nothing, has no end in the WAL'
+  return new PgrecallError('unreachable', `${describeTarget(target)} is not in the archived WAL`, { hint })
+}
+
+function restorePointsText(known: readonly string[]): string {
+  if (known.length === 0) return 'there is no restore point at all; pg_create_restore_point() makes one'
   const names = known.slice(0, 5).map((name) => `"${name}"`)
-  const isName = target.kind === 'name'
-  return new PgrecallError('unreachable', `${describeTarget(target)} is not in the archived WAL`, {
-    hint: isName
-      ? `restore points that are there: ${names.join(', ') || 'none'}`
-      : 'a transaction that is still running, or that changed nothing, has no end in the WAL',
-  })
+  return `there are restore points with these names: ${names.join(', ')}`
 }
 
 async function gather(
