@@ -1,6 +1,10 @@
 import { callOf, type Job, type ScheduleFile, type SchedulePlan } from './jobs.ts'
 import { isOften, jitterFor, systemdOf } from './when.ts'
 
+/** How many times a job is tried again, five minutes apart, while another one holds the lock. */
+const RETRIES = 60
+const LIMIT_HOURS = 6
+
 /**
  * Units for systemd 249 or later (OnSuccess=): a timer and a service for each job, one service that tells of failures,
  * and one for `wal-receive`.
@@ -40,7 +44,7 @@ function timer({ cluster, timeZone, schedule }: SchedulePlan, { text, when }: Jo
   })
 }
 
-function service(plan: SchedulePlan, job: Pick<Job, 'text' | 'args' | 'next'>): string {
+function service(plan: SchedulePlan, job: Pick<Job, 'name' | 'text' | 'args' | 'next'>): string {
   return ini({
     Unit: [
       `Description=pgrecall: ${job.text} (cluster ${plan.cluster})`,
@@ -48,8 +52,8 @@ function service(plan: SchedulePlan, job: Pick<Job, 'text' | 'args' | 'next'>): 
       'After=network-online.target postgresql.service',
       `OnFailure=${unitOf(plan, 'alert')}@%N.service`,
       ...(job.next ? [`OnSuccess=${unitOf(plan, job.next.name)}.service`] : []),
-      'StartLimitIntervalSec=6h',
-      'StartLimitBurst=60',
+      `StartLimitIntervalSec=${LIMIT_HOURS}h`,
+      `StartLimitBurst=${RETRIES + plannedStarts(plan, job.name)}`,
     ],
     Service: [
       // Not oneshot, of which systemd starts none again.
@@ -65,6 +69,14 @@ function service(plan: SchedulePlan, job: Pick<Job, 'text' | 'args' | 'next'>): 
       ...sandbox(plan),
     ],
   })
+}
+
+/** How often timers begin a job, or what it follows, within the time of the limit; those that do so once a day are among the retries. */
+function plannedStarts({ jobs }: SchedulePlan, name: string): number {
+  return jobs
+    .filter((job) => [job.name, job.next?.name].includes(name))
+    .map(({ when }) => ('everyMinutes' in when ? Math.ceil((LIMIT_HOURS * 60) / when.everyMinutes) : 0))
+    .reduce((sum, starts) => sum + starts, 0)
 }
 
 function receiver(plan: SchedulePlan, args: string[]): string {

@@ -214,9 +214,21 @@ describe('systemd', () => {
     const receiver = units.get('pgrecall-main-receive.service')
     expect(receiver).toContain('StartLimitIntervalSec=0')
     expect(receiver?.join('\n')).not.toContain('OnFailure=')
+    expect(full).toContain('StartLimitBurst=60')
     const snapshot = systemdUnits(planFor({}, { needsRights: true }))
     expect(snapshot.some(({ text }) => text.includes('NoNewPrivileges'))).toBe(false)
   })
+})
+
+test('however often a timer starts a unit, systemd does not take that for too often', () => {
+  const often = { full: 'every 1h', incremental: false, logical: 'every 10min', status: 'every 1min' }
+  const units = new Map(systemdUnits(planFor(often)).map(({ name, text }) => [name, text]))
+  const limitOf = (name: string) =>
+    Number(/^StartLimitBurst=(\d+)$/m.exec(units.get(`pgrecall-main-${name}.service`)!)?.[1])
+  expect(limitOf('status')).toBeGreaterThan(6 * 60)
+  expect(limitOf('logical')).toBe(60 + 36)
+  // It follows both.
+  expect(limitOf('retention')).toBe(60 + 6 + 36)
 })
 
 describe('Kubernetes', () => {
