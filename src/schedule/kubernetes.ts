@@ -44,6 +44,7 @@ function cronJob(plan: SchedulePlan, job: Job) {
         spec: {
           // Also for the case that another job holds the cluster's lock.
           backoffLimit: 6,
+          ...(job.limitMinutes === undefined ? {} : { activeDeadlineSeconds: job.limitMinutes * 60 }),
           template: {
             metadata: { labels: labels(plan, job.name) },
             spec: {

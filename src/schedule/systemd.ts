@@ -44,7 +44,7 @@ function timer({ cluster, timeZone, schedule }: SchedulePlan, { text, when }: Jo
   })
 }
 
-function service(plan: SchedulePlan, job: Pick<Job, 'name' | 'text' | 'args' | 'next'>): string {
+function service(plan: SchedulePlan, job: Omit<Job, 'when'>): string {
   return ini({
     Unit: [
       `Description=pgrecall: ${job.text} (cluster ${plan.cluster})`,
@@ -64,6 +64,7 @@ function service(plan: SchedulePlan, job: Pick<Job, 'name' | 'text' | 'args' | '
       '# systemd 254 and later else alert at each try; older ones do not, and say that they do not know this.',
       'RestartMode=direct',
       'RestartSec=5min',
+      ...(job.limitMinutes === undefined ? [] : [`RuntimeMaxSec=${job.limitMinutes}min`]),
       'Nice=10',
       'IOSchedulingPriority=7',
       ...sandbox(plan),

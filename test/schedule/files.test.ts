@@ -87,6 +87,23 @@ test('without a schedule there is one: full on Sundays, otherwise incremental, v
   expect(jobs[2]!.args).toEqual(['verify', '--fraction', '5%'])
 })
 
+test('a look that hangs is ended, so that it does not keep away those after it; a backup takes as long as it takes', () => {
+  const plan = planFor({ ...EVERYTHING, incremental: false, logical: false })
+  const limited = plan.jobs.map(({ name }) => ['check', 'status', 'report'].includes(name))
+  const cronLines = cronFile(plan)
+    .text.split('\n')
+    .filter((line) => line.includes(' --cluster main ') && !line.startsWith('* * * * * '))
+  expect(cronLines.map((line) => line.includes(' timeout --kill-after=2m 15m '))).toEqual(limited)
+  const services = new Map(systemdUnits(plan).map(({ name, text }) => [name, text]))
+  const unit = (name: string) => services.get(`pgrecall-main-${name}.service`)!
+  expect(plan.jobs.map(({ name }) => unit(name).includes('\nRuntimeMaxSec=15min\n'))).toEqual(limited)
+  const cronJobs = parseAllDocuments(kubernetesManifest(plan).text).slice(0, plan.jobs.length)
+  const deadlines = cronJobs.map((document) =>
+    document.getIn(['spec', 'jobTemplate', 'spec', 'activeDeadlineSeconds']),
+  )
+  expect(deadlines).toEqual(limited.map((isLimited) => (isLimited ? 900 : undefined)))
+})
+
 test('what is false is left out, and retention without a rule', () => {
   const off = { incremental: false, verify: false, status: false }
   expect(jobsOf(scheduleOf(off), false)).toEqual([
