@@ -300,6 +300,21 @@ describe('Kubernetes', () => {
     })
   })
 
+  test('what shares a folder shares a volume, and nothing is put where a pod has something of its own', () => {
+    const share = (path: string) =>
+      planFor(
+        {},
+        { writes: [...planFor({}).writes, { name: 'report', path }, { name: 'log', path: `${path}/` }] },
+      )
+    const [full] = documents(share('/srv/www'))
+    const { containers, volumes } = full.spec.jobTemplate.spec.template.spec
+    const paths = containers[0].volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)
+    expect(paths.filter((path: string) => path.startsWith('/srv/www'))).toEqual(['/srv/www'])
+    expect(volumes).toHaveLength(paths.length)
+    expect(() => documents(share('/tmp'))).toThrow('a pod has a /tmp of its own')
+    expect(() => documents(share('/etc/pgrecall'))).toThrow('of its own')
+  })
+
   test('names of objects are short and valid, and differ where those of clusters do', () => {
     const names = ['Main_1', 'main-1', 'M'.repeat(63), `${'M'.repeat(62)}N`].flatMap((cluster) =>
       documents(planFor({}, { cluster })).map(({ metadata }) => metadata.name),
