@@ -1,6 +1,7 @@
 import { chmod, rename, writeFile } from 'node:fs/promises'
 import { hostname, userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { usesSocketInTmp } from '../config/connection.ts'
 import { findLocalServers, nameOf } from '../config/defaults.ts'
 import { ownerOfCluster } from '../config/run-as.ts'
 import type { ClusterConfig, Config } from '../config/schema.ts'
@@ -56,7 +57,6 @@ function planOf(context: CommandContext): SchedulePlan {
   const hasRules = Object.entries(retention).some(
     ([rule, value]) => rule !== 'minimum' && value !== undefined,
   )
-  const socket = typeof cluster.connection === 'string' ? undefined : cluster.connection.host
   const readsFiles = backup.method !== 'stream'
   return {
     cluster: name,
@@ -74,7 +74,7 @@ function planOf(context: CommandContext): SchedulePlan {
     schedule,
     writes: placesOf(name, cluster, config),
     dataDirectory: readsFiles ? dataDirectory : undefined,
-    needsTmp: (socket ?? findLocalServers()[0]?.host)?.startsWith('/tmp') ?? false,
+    needsTmp: usesSocketInTmp(cluster.connection, context.env, findLocalServers),
     needsRights: backup.method === 'snapshot',
   }
 }
