@@ -78,6 +78,17 @@ export interface Job {
 
 /** Of a look, in minutes. */
 const LOOK_LIMIT = 15
+/** Of all jobs that a schedule can have, in the names of units. */
+export const JOB_NAMES = [
+  'full',
+  'incremental',
+  'logical',
+  'retention',
+  'verify',
+  'check',
+  'status',
+  'report',
+]
 const RETENTION = { name: 'retention', text: 'removes what no rule keeps', args: ['retention'] }
 
 /**

@@ -1,4 +1,4 @@
-import { callOf, type Job, type ScheduleFile, type SchedulePlan } from './jobs.ts'
+import { callOf, JOB_NAMES, type Job, type ScheduleFile, type SchedulePlan } from './jobs.ts'
 import { isOften, jitterFor, systemdOf } from './when.ts'
 
 /** How many times a job is tried again, five minutes apart, while another one holds the lock. */
@@ -26,6 +26,16 @@ export function systemdUnits(plan: SchedulePlan): ScheduleFile[] {
       : []),
     { name: `${unitOf(plan, 'alert')}@.service`, text: alert(plan) },
   ]
+}
+
+/** What has to be stopped, of all units that a cluster may have got from an earlier schedule. */
+export function formerUnits(plan: SchedulePlan, present: readonly string[]): string[] {
+  const own = new Set(systemdUnits(plan).map(({ name }) => name))
+  const possible = [
+    ...JOB_NAMES.map((name) => `${unitOf(plan, name)}.timer`),
+    `${unitOf(plan, 'receive')}.service`,
+  ]
+  return possible.filter((name) => present.includes(name) && !own.has(name))
 }
 
 const unitOf = ({ cluster }: SchedulePlan, name: string) => `pgrecall-${cluster}-${name}`

@@ -8,7 +8,7 @@ import { parseConfig } from '../../src/config/load.ts'
 import { cronFile } from '../../src/schedule/cron.ts'
 import { jobsOf, type SchedulePlan } from '../../src/schedule/jobs.ts'
 import { kubernetesManifest } from '../../src/schedule/kubernetes.ts'
-import { systemdUnits } from '../../src/schedule/systemd.ts'
+import { formerUnits, systemdUnits } from '../../src/schedule/systemd.ts'
 import { pgrecall } from '../lab/product.ts'
 import { Scratch } from '../lab/scratch.ts'
 
@@ -237,6 +237,20 @@ describe('systemd', () => {
   })
 })
 
+test('timers that the schedule has no more are told, and nobody else is', () => {
+  const plan = planFor({ check: false, logical: false })
+  const present = [
+    'pgrecall-main-full.timer',
+    'pgrecall-main-check.service',
+    'pgrecall-main-check.timer',
+    'pgrecall-main-receive.service',
+    'pgrecall-main-shop-logical.timer',
+    'other.timer',
+  ]
+  expect(formerUnits(plan, present)).toEqual(['pgrecall-main-check.timer', 'pgrecall-main-receive.service'])
+  expect(formerUnits(planFor(EVERYTHING), present)).toEqual([])
+})
+
 test('however often a timer starts a unit, systemd does not take that for too often', () => {
   const often = { full: 'every 1h', incremental: false, logical: 'every 10min', status: 'every 1min' }
   const units = new Map(systemdUnits(planFor(often)).map(({ name, text }) => [name, text]))
@@ -329,18 +343,22 @@ test('the command writes the files for everybody to read, for the user who owns 
   const folder = await scratch.folder('out')
   const config = structuredClone(CONFIG)
   config.clusters.main.dataDirectory = dataDirectory
+  const repository = join(scratch.path, 'not-there-yet')
+  config.repositories.local.path = repository
   const file = await scratch.file('config.yaml', stringify(config))
   const args = ['--config', file, 'schedule', 'print']
   const written = await pgrecall([...args, '--systemd', '--output', folder])
   expect(written).toMatchObject({ exitCode: 0, stderr: '' })
   expect(written.stdout).toContain('systemctl enable --now pgrecall-main-full.timer')
+  // systemd lets a service write to a folder, but not make it.
+  const user = spawnSync('stat', ['-c', '%U', dataDirectory], { encoding: 'utf8' }).stdout.trim()
+  expect(written.stdout).toContain(`\nMake these folders first, in which ${user} can write: ${repository}\n`)
   const unit = join(folder, 'pgrecall-main-full.service')
   expect((await stat(unit)).mode & 0o777).toBe(0o644)
   const text = await readFile(unit, 'utf8')
-  const user = spawnSync('stat', ['-c', '%U', dataDirectory], { encoding: 'utf8' }).stdout.trim()
   expect(text).toContain(`\nUser=${user}\n`)
   expect(text).toContain(` --config ${file} --cluster main backup --type full\n`)
-  expect(text).toContain('\nReadWritePaths=-/var/lib/pgrecall\n')
+  expect(text).toContain(`\nReadWritePaths=-${repository}\n`)
 
   expect(await pgrecall(args)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--systemd') })
   await mkdir(join(scratch.path, 'bare'))
