@@ -44,9 +44,13 @@ export const run: Run = async ({ options }, context) => {
 function kindOf(options: Record<string, unknown>): keyof typeof KINDS {
   const [kind, ...more] = Object.keys(KINDS).filter((name) => options[name] === true)
   if (kind !== undefined && more.length === 0) return kind as keyof typeof KINDS
-  throw new PgrecallError('usage', 'say for what the schedule is to be printed', {
-    hint: 'add one of --systemd, --cron and --kubernetes',
-  })
+  throw new PgrecallError(
+    'usage',
+    kind === undefined
+      ? 'nothing says for what the schedule is to be printed'
+      : `the schedule is printed for one thing at a time, and not for ${[kind, ...more].join(' and ')} at once`,
+    { hint: 'give one of --systemd, --cron and --kubernetes' },
+  )
 }
 
 function planOf(context: CommandContext): SchedulePlan {

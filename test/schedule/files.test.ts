@@ -361,6 +361,10 @@ test('the command writes the files for everybody to read, for the user who owns 
   expect(text).toContain(`\nReadWritePaths=-${repository}\n`)
 
   expect(await pgrecall(args)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--systemd') })
+  expect(await pgrecall([...args, '--systemd', '--cron'])).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringContaining('not for systemd and cron at once'),
+  })
   await mkdir(join(scratch.path, 'bare'))
   expect(await pgrecall(['schedule', 'print', '--cron'], { home: join(scratch.path, 'bare') })).toMatchObject(
     {
