@@ -1,8 +1,8 @@
-import { CommanderError } from 'commander'
 import { type CommandName, type Invocation, isForAll } from './cli/invocation.ts'
 import { buildProgram } from './cli/program.ts'
 import { asJson, errorFacts, tellError, writeResult } from './cli/report.ts'
 import { decideColor, showsUnicode, Terminal } from './cli/terminal.ts'
+import { throwUsageErrors, UsageError } from './cli/usage-error.ts'
 import type { CommandContext, Run } from './commands/context.ts'
 import { buildContext, VERSION } from './composition.ts'
 import { EXIT_CODES, exitCodeOf, PgrecallError } from './errors.ts'
@@ -76,13 +76,7 @@ export async function main(): Promise<void> {
     const program = buildProgram(version, async (invocation) => {
       exitCode = await runCommand(invocation, version, terminal)
     })
-    for (const command of [
-      program,
-      ...program.commands,
-      ...program.commands.flatMap((child) => child.commands),
-    ]) {
-      command.exitOverride().configureOutput({ outputError: () => {} })
-    }
+    throwUsageErrors(program)
     await program.parseAsync()
   } catch (error) {
     terminal.clearStatus()
@@ -185,7 +179,7 @@ async function subscribe(
 
 /** The one place where an error is told. @returns the exit code */
 function report(error: unknown, terminal: Terminal, wantsJson: boolean): number {
-  if (error instanceof CommanderError && error.exitCode === 0) return 0
+  if (error instanceof UsageError && error.exitCode === 0) return 0
   const facts = errorFacts(error, verb() === 'wal-fetch' ? fetchFailureHint(process.cwd()) : undefined)
   const wantsDetails = /--log-level[= ](?:debug|trace)/.test(process.argv.join(' '))
   tellError(error, facts, terminal, wantsDetails)
@@ -199,7 +193,7 @@ function report(error: unknown, terminal: Terminal, wantsJson: boolean): number 
   if (verb() === 'wal-fetch') return fetchFailureCode(process.cwd())
   // It helps only; and a server that is a container's first process takes an orphan's failure for a crash of its own.
   if (process.argv.includes('wal-prefetch')) return 0
-  if (error instanceof CommanderError) return EXIT_CODES.usage.code
+  if (error instanceof UsageError) return EXIT_CODES.usage.code
   return verb() === 'wal-push' ? pushFailureCode(error) : exitCodeOf(error)
 }
 

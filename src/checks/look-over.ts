@@ -6,6 +6,7 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Server } from '../postgres/server.ts'
 import { checkConfiguration } from './configuration.ts'
 import { type Finding, fail, lookInto, pass, softened, together } from './finding.ts'
+import { checkHooks } from './hooks.ts'
 import { lookAtServer, lookWithoutServer, type ServerLook } from './look-at-server.ts'
 import { checkPrograms } from './programs.ts'
 import { judgeProof } from './proof.ts'
@@ -46,6 +47,7 @@ export async function look(question: LookOverQuestion): Promise<Look> {
   return {
     findings: [
       ...configuration,
+      ...(await checkHooks([...loaded.config.hooks, ...config.hooks])),
       ...unopened,
       ...stores.flatMap(({ keys }) => keys),
       ...stores.flatMap(({ findings }) => findings),

@@ -186,13 +186,17 @@ export function buildProgram(version: string, run: (invocation: Invocation) => P
     .option('--dry-run', 'say how many objects would get a new header, and change nothing')
 
   program.command('catalog').description('Work on the catalog of backups and WAL')
-  add('catalog rebuild', 'Make catalog.json again from what is stored, in each repository')
+  add('catalog rebuild', 'Make catalog.json again from what is stored, in each repository', [
+    'pgrecall catalog rebuild --repository offsite   # its catalog was lost',
+  ])
 
   declareSchedule(add, program)
 
   add('completion', 'Print a completion script', ['source <(pgrecall completion bash)']).addArgument(
     new Argument('<shell>', 'for which shell').choices(['bash', 'zsh', 'fish']),
   )
+  for (const group of program.commands.filter(({ commands }) => commands.length > 0))
+    group.addHelpText('after', () => examples(group.commands.flatMap((command) => examplesOf(command))))
   return program
 }
 

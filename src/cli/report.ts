@@ -1,7 +1,7 @@
-import { CommanderError } from 'commander'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { redactText } from './redact.ts'
 import type { Terminal } from './terminal.ts'
+import { UsageError } from './usage-error.ts'
 
 /** An error as `--json` prints it. */
 export interface ErrorFacts {
@@ -10,19 +10,17 @@ export interface ErrorFacts {
   hint: string | null
 }
 
-const USAGE_HINT = '"pgrecall --help" shows the commands, "pgrecall help COMMAND" one of them'
-
 /**
  * Puts an error into sentences, without the secrets that may have got into them.
  * @param consequence what follows from any failure of this command, for the hint
  */
 export function errorFacts(error: unknown, consequence: string | undefined): ErrorFacts {
   const known = error instanceof PgrecallError ? error : undefined
-  const isUsage = error instanceof CommanderError
-  const hints = [isUsage ? USAGE_HINT : known?.hint, consequence].filter((part) => part !== undefined)
-  const message = isUsage ? error.message.replace(/^error: /, '') : (known?.message ?? reasonOf(error))
+  const usage = error instanceof UsageError ? error : undefined
+  const hints = [usage?.hint ?? known?.hint, consequence].filter((part) => part !== undefined)
+  const message = usage ? usage.message.replace(/^error: /, '') : (known?.message ?? reasonOf(error))
   return {
-    kind: known?.kind ?? (isUsage ? 'usage' : 'internal'),
+    kind: known?.kind ?? (usage ? 'usage' : 'internal'),
     message: redactText(message),
     hint: hints.length > 0 ? redactText(joinHints(hints)) : null,
   }
@@ -42,7 +40,7 @@ export function tellError(
   terminal: Terminal,
   wantsDetails: boolean,
 ): void {
-  if (error instanceof CommanderError && error.code === 'commander.help') return
+  if (error instanceof UsageError && error.code === 'commander.help') return
   const isBug = facts.kind === 'internal'
   const message = isBug ? `${facts.message} (this is a bug in pgrecall)` : facts.message
   for (const line of `pgrecall: ${message}`.split('\n')) terminal.line(line)

@@ -1,14 +1,15 @@
-import { chmod, rename, writeFile } from 'node:fs/promises'
+import { chmod, readdir, rename, stat, writeFile } from 'node:fs/promises'
 import { hostname, userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { usesSocketInTmp } from '../config/connection.ts'
 import { findLocalServers, nameOf } from '../config/defaults.ts'
 import { ownerOfCluster } from '../config/run-as.ts'
 import type { ClusterConfig, Config } from '../config/schema.ts'
-import { PgrecallError, reasonOf } from '../errors.ts'
+import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
 import { cronFile } from '../schedule/cron.ts'
 import { jobsOf, type Place, type ScheduleFile, type SchedulePlan } from '../schedule/jobs.ts'
 import { kubernetesManifest } from '../schedule/kubernetes.ts'
-import { systemdUnits } from '../schedule/systemd.ts'
+import { formerUnits, systemdUnits } from '../schedule/systemd.ts'
 import type { CommandContext, Run } from './context.ts'
 
 const KINDS = {
@@ -28,10 +29,14 @@ export const run: Run = async ({ options }, context) => {
   }
   const files = KINDS[kind](plan)
   const folder = options.output as string | undefined
-  const written = folder === undefined ? [] : await writeAll(files, resolve(context.cwd, folder))
+  if (folder === undefined) {
+    return { text: printed(files), json: { cluster: plan.cluster, kind, files, written: [] } }
+  }
+  const path = resolve(context.cwd, folder)
+  const written = await writeAll(files, path)
+  const steps = [...(kind === 'systemd' ? await stepsBefore(plan, path) : []), nextStep(kind, files)]
   return {
-    text:
-      folder === undefined ? printed(files) : `Wrote ${written.join('\n      ')}\n${nextStep(kind, files)}`,
+    text: [`Wrote ${written.join('\n      ')}`, ...steps].join('\n'),
     json: { cluster: plan.cluster, kind, files, written },
   }
 }
@@ -39,9 +44,13 @@ export const run: Run = async ({ options }, context) => {
 function kindOf(options: Record<string, unknown>): keyof typeof KINDS {
   const [kind, ...more] = Object.keys(KINDS).filter((name) => options[name] === true)
   if (kind !== undefined && more.length === 0) return kind as keyof typeof KINDS
-  throw new PgrecallError('usage', 'say for what the schedule is to be printed', {
-    hint: 'add one of --systemd, --cron and --kubernetes',
-  })
+  throw new PgrecallError(
+    'usage',
+    kind === undefined
+      ? 'nothing says for what the schedule is to be printed'
+      : `the schedule is printed for one thing at a time, and not for ${[kind, ...more].join(' and ')} at once`,
+    { hint: 'give one of --systemd, --cron and --kubernetes' },
+  )
 }
 
 function planOf(context: CommandContext): SchedulePlan {
@@ -56,7 +65,6 @@ function planOf(context: CommandContext): SchedulePlan {
   const hasRules = Object.entries(retention).some(
     ([rule, value]) => rule !== 'minimum' && value !== undefined,
   )
-  const socket = typeof cluster.connection === 'string' ? undefined : cluster.connection.host
   const readsFiles = backup.method !== 'stream'
   return {
     cluster: name,
@@ -74,7 +82,7 @@ function planOf(context: CommandContext): SchedulePlan {
     schedule,
     writes: placesOf(name, cluster, config),
     dataDirectory: readsFiles ? dataDirectory : undefined,
-    needsTmp: (socket ?? findLocalServers()[0]?.host)?.startsWith('/tmp') ?? false,
+    needsTmp: usesSocketInTmp(cluster.connection, context.env, findLocalServers),
     needsRights: backup.method === 'snapshot',
   }
 }
@@ -115,6 +123,28 @@ function receiveFolder(name: string, { wal }: ClusterConfig): string {
 function printed(files: readonly ScheduleFile[]): string {
   if (files.length === 1) return files[0]!.text.trimEnd()
   return files.map(({ name, text }) => `# ${name}\n${text}`).join('\n')
+}
+
+/** What a unit cannot do for itself: make a folder where it may write to nothing else, and stop another one. */
+async function stepsBefore(plan: SchedulePlan, folder: string): Promise<string[]> {
+  const isAbsent = (path: string) =>
+    stat(path).then(
+      () => false,
+      (error) => systemCode(error) === 'ENOENT',
+    )
+  const absent: string[] = []
+  for (const { path } of plan.writes) if (await isAbsent(path)) absent.push(path)
+  const former = formerUnits(plan, await readdir(folder))
+  return [
+    ...(absent.length > 0 && !plan.needsRights
+      ? [`Make these folders first, in which ${plan.user} can write: ${[...new Set(absent)].join(', ')}`]
+      : []),
+    ...(former.length > 0
+      ? [
+          `Stop what the schedule has no more, and remove its files: systemctl disable --now ${former.join(' ')}`,
+        ]
+      : []),
+  ]
 }
 
 function nextStep(kind: keyof typeof KINDS, files: readonly ScheduleFile[]): string {

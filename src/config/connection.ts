@@ -29,6 +29,17 @@ export function connectionFor(
   }
 }
 
+/** Whether a cluster's server is, or could be, reached through a socket in /tmp. */
+export function usesSocketInTmp(
+  configured: ClusterConfig['connection'],
+  env: Record<string, string | undefined>,
+  findServers: () => LocalServer[],
+): boolean {
+  if (typeof configured === 'string') return /[@/]%2Ftmp|[?&]host=(?:%2F|\/)tmp/i.test(configured)
+  const host = configured.host ?? env.PGHOST
+  return host ? host.startsWith('/tmp') : findServers().some((server) => server.host === '/tmp')
+}
+
 /** A container may run us under a number that no user has. */
 function ownName(): string {
   try {

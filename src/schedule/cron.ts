@@ -33,12 +33,13 @@ export function cronFile(plan: SchedulePlan): ScheduleFile {
   return { name: `pgrecall-${cluster}`, text: `${lines.join('\n')}\n` }
 }
 
-function jobLine(plan: SchedulePlan, { when, text, args, next }: Job): string {
+function jobLine(plan: SchedulePlan, { when, text, args, limitMinutes, next }: Job): string {
   const { host, cluster, schedule, user } = plan
   const jitter = jitterFor(when, schedule.jitter / 60_000)
   const time = cronOf(when, fixedDelay(`${host}/${cluster}`, jitter))
+  const limit = limitMinutes === undefined ? '' : `timeout --kill-after=2m ${limitMinutes}m `
   const commands = [args, ...(next ? [next.args] : [])].map(
-    (words) => `${lock(plan, words[0]!)} ${quietCall(plan, words)}`,
+    (words) => `${lock(plan, words[0]!)} ${limit}${quietCall(plan, words)}`,
   )
   // Who was killed, or waited in vain, has said nothing.
   const last = `echo "pgrecall, ${text} of cluster ${cluster}: exit code $?"`

@@ -70,10 +70,25 @@ export interface Job {
   /** The command and its own options. */
   args: string[]
   when: When
+  /** For what only looks: who takes longer hangs, as on a server that does not answer, and would keep all later looks away. */
+  limitMinutes?: number
   /** What is done once this has ended well. */
   next?: { name: string; text: string; args: string[] } | undefined
 }
 
+/** Of a look, in minutes. */
+const LOOK_LIMIT = 15
+/** Of all jobs that a schedule can have, in the names of units. */
+export const JOB_NAMES = [
+  'full',
+  'incremental',
+  'logical',
+  'retention',
+  'verify',
+  'check',
+  'status',
+  'report',
+]
 const RETENTION = { name: 'retention', text: 'removes what no rule keeps', args: ['retention'] }
 
 /**
@@ -88,6 +103,8 @@ export function jobsOf(schedule: Schedule, hasRules: boolean): Job[] {
     when === false ? [] : [{ name, text, args: ['backup', ...options], when, next }]
   const job = (name: string, text: string, when: When | false, args: string[]) =>
     when === false ? [] : [{ name, text, args, when }]
+  const look = (...given: Parameters<typeof job>) =>
+    job(...given).map((one) => ({ ...one, limitMinutes: LOOK_LIMIT }))
   return [
     ...backup('full', 'full backup', full, ['--type', 'full']),
     // Whatever became of the last full one, there is a backup tonight.
@@ -99,9 +116,9 @@ export function jobsOf(schedule: Schedule, hasRules: boolean): Job[] {
     ...(verify
       ? job('verify', 'verifies what is stored', verify.at, ['verify', '--fraction', verify.fraction])
       : []),
-    ...job('check', 'checks that backups will work', check, ['check']),
-    ...job('status', 'looks whether all is well', status, ['status']),
-    ...(report ? job('report', 'writes the report', report.at, ['report', '--output', report.output]) : []),
+    ...look('check', 'checks that backups will work', check, ['check']),
+    ...look('status', 'looks whether all is well', status, ['status']),
+    ...(report ? look('report', 'writes the report', report.at, ['report', '--output', report.output]) : []),
   ]
 }
 

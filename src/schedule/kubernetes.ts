@@ -1,18 +1,23 @@
 import { createHash } from 'node:crypto'
+import { resolve } from 'node:path'
 import { stringify } from 'yaml'
+import { PgrecallError } from '../errors.ts'
 import { fixedDelay, type Job, type Place, type ScheduleFile, type SchedulePlan } from './jobs.ts'
 import { cronOf, jitterFor } from './when.ts'
 
 /** Where the configuration is in a container. */
 const CONFIG_FOLDER = '/etc/pgrecall'
+const TEMPORARY_FOLDER = '/tmp'
 /** A job of this name is not longer, so that its pods' names are not. */
 const LONGEST_NAME = 52
 
 /**
  * CronJobs for Kubernetes 1.27 or later (`timeZone`), and a Deployment for `wal-receive`.
+ * @throws PgrecallError `config` when a folder is to be where pods have one of their own
  * @see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/
  */
-export function kubernetesManifest(plan: SchedulePlan): ScheduleFile {
+export function kubernetesManifest(given: SchedulePlan): ScheduleFile {
+  const plan = { ...given, writes: mountable(given.writes) }
   const documents = [
     ...plan.jobs.map((job) => cronJob(plan, job)),
     ...(plan.walReceive ? [receiver(plan, plan.walReceive)] : []),
@@ -22,6 +27,21 @@ export function kubernetesManifest(plan: SchedulePlan): ScheduleFile {
   )
   const head = '# Made by "pgrecall schedule print --kubernetes".\n'
   return { name: `pgrecall-${plan.cluster}.yaml`, text: `${head}${text.join('---\n')}` }
+}
+
+/** Kubernetes mounts one volume at a path, however much is written to it. */
+function mountable(places: readonly Place[]): Place[] {
+  const byPath = new Map<string, Place>()
+  for (const { name, path } of places) {
+    const folder = resolve(path)
+    if ([CONFIG_FOLDER, TEMPORARY_FOLDER].includes(folder)) {
+      throw new PgrecallError('config', `a pod has a ${folder} of its own, where "${name}" would be lost`, {
+        hint: 'put it into another folder in the configuration',
+      })
+    }
+    if (!byPath.has(folder)) byPath.set(folder, { name, path })
+  }
+  return [...byPath.values()]
 }
 
 function cronJob(plan: SchedulePlan, job: Job) {
@@ -42,8 +62,9 @@ function cronJob(plan: SchedulePlan, job: Job) {
       failedJobsHistoryLimit: 3,
       jobTemplate: {
         spec: {
-          // Also for the case that another job holds the cluster's lock.
+          // Also for the case that another job holds the cluster's lock; with the pauses of Kubernetes, for some ten minutes.
           backoffLimit: 6,
+          ...(job.limitMinutes === undefined ? {} : { activeDeadlineSeconds: job.limitMinutes * 60 }),
           template: {
             metadata: { labels: labels(plan, job.name) },
             spec: {
@@ -105,7 +126,7 @@ function container(plan: SchedulePlan, name: string, args: readonly string[]) {
     name,
     image: schedule.kubernetes.image ?? `pgrecall:${version}`,
     args: ['--config', `${CONFIG_FOLDER}/config.yaml`, '--cluster', cluster, ...args],
-    env: [{ name: 'HOME', value: '/tmp' }],
+    env: [{ name: 'HOME', value: TEMPORARY_FOLDER }],
     envFrom: [{ secretRef: { name: schedule.kubernetes.secret ?? 'pgrecall-secrets', optional: true } }],
     securityContext: {
       allowPrivilegeEscalation: false,
@@ -114,7 +135,7 @@ function container(plan: SchedulePlan, name: string, args: readonly string[]) {
     },
     volumeMounts: [
       { name: 'config', mountPath: CONFIG_FOLDER, readOnly: true },
-      { name: 'tmp', mountPath: '/tmp' },
+      { name: 'tmp', mountPath: TEMPORARY_FOLDER },
       ...plan.writes.map((place) => ({ name: objectName(place.name), mountPath: place.path })),
       ...(dataDirectory
         ? [{ name: objectName(`data-${cluster}`), mountPath: dataDirectory, readOnly: true }]

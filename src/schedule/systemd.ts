@@ -1,5 +1,9 @@
-import { callOf, type Job, type ScheduleFile, type SchedulePlan } from './jobs.ts'
+import { callOf, JOB_NAMES, type Job, type ScheduleFile, type SchedulePlan } from './jobs.ts'
 import { isOften, jitterFor, systemdOf } from './when.ts'
+
+/** How many times a job is tried again, five minutes apart, while another one holds the lock. */
+const RETRIES = 60
+const LIMIT_HOURS = 6
 
 /**
  * Units for systemd 249 or later (OnSuccess=): a timer and a service for each job, one service that tells of failures,
@@ -24,6 +28,16 @@ export function systemdUnits(plan: SchedulePlan): ScheduleFile[] {
   ]
 }
 
+/** What has to be stopped, of all units that a cluster may have got from an earlier schedule. */
+export function formerUnits(plan: SchedulePlan, present: readonly string[]): string[] {
+  const own = new Set(systemdUnits(plan).map(({ name }) => name))
+  const possible = [
+    ...JOB_NAMES.map((name) => `${unitOf(plan, name)}.timer`),
+    `${unitOf(plan, 'receive')}.service`,
+  ]
+  return possible.filter((name) => present.includes(name) && !own.has(name))
+}
+
 const unitOf = ({ cluster }: SchedulePlan, name: string) => `pgrecall-${cluster}-${name}`
 
 function timer({ cluster, timeZone, schedule }: SchedulePlan, { text, when }: Job): string {
@@ -40,7 +54,7 @@ function timer({ cluster, timeZone, schedule }: SchedulePlan, { text, when }: Jo
   })
 }
 
-function service(plan: SchedulePlan, job: Pick<Job, 'text' | 'args' | 'next'>): string {
+function service(plan: SchedulePlan, job: Omit<Job, 'when'>): string {
   return ini({
     Unit: [
       `Description=pgrecall: ${job.text} (cluster ${plan.cluster})`,
@@ -48,8 +62,8 @@ function service(plan: SchedulePlan, job: Pick<Job, 'text' | 'args' | 'next'>): 
       'After=network-online.target postgresql.service',
       `OnFailure=${unitOf(plan, 'alert')}@%N.service`,
       ...(job.next ? [`OnSuccess=${unitOf(plan, job.next.name)}.service`] : []),
-      'StartLimitIntervalSec=6h',
-      'StartLimitBurst=60',
+      `StartLimitIntervalSec=${LIMIT_HOURS}h`,
+      `StartLimitBurst=${RETRIES + plannedStarts(plan, job.name)}`,
     ],
     Service: [
       // Not oneshot, of which systemd starts none again.
@@ -57,12 +71,23 @@ function service(plan: SchedulePlan, job: Pick<Job, 'text' | 'args' | 'next'>): 
       ...call(plan, job.args),
       '# Another one holds the lock of the cluster: try again, for some hours.',
       'RestartForceExitStatus=6',
+      '# systemd 254 and later else alert at each try; older ones do not, and say that they do not know this.',
+      'RestartMode=direct',
       'RestartSec=5min',
+      ...(job.limitMinutes === undefined ? [] : [`RuntimeMaxSec=${job.limitMinutes}min`]),
       'Nice=10',
       'IOSchedulingPriority=7',
       ...sandbox(plan),
     ],
   })
+}
+
+/** How often timers begin a job, or what it follows, within the time of the limit; those that do so once a day are among the retries. */
+function plannedStarts({ jobs }: SchedulePlan, name: string): number {
+  return jobs
+    .filter((job) => [job.name, job.next?.name].includes(name))
+    .map(({ when }) => ('everyMinutes' in when ? Math.ceil((LIMIT_HOURS * 60) / when.everyMinutes) : 0))
+    .reduce((sum, starts) => sum + starts, 0)
 }
 
 function receiver(plan: SchedulePlan, args: string[]): string {
@@ -71,7 +96,8 @@ function receiver(plan: SchedulePlan, args: string[]): string {
       `Description=pgrecall: receives WAL (cluster ${plan.cluster})`,
       'Wants=network-online.target',
       'After=network-online.target',
-      `OnFailure=${unitOf(plan, 'alert')}@%N.service`,
+      '# Never given up, so never failed: that it does not run, "status" tells.',
+      'StartLimitIntervalSec=0',
     ],
     Service: ['Type=exec', ...call(plan, args), 'Restart=on-failure', 'RestartSec=10s', ...sandbox(plan)],
     Install: ['WantedBy=multi-user.target'],

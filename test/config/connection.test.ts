@@ -4,7 +4,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { connectionFor } from '../../src/config/connection.ts'
+import { connectionFor, usesSocketInTmp } from '../../src/config/connection.ts'
 import { defaultConfig, findLocalServers, homeOf } from '../../src/config/defaults.ts'
 import { Scratch } from '../lab/scratch.ts'
 
@@ -16,6 +16,19 @@ beforeAll(async () => {
   scratch = await Scratch.create('connection')
 })
 afterAll(() => scratch[Symbol.asyncDispose]())
+
+test.each<[string, Parameters<typeof usesSocketInTmp>[0], Record<string, string>, string, boolean]>([
+  ['the only server on the host has it there', {}, {}, '/tmp', true],
+  ['the server on the host has it elsewhere', {}, {}, '/var/run/postgresql', false],
+  ['the configuration says so', { host: '/tmp' }, {}, '/var/run/postgresql', true],
+  ['the configuration names a host', { host: 'db' }, { PGHOST: '/tmp' }, '/tmp', false],
+  ['the variable says so', {}, { PGHOST: '/tmp' }, '/var/run/postgresql', true],
+  ['a URI says so behind it', 'postgresql:///shop?user=a&host=/tmp', {}, '', true],
+  ['a URI says so in front', 'postgresql://backup@%2Ftmp/shop', {}, '', true],
+  ['a database has that name', 'postgresql://backup@db/tmp', {}, '/tmp', false],
+])('whether the socket is in /tmp: %s', (_what, configured, env, host, expected) => {
+  expect(usesSocketInTmp(configured, env, () => [{ host, port: 5432, uid: 26 }])).toBe(expected)
+})
 
 describe('the connection', () => {
   test('is the one server that runs here, as the user who runs this, when nothing is said', () => {

@@ -8,7 +8,7 @@ import { parseConfig } from '../../src/config/load.ts'
 import { cronFile } from '../../src/schedule/cron.ts'
 import { jobsOf, type SchedulePlan } from '../../src/schedule/jobs.ts'
 import { kubernetesManifest } from '../../src/schedule/kubernetes.ts'
-import { systemdUnits } from '../../src/schedule/systemd.ts'
+import { formerUnits, systemdUnits } from '../../src/schedule/systemd.ts'
 import { pgrecall } from '../lab/product.ts'
 import { Scratch } from '../lab/scratch.ts'
 
@@ -85,6 +85,23 @@ test('without a schedule there is one: full on Sundays, otherwise incremental, v
     ['status', undefined],
   ])
   expect(jobs[2]!.args).toEqual(['verify', '--fraction', '5%'])
+})
+
+test('a look that hangs is ended, so that it does not keep away those after it; a backup takes as long as it takes', () => {
+  const plan = planFor({ ...EVERYTHING, incremental: false, logical: false })
+  const limited = plan.jobs.map(({ name }) => ['check', 'status', 'report'].includes(name))
+  const cronLines = cronFile(plan)
+    .text.split('\n')
+    .filter((line) => line.includes(' --cluster main ') && !line.startsWith('* * * * * '))
+  expect(cronLines.map((line) => line.includes(' timeout --kill-after=2m 15m '))).toEqual(limited)
+  const services = new Map(systemdUnits(plan).map(({ name, text }) => [name, text]))
+  const unit = (name: string) => services.get(`pgrecall-main-${name}.service`)!
+  expect(plan.jobs.map(({ name }) => unit(name).includes('\nRuntimeMaxSec=15min\n'))).toEqual(limited)
+  const cronJobs = parseAllDocuments(kubernetesManifest(plan).text).slice(0, plan.jobs.length)
+  const deadlines = cronJobs.map((document) =>
+    document.getIn(['spec', 'jobTemplate', 'spec', 'activeDeadlineSeconds']),
+  )
+  expect(deadlines).toEqual(limited.map((isLimited) => (isLimited ? 900 : undefined)))
 })
 
 test('what is false is left out, and retention without a rule', () => {
@@ -175,8 +192,9 @@ describe('systemd', () => {
       encoding: 'utf8',
     })
     if (error) return context.skip('systemd-analyze is not installed')
-    // It may have to say something of the units of this machine.
-    expect(`${stdout}${stderr}`.split('\n').filter((line) => line.includes('pgrecall'))).toEqual([])
+    // It may have to say something of the units of this machine; and before 254 it does not know one word.
+    const said = `${stdout}${stderr}`.split('\n').filter((line) => line.includes('pgrecall'))
+    expect(said.filter((line) => !line.includes("Unknown key 'RestartMode'"))).toEqual([])
   })
 
   test('a failure is told, a busy cluster tried again, retention follows, and nothing else can be written', () => {
@@ -208,9 +226,40 @@ describe('systemd', () => {
     expect(units.has('pgrecall-main-retention.timer')).toBe(false)
     expect(units.has('pgrecall-main-retention.service')).toBe(true)
     expect(units.get('pgrecall-main-receive.service')).toContain('WantedBy=multi-user.target')
+    // A try again is no failure yet.
+    expect(full).toContain('RestartMode=direct')
+    const receiver = units.get('pgrecall-main-receive.service')
+    expect(receiver).toContain('StartLimitIntervalSec=0')
+    expect(receiver?.join('\n')).not.toContain('OnFailure=')
+    expect(full).toContain('StartLimitBurst=60')
     const snapshot = systemdUnits(planFor({}, { needsRights: true }))
     expect(snapshot.some(({ text }) => text.includes('NoNewPrivileges'))).toBe(false)
   })
+})
+
+test('timers that the schedule has no more are told, and nobody else is', () => {
+  const plan = planFor({ check: false, logical: false })
+  const present = [
+    'pgrecall-main-full.timer',
+    'pgrecall-main-check.service',
+    'pgrecall-main-check.timer',
+    'pgrecall-main-receive.service',
+    'pgrecall-main-shop-logical.timer',
+    'other.timer',
+  ]
+  expect(formerUnits(plan, present)).toEqual(['pgrecall-main-check.timer', 'pgrecall-main-receive.service'])
+  expect(formerUnits(planFor(EVERYTHING), present)).toEqual([])
+})
+
+test('however often a timer starts a unit, systemd does not take that for too often', () => {
+  const often = { full: 'every 1h', incremental: false, logical: 'every 10min', status: 'every 1min' }
+  const units = new Map(systemdUnits(planFor(often)).map(({ name, text }) => [name, text]))
+  const limitOf = (name: string) =>
+    Number(/^StartLimitBurst=(\d+)$/m.exec(units.get(`pgrecall-main-${name}.service`)!)?.[1])
+  expect(limitOf('status')).toBeGreaterThan(6 * 60)
+  expect(limitOf('logical')).toBe(60 + 36)
+  // It follows both.
+  expect(limitOf('retention')).toBe(60 + 6 + 36)
 })
 
 describe('Kubernetes', () => {
@@ -265,6 +314,21 @@ describe('Kubernetes', () => {
     })
   })
 
+  test('what shares a folder shares a volume, and nothing is put where a pod has something of its own', () => {
+    const share = (path: string) =>
+      planFor(
+        {},
+        { writes: [...planFor({}).writes, { name: 'report', path }, { name: 'log', path: `${path}/` }] },
+      )
+    const [full] = documents(share('/srv/www'))
+    const { containers, volumes } = full.spec.jobTemplate.spec.template.spec
+    const paths = containers[0].volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)
+    expect(paths.filter((path: string) => path.startsWith('/srv/www'))).toEqual(['/srv/www'])
+    expect(volumes).toHaveLength(paths.length)
+    expect(() => documents(share('/tmp'))).toThrow('a pod has a /tmp of its own')
+    expect(() => documents(share('/etc/pgrecall'))).toThrow('of its own')
+  })
+
   test('names of objects are short and valid, and differ where those of clusters do', () => {
     const names = ['Main_1', 'main-1', 'M'.repeat(63), `${'M'.repeat(62)}N`].flatMap((cluster) =>
       documents(planFor({}, { cluster })).map(({ metadata }) => metadata.name),
@@ -279,20 +343,28 @@ test('the command writes the files for everybody to read, for the user who owns 
   const folder = await scratch.folder('out')
   const config = structuredClone(CONFIG)
   config.clusters.main.dataDirectory = dataDirectory
+  const repository = join(scratch.path, 'not-there-yet')
+  config.repositories.local.path = repository
   const file = await scratch.file('config.yaml', stringify(config))
   const args = ['--config', file, 'schedule', 'print']
   const written = await pgrecall([...args, '--systemd', '--output', folder])
   expect(written).toMatchObject({ exitCode: 0, stderr: '' })
   expect(written.stdout).toContain('systemctl enable --now pgrecall-main-full.timer')
+  // systemd lets a service write to a folder, but not make it.
+  const user = spawnSync('stat', ['-c', '%U', dataDirectory], { encoding: 'utf8' }).stdout.trim()
+  expect(written.stdout).toContain(`\nMake these folders first, in which ${user} can write: ${repository}\n`)
   const unit = join(folder, 'pgrecall-main-full.service')
   expect((await stat(unit)).mode & 0o777).toBe(0o644)
   const text = await readFile(unit, 'utf8')
-  const user = spawnSync('stat', ['-c', '%U', dataDirectory], { encoding: 'utf8' }).stdout.trim()
   expect(text).toContain(`\nUser=${user}\n`)
   expect(text).toContain(` --config ${file} --cluster main backup --type full\n`)
-  expect(text).toContain('\nReadWritePaths=-/var/lib/pgrecall\n')
+  expect(text).toContain(`\nReadWritePaths=-${repository}\n`)
 
   expect(await pgrecall(args)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--systemd') })
+  expect(await pgrecall([...args, '--systemd', '--cron'])).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringContaining('not for systemd and cron at once'),
+  })
   await mkdir(join(scratch.path, 'bare'))
   expect(await pgrecall(['schedule', 'print', '--cron'], { home: join(scratch.path, 'bare') })).toMatchObject(
     {
