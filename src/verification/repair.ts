@@ -5,8 +5,6 @@ import type { Lock } from '../catalog/lock.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
 import { statWalFile } from '../catalog/wal-object.ts'
-import { copyBackup } from '../copy/copy-backup.ts'
-import { copyLogical } from '../copy/copy-logical.ts'
 import { copyWalFile, requireOneArchive } from '../copy/copy-wal.ts'
 import type { Passage } from '../copy/passage.ts'
 import type { StoredWal } from '../copy/plan.ts'
@@ -15,6 +13,7 @@ import { numberOf, parseWalFile, segmentName, type WalFile } from '../postgres/w
 import { type ObjectFacts, readObject } from '../storage/storage.ts'
 import type { AnyRecord, FoundDamage, Mend } from './damage.ts'
 import { repairObjects, repairText } from './repair-backup.ts'
+import { repairRecord } from './repair-record.ts'
 import { readAnyRecord, type Twins } from './twin.ts'
 import { verifyObject } from './verify-object.ts'
 import { verifyWalFile } from './verify-wal.ts'
@@ -148,10 +147,9 @@ class Repair {
         return identity !== undefined
       }
       case 'record': {
-        if (!(await twins.recordIn(from, place.backup, undefined))) return false
-        if (isLogicalId(place.backup)) await copyLogical(passage, place.backup, lock)
-        else await copyBackup(passage, place.backup, lock)
-        return true
+        const source = await twins.recordIn(from, place.backup, undefined)
+        if (source) await repairRecord(passage, source, lock)
+        return source !== undefined
       }
       case 'object': {
         if (this.#damage.object?.kind === 'text') return false
