@@ -1,6 +1,7 @@
 import { acquireLock } from '../catalog/lock.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
+import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Damage, FoundDamage } from './damage.ts'
 import { repair } from './repair.ts'
@@ -31,22 +32,42 @@ const ORDER: readonly FoundDamage['place']['kind'][] = [
 ]
 
 /**
- * Heals what is damaged from the other repositories, one object after the other, under the lock of the cluster.
+ * Heals what is damaged from the other repositories, one object after the other, under the lock of the cluster. Where another
+ * holds that, or takes it over, what is not healed yet stays what was found, and a warning says so.
  * @returns the damage, with what came of each
- * @throws PgrecallError `busy` when the lock is held, `repository`
+ * @throws PgrecallError `repository`
  */
 export async function repairAll(
   repository: Repository,
   found: readonly FoundDamage[],
   damaged: readonly Damage[],
-  { cluster, segmentBytes, twins, events, signal: stopped, now }: RepairAllContext,
+  context: RepairAllContext,
 ): Promise<RepairReport> {
+  const result = new Map(damaged.map((damage) => [damage.key, damage]))
+  try {
+    await repairEach(repository, found, result, context)
+  } catch (error) {
+    context.signal.throwIfAborted()
+    if (!(error instanceof PgrecallError) || error.kind !== 'busy') throw error
+    context.events.emit('warning', {
+      text: `nothing more is healed now; run this again later: ${error.message}`,
+    })
+  }
+  return { damaged: [...result.values()] }
+}
+
+/** @param result takes what came of each */
+async function repairEach(
+  repository: Repository,
+  found: readonly FoundDamage[],
+  result: Map<string, Damage>,
+  { cluster, segmentBytes, twins, events, signal: stopped, now }: RepairAllContext,
+): Promise<void> {
   const onWarning = (text: string) => events.emit('warning', { text })
   await using lock = await acquireLock(repository.storage, cluster, {
     ...{ purpose: 'verify --repair', now, signal: stopped, onWarning },
   })
   const signal = AbortSignal.any([stopped, lock.lost])
-  const result = new Map(damaged.map((damage) => [damage.key, damage]))
   const damagedKeys = new Set(result.keys())
   const task = 'Repairing'
   let [bytes, items] = [0, 0]
@@ -71,5 +92,4 @@ export async function repairAll(
     items++
   }
   events.emit('progressEnd', { task })
-  return { damaged: [...result.values()] }
 }

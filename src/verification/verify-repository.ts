@@ -65,7 +65,7 @@ const RESUMED_WITHIN_MS = 24 * 60 * 60 * 1000
  * upon, a logical one not without archives that `pg_restore` can read. Needs no secret key for the backups themselves. Remembers in the
  * repository what was read; otherwise it changes nothing but pins, unless it heals.
  * @throws PgrecallError `absent` for an id that is not there, `repository` when there is no answer; where something is to be
- *   loaded, `usage` for a physical backup, and as `planScratch` and `verifyRestore`; `busy` where it is to heal and the lock is held
+ *   loaded, `usage` for a physical backup, and as `planScratch` and `verifyRestore`
  */
 export async function verifyRepository(
   repository: Repository,
@@ -92,6 +92,8 @@ export async function verifyRepository(
   await verifyOthers(repository, stock, found, context.signal)
   if (decode) await requireSameFiles(repository, stock, found, context.signal)
   await verifyLogical(repository, stock, found, request, context)
+  // Whatever comes of a repair, what was found stays known.
+  await found.remember()
   let damaged = await explainAll(repository, stock, found.damages(), twins)
   if (request.repair && damaged.length > 0) {
     const report = await repairAll(repository, found.damages(), damaged, {
@@ -100,8 +102,8 @@ export async function verifyRepository(
     })
     damaged = report.damaged
     found.noteHealed(damaged)
+    await found.remember()
   }
-  await found.remember()
   return {
     ...found.result(),
     damaged: [...begun.damaged, ...damaged],

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { newIdentity } from '../../src/archive/age.ts'
 import { backupPrefix, walKey } from '../../src/catalog/layout.ts'
+import { acquireLock } from '../../src/catalog/lock.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
 import { nothingVerified, readVerifications, rememberRestore } from '../../src/catalog/verification-file.ts'
 import { PgrecallError } from '../../src/errors.ts'
@@ -129,6 +130,21 @@ test('a copy that is damaged too heals nothing', async () => {
   const { damaged } = await verify(here, { repair: true, others: [there] })
   expect(damaged).toMatchObject([{ key: SHARD, mend: { outcome: 'lost' } }])
   expect((await readFile(paths[0]!)).length).toBe(1000)
+})
+
+test('what cannot be healed while a backup runs is told and remembered', async () => {
+  const there = plainRepository('there', await localStorage(scratch, 'there'))
+  await copyAll(here, there)
+  await truncate(join(scratch.path, 'here', SHARD), 1000)
+  const warnings: string[] = []
+  const events = new Events().on('warning', ({ text }) => warnings.push(text))
+  const context = { env: process.env, events, signal: new AbortController().signal, now: () => new Date() }
+  const request = { cluster: 'main', ids: [], jobs: 1, repair: true, others: [there] }
+  await using _backup = await acquireLock(here.storage, 'main', { purpose: 'backup', now: context.now })
+  const { damaged } = await verifyRepository(here, request, context)
+  expect(damaged).toMatchObject([{ key: SHARD, mend: { outcome: 'healable' } }])
+  expect(warnings).toEqual([expect.stringContaining('nothing more is healed now')])
+  expect(await readVerifications(here.storage, 'main')).toMatchObject({ damaged: [{ key: SHARD }] })
 })
 
 test('WAL of a server that went another way heals nothing, whatever it is called', async () => {
