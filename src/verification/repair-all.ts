@@ -1,6 +1,7 @@
 import { acquireLock } from '../catalog/lock.ts'
 import { pinIfAllowed } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
+import type { TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { Damage, FoundDamage } from './damage.ts'
@@ -10,6 +11,8 @@ import type { Twins } from './twin.ts'
 export interface RepairAllContext {
   cluster: string
   segmentBytes: number
+  /** What the repository has of WAL. */
+  timelines: readonly TimelineWal[]
   twins: Twins
   events: Events
   signal: AbortSignal
@@ -61,7 +64,7 @@ async function repairEach(
   repository: Repository,
   found: readonly FoundDamage[],
   result: Map<string, Damage>,
-  { cluster, segmentBytes, twins, events, signal: stopped, now }: RepairAllContext,
+  { cluster, segmentBytes, timelines, twins, events, signal: stopped, now }: RepairAllContext,
 ): Promise<void> {
   const onWarning = (text: string) => events.emit('warning', { text })
   await using lock = await acquireLock(repository.storage, cluster, {
@@ -86,7 +89,7 @@ async function repairEach(
     if ('backup' in damage.place)
       for (const { storage } of twins.others)
         pins.use(await pinIfAllowed(storage, cluster, damage.place.backup, 'verify --repair', now, () => {}))
-    const context = { cluster, segmentBytes, twins, damagedKeys, lock, signal, onBytes }
+    const context = { cluster, segmentBytes, timelines, twins, damagedKeys, lock, signal, onBytes }
     const mend = await repair(repository, damage, known.mend, context)
     result.set(damage.key, { ...known, mend })
     items++

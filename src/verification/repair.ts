@@ -4,14 +4,16 @@ import { backupRecordKey, backupsPrefix, identityKey, isBackupId, isLogicalId } 
 import type { Lock } from '../catalog/lock.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
+import type { Span } from '../catalog/segment-spans.ts'
 import { statWalFile } from '../catalog/wal-object.ts'
-import { copyWalFile, requireOneArchive } from '../copy/copy-wal.ts'
+import { copyWalFile } from '../copy/copy-wal.ts'
 import type { Passage } from '../copy/passage.ts'
 import type { StoredWal } from '../copy/plan.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { numberOf, parseWalFile, segmentName, type WalFile } from '../postgres/wal-file.ts'
 import { type ObjectFacts, readObject } from '../storage/storage.ts'
 import type { AnyRecord, FoundDamage, Mend } from './damage.ts'
+import { requireOneHistory, type StoredHistory } from './one-history.ts'
 import { repairObjects, repairText } from './repair-backup.ts'
 import { repairRecord } from './repair-record.ts'
 import { readAnyRecord, type Twins } from './twin.ts'
@@ -20,17 +22,12 @@ import { verifyWalFile } from './verify-wal.ts'
 
 /** zstd's, for WAL that gets another form. */
 const LEVEL = 1
-/** How far away a segment may be that is compared: retention may have left a single one. */
-const MOST_DISTANT = 16n
 
-type WalSegment = Extract<WalFile, { kind: 'segment' | 'partial' }>
+type WalSpan = Span & { timeline: number }
 
-export interface RepairContext {
+export interface RepairContext extends StoredHistory {
   cluster: string
-  segmentBytes: number
   twins: Twins
-  /** All that was found damaged in this repository. */
-  damagedKeys: ReadonlySet<string>
   lock: Lock
   signal: AbortSignal
   onBytes: (count: number) => void
@@ -62,7 +59,8 @@ export async function repair(
       if (reason !== undefined) throw new PgrecallError('damaged', `what was written is not right: ${reason}`)
       const locked = before ? `; the damaged version stays locked until ${before.toISOString()}` : ''
       const origin = from ? `from repository "${from.name}"` : 'made anew'
-      return { outcome: 'healed', ...(from && { repository: from.name }), text: `healed, ${origin}${locked}` }
+      const text = `healed, ${origin}${work.remark}${locked}`
+      return { outcome: 'healed', ...(from && { repository: from.name }), text }
     } catch (error) {
       context.signal.throwIfAborted()
       if (!(error instanceof PgrecallError) || error.kind === 'busy') throw error
@@ -77,6 +75,8 @@ class Repair {
   readonly #damage: FoundDamage
   readonly #context: RepairContext
   #record: AnyRecord | undefined
+  /** What else is to be said of what was brought. */
+  remark = ''
 
   constructor(to: Repository, damage: FoundDamage, context: RepairContext) {
     this.#to = to
@@ -162,13 +162,9 @@ class Repair {
       case 'wal':
         if (place.file.kind === 'receiving') return false
         if (place.file.kind === 'dropped') return this.#copyNote(from, key)
-        return this.#copyWal(passage, place.file, true)
-      case 'missing': {
-        let isDone = true
-        for (const file of this.#segments(place))
-          isDone = (await this.#copyWal(passage, file, false)) && isDone
-        return isDone
-      }
+        return this.#replaceWal(passage, place.file)
+      case 'missing':
+        return this.#copyMissing(passage, place)
       default:
         return false
     }
@@ -186,35 +182,38 @@ class Repair {
     return faults[0]?.reason
   }
 
-  async #copyWal(passage: Passage, file: WalFile, isReplacing: boolean): Promise<boolean> {
-    const { cluster } = this.#context
+  async #replaceWal(passage: Passage, file: WalFile): Promise<boolean> {
+    const { cluster, segmentBytes } = this.#context
     const stored = await statWalFile(passage.from, cluster, file.name)
     if (!stored) return false
-    if (file.kind === 'segment' || file.kind === 'partial') await this.#requireOneArchive(passage, file)
-    await copyWalFile(passage, storedWal(file, stored), isReplacing)
+    if (file.kind === 'segment' || file.kind === 'partial') {
+      const number = numberOf(file, segmentBytes)
+      await this.#requireOneHistory(passage, { timeline: file.timeline, first: number, last: number })
+    }
+    await copyWalFile(passage, storedWal(file, stored), true)
     // Of two forms, the one that this repository is configured for is read first.
     const now = await statWalFile(this.#to, cluster, file.name)
-    if (isReplacing && now && now.key !== this.#damage.key) await this.#to.storage.remove(this.#damage.key)
+    if (now && now.key !== this.#damage.key) await this.#to.storage.remove(this.#damage.key)
     return true
   }
 
-  /**
-   * Two servers that went different ways have WAL of the same names and of the same cluster. So the nearest segment that both
-   * repositories have, and that is sound here, must be the same in both.
-   * @throws PgrecallError `conflict`
-   */
-  async #requireOneArchive(passage: Passage, { timeline, ...file }: WalSegment): Promise<void> {
-    const { cluster, segmentBytes, damagedKeys } = this.#context
-    const number = numberOf(file, segmentBytes)
-    for (let distance = 1n; distance <= MOST_DISTANT; distance++) {
-      for (const near of [number - distance, number + distance].filter((each) => each >= 0n)) {
-        const neighbour = parseWalFile(segmentName(timeline, near, segmentBytes))!
-        const here = await statWalFile(this.#to, cluster, neighbour.name)
-        const there =
-          here && !damagedKeys.has(here.key) && (await statWalFile(passage.from, cluster, neighbour.name))
-        if (there && (await isSameHere(passage, storedWal(neighbour, there)))) return
-      }
+  async #copyMissing(passage: Passage, span: WalSpan): Promise<boolean> {
+    const found: StoredWal[] = []
+    let lacking = 0
+    for (const file of this.#segments(span)) {
+      const stored = await statWalFile(passage.from, passage.cluster, file.name)
+      if (stored) found.push(storedWal(file, stored))
+      else lacking++
     }
+    if (found.length === 0) return false
+    await this.#requireOneHistory(passage, span)
+    for (const wal of found) await copyWalFile(passage, wal)
+    return lacking === 0
+  }
+
+  async #requireOneHistory(passage: Passage, span: WalSpan): Promise<void> {
+    const { isEndOpen } = await requireOneHistory(passage, span, this.#context)
+    this.remark = isEndOpen ? '; nothing behind it could be compared, only what lies before it' : ''
   }
 
   /** Every backup says of which cluster it is. */
@@ -245,15 +244,7 @@ class Repair {
     return this.#to.storage.put(key, Buffer.from(`${JSON.stringify(facts, undefined, 2)}\n`))
   }
 
-  *#segments({
-    timeline,
-    first,
-    last,
-  }: {
-    timeline: number
-    first: bigint
-    last: bigint
-  }): Generator<WalFile> {
+  *#segments({ timeline, first, last }: WalSpan): Generator<WalFile> {
     for (let number = first; number <= last; number++)
       yield parseWalFile(segmentName(timeline, number, this.#context.segmentBytes))!
   }
@@ -261,17 +252,6 @@ class Repair {
   #passage(from: Repository): Passage {
     const { cluster, signal, onBytes } = this.#context
     return { from, to: this.#to, cluster, level: LEVEL, jobs: 1, signal, onBytes }
-  }
-}
-
-/** @returns false where it cannot be told, as the copy there is damaged @throws PgrecallError `conflict` where it is not */
-async function isSameHere(passage: Passage, wal: StoredWal): Promise<boolean> {
-  try {
-    await requireOneArchive(passage, wal)
-    return true
-  } catch (error) {
-    if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
-    return false
   }
 }
 

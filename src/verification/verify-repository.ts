@@ -97,7 +97,7 @@ export async function verifyRepository(
   let damaged = await explainAll(repository, stock, found.damages(), twins)
   if (request.repair && damaged.length > 0) {
     const report = await repairAll(repository, found.damages(), damaged, {
-      ...{ cluster, twins, segmentBytes: stock.catalog.walSegmentBytes },
+      ...{ cluster, twins, segmentBytes: stock.catalog.walSegmentBytes, timelines: stock.catalog.wal },
       ...{ events, signal, now },
     })
     damaged = report.damaged
@@ -126,12 +126,8 @@ async function healFirst(
   const { events, signal, now } = context
   const report = request.repair
     ? await repairAll(repository, found, damaged, {
-        cluster,
-        twins,
-        segmentBytes: 0,
-        events,
-        signal,
-        now,
+        ...{ cluster, twins, segmentBytes: 0, timelines: [] },
+        ...{ events, signal, now },
       })
     : { damaged }
   const isLeft = report.damaged.some(
