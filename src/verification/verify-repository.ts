@@ -8,6 +8,7 @@ import type { Damage, FoundDamage } from './damage.ts'
 import { explainAll } from './explain.ts'
 import { FoundFaults } from './found-faults.ts'
 import { planScratch } from './open-scratch.ts'
+import { systemIdentifierOf } from './own-identity.ts'
 import { planReading, type ReadingPlan, type Share } from './plan-reading.ts'
 import { readSideBySide } from './read-side-by-side.ts'
 import { readingsOf } from './readings.ts'
@@ -81,7 +82,7 @@ export async function verifyRepository(
   const stockRequest = { cluster, ids, isLoading: scratch !== undefined, decode }
   const stock = await takeStock(repository, stockRequest, context)
   await requireLoadable(repository, request, stock, context)
-  await twins.keepOwn(stock.catalog.systemIdentifier)
+  await twins.keepOwn(systemIdentifierOf(stock.catalog))
   const share = shareOf(request, stock, context.now())
   const plan = planReading(stock.objects, stock.spans, share)
   const found = new FoundFaults(cluster, stock, plan, context, {
