@@ -241,7 +241,7 @@ class CopyRun {
       throw new PgrecallError('damaged', `${parent.id}, upon which it builds, could not be copied`)
   }
 
-  async #unlessSpoilt(what: string, work: () => Promise<void>): Promise<boolean> {
+  async #unlessSpoilt(what: string, work: () => Promise<unknown>): Promise<boolean> {
     try {
       await work()
       return true

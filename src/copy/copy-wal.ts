@@ -52,21 +52,34 @@ export async function copyWalFile(
 /**
  * Makes sure that a segment which both have is the same in both: where two servers have written WAL of their own, no segment
  * is alike from where they parted.
- * @throws PgrecallError `conflict`
+ * @returns false where they cannot be compared: of what is encrypted and cannot be read here, only that one is a copy of the
+ *   other can be told
+ * @throws PgrecallError `conflict`, `damaged`
  */
-export async function requireOneArchive(passage: Passage, wal: StoredWal): Promise<void> {
+export async function requireOneArchive(passage: Passage, wal: StoredWal): Promise<boolean> {
   const { from, to, cluster, signal } = passage
   const object = await readObject(from.storage, wal.key, { limit: LARGEST_OBJECT, signal })
-  if (!object) return
+  if (!object) return false
   const plain = await checkedPlain(passage, wal, object, true)
+  if (!plain) return isCopied(passage, wal)
   const isThere = async (form: WalForm) =>
     (await to.storage.stat(walKey(cluster, wal.file.name, form))) !== undefined
   const [first, second] = walForms(to)
   try {
     await requireSameAs(passage, wal, plain, (await isThere(first)) ? first : second)
+    return true
   } finally {
-    if (plain) releaseMemory(plain)
+    releaseMemory(plain)
   }
+}
+
+/** Whether the destination has the very same encrypted file: the salt of its sum is another one each time it is encrypted. */
+async function isCopied({ from, to, cluster, signal }: Passage, { file, key }: StoredWal): Promise<boolean> {
+  const [there, here] = await Promise.all([
+    readStoredSum(from.storage, key, 'sealed', signal),
+    readStoredSum(to.storage, walKey(cluster, file.name, 'sealed'), 'sealed', signal),
+  ])
+  return there !== undefined && here?.digest === there.digest && here.salt.equals(there.salt)
 }
 
 async function storeAnew(

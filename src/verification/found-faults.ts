@@ -13,6 +13,7 @@ import { backupsAt } from './backups-at.ts'
 import type { AnyRecord, Damage, FoundDamage } from './damage.ts'
 import type { OtherWal } from './listed-wal.ts'
 import { type MissingWal, storedSpans, withMissing } from './missing-wal.ts'
+import { systemIdentifierOf } from './own-identity.ts'
 import { placeOf } from './places.ts'
 import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
 import type { Fault, ReadResult } from './read-job.ts'
@@ -113,12 +114,11 @@ export class FoundFaults implements Findings {
     })
   }
 
-  /** What all backups say of whose they are is more to be believed than one small file without a sum. */
   onIdentity(): void {
-    const { systemIdentifier, backups, logical } = this.#stock.catalog
-    const said = new Set([...backups, ...logical].map((backup) => backup.systemIdentifier))
-    if (systemIdentifier === undefined || said.size !== 1 || said.has(systemIdentifier)) return
-    const reason = `it says that the cluster is ${systemIdentifier}, and all backups are of ${[...said][0]}`
+    const { catalog } = this.#stock
+    const said = systemIdentifierOf(catalog)
+    if (catalog.systemIdentifier === undefined || said === catalog.systemIdentifier) return
+    const reason = `it says that the cluster is ${catalog.systemIdentifier}, and all backups are of ${said}`
     this.note({ key: identityKey(this.#cluster), reason })
   }
 

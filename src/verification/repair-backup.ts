@@ -6,12 +6,13 @@ import { lockObjects } from '../catalog/immutability.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import type { Lock } from '../catalog/lock.ts'
 import { logicalRestoreText } from '../catalog/logical-hand-restore.ts'
-import type { LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
+import type { LogicalObject } from '../catalog/logical-record.ts'
 import { indexName } from '../catalog/shard-index.ts'
 import { inFormOf, isAlike } from '../copy/copy-backup.ts'
 import { copyObject, type OtherForm } from '../copy/copy-object.ts'
 import type { Passage } from '../copy/passage.ts'
 import { PgrecallError } from '../errors.ts'
+import type { Storage } from '../storage/storage.ts'
 import type { AnyRecord } from './damage.ts'
 import { plainNameOf, twinOf } from './twin.ts'
 
@@ -35,6 +36,23 @@ export async function repairObjects<Kind extends AnyRecord>(
   damaged: readonly string[],
   lock: Lock,
 ): Promise<Kind> {
+  const repaired = await replaceObjects(passage, record, source, damaged)
+  if (!(record.objects as AnyObject[]).some(hasChanged(repaired))) return record
+  await lock.confirm()
+  return withRepaired(passage, record, repaired)
+}
+
+/**
+ * The same without the record.
+ * @returns the objects that were written, as they lie here now, by their names in the record
+ * @throws PgrecallError as `repairObjects`
+ */
+export async function replaceObjects(
+  passage: Passage,
+  record: AnyRecord,
+  source: AnyRecord,
+  damaged: readonly string[],
+): Promise<ReadonlyMap<string, AnyObject>> {
   const { to, signal } = passage
   const folder = backupPrefix(record.cluster, record.id)
   const repaired = new Map<string, AnyObject>()
@@ -57,9 +75,7 @@ export async function repairObjects<Kind extends AnyRecord>(
   signal.throwIfAborted()
   const keys = [...repaired.values()].map(({ name }) => folder + name)
   await lockObjects(to, keys, new Date(), signal)
-  if (!objects.some(hasChanged(repaired))) return record
-  await lock.confirm()
-  return withRepaired(passage, record, repaired)
+  return repaired
 }
 
 /** The instructions for a restore by hand, made anew. @returns the record as it is then */
@@ -70,11 +86,7 @@ export async function repairText<Kind extends AnyRecord>(
 ): Promise<Kind> {
   const folder = backupPrefix(record.cluster, record.id)
   const draft = { ...record, objects: (record.objects as AnyObject[]).filter(({ kind }) => kind !== 'text') }
-  const text =
-    record.method === 'logical'
-      ? logicalRestoreText(draft as LogicalRecord)
-      : handRestoreText(draft as BackupRecord)
-  const stored = await storeText(passage.to.storage, folder, text)
+  const stored = await storeText(passage.to.storage, folder, restoreTextOf(draft))
   await lockObjects(passage.to, [folder + stored.name], new Date(), passage.signal)
   const object: AnyObject = { ...stored, kind: 'text' }
   const repaired = new Map([[stored.name, object]])
@@ -82,6 +94,10 @@ export async function repairText<Kind extends AnyRecord>(
   await lock.confirm()
   return withRepaired(passage, record, repaired)
 }
+
+/** @param draft without the text among its objects */
+export const restoreTextOf = (draft: AnyRecord) =>
+  draft.method === 'logical' ? logicalRestoreText(draft) : handRestoreText(draft)
 
 /** Whether an object lies there now in another way than its record says. */
 const hasChanged = (repaired: ReadonlyMap<string, AnyObject>) => (object: AnyObject) => {
@@ -132,8 +148,15 @@ async function withRepaired<Kind extends AnyRecord>(
   const stored = await storeRecord(to.storage, folder, { ...facts, objects }, new Date(record.finishedAt))
   // What lay there in another form is no part of the backup any more.
   for (const { name } of record.objects)
-    if (!objects.some((object) => object.name === name)) await to.storage.remove(folder + name)
+    if (!objects.some((object) => object.name === name)) await removeReplaced(to.storage, folder + name)
   return stored as unknown as Kind
+}
+
+/** Removes an object whose place another form of it has taken. Where the store does not let it go, it is in nobody's way. */
+export async function removeReplaced(storage: Storage, key: string): Promise<void> {
+  await storage.remove(key).catch((error) => {
+    if (!(error instanceof PgrecallError)) throw error
+  })
 }
 
 function noTwin({ from }: Passage, key: string): PgrecallError {

@@ -1,37 +1,36 @@
 import { randomUUID } from 'node:crypto'
 import { FORMAT, readIdentity } from '../catalog/identity.ts'
-import { backupRecordKey, backupsPrefix, identityKey, isBackupId, isLogicalId } from '../catalog/layout.ts'
+import { backupRecordKey, identityKey } from '../catalog/layout.ts'
 import type { Lock } from '../catalog/lock.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { isSealed } from '../catalog/sealed-object.ts'
-import { statWalFile } from '../catalog/wal-object.ts'
-import { copyBackup } from '../copy/copy-backup.ts'
-import { copyLogical } from '../copy/copy-logical.ts'
-import { copyWalFile, requireOneArchive } from '../copy/copy-wal.ts'
+import type { Span } from '../catalog/segment-spans.ts'
+import { statWalFile, type WalObject } from '../catalog/wal-object.ts'
+import { copyWalFile } from '../copy/copy-wal.ts'
 import type { Passage } from '../copy/passage.ts'
 import type { StoredWal } from '../copy/plan.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { numberOf, parseWalFile, segmentName, type WalFile } from '../postgres/wal-file.ts'
 import { type ObjectFacts, readObject } from '../storage/storage.ts'
 import type { AnyRecord, FoundDamage, Mend } from './damage.ts'
-import { repairObjects, repairText } from './repair-backup.ts'
+import { requireOneHistory, type StoredHistory } from './one-history.ts'
+import { agreedIdentity, contradiction, type OwnIdentity, readOwnIdentity } from './own-identity.ts'
+import { removeReplaced, repairObjects, repairText } from './repair-backup.ts'
+import { repairRecord } from './repair-record.ts'
 import { readAnyRecord, type Twins } from './twin.ts'
+import { faultOfIdentity, faultOfMarker } from './verify-identity.ts'
 import { verifyObject } from './verify-object.ts'
+import { verifyOther } from './verify-others.ts'
 import { verifyWalFile } from './verify-wal.ts'
 
 /** zstd's, for WAL that gets another form. */
 const LEVEL = 1
-/** How far away a segment may be that is compared: retention may have left a single one. */
-const MOST_DISTANT = 16n
 
-type WalSegment = Extract<WalFile, { kind: 'segment' | 'partial' }>
+type WalSpan = Span & { timeline: number }
 
-export interface RepairContext {
+export interface RepairContext extends StoredHistory {
   cluster: string
-  segmentBytes: number
   twins: Twins
-  /** All that was found damaged in this repository. */
-  damagedKeys: ReadonlySet<string>
   lock: Lock
   signal: AbortSignal
   onBytes: (count: number) => void
@@ -63,7 +62,8 @@ export async function repair(
       if (reason !== undefined) throw new PgrecallError('damaged', `what was written is not right: ${reason}`)
       const locked = before ? `; the damaged version stays locked until ${before.toISOString()}` : ''
       const origin = from ? `from repository "${from.name}"` : 'made anew'
-      return { outcome: 'healed', ...(from && { repository: from.name }), text: `healed, ${origin}${locked}` }
+      const text = `healed, ${origin}${work.remark}${locked}`
+      return { outcome: 'healed', ...(from && { repository: from.name }), text }
     } catch (error) {
       context.signal.throwIfAborted()
       if (!(error instanceof PgrecallError) || error.kind === 'busy') throw error
@@ -78,6 +78,11 @@ class Repair {
   readonly #damage: FoundDamage
   readonly #context: RepairContext
   #record: AnyRecord | undefined
+  #identity: Promise<OwnIdentity> | undefined
+  /** Where WAL lies that was brought: in another form, it has another key. */
+  #replacedBy: string | undefined
+  /** What else is to be said of what was brought. */
+  remark = ''
 
   constructor(to: Repository, damage: FoundDamage, context: RepairContext) {
     this.#to = to
@@ -105,8 +110,7 @@ class Repair {
           reasonOf,
         )
       case 'wal':
-        if (place.file.kind === 'dropped' || place.file.kind === 'receiving') return 'it is damaged'
-        return (await verifyWalFile(this.#to, this.#context.cluster, place.file.name)).reason
+        return this.#faultOfWal(place.file)
       case 'missing':
         for (const { name } of this.#segments(place)) {
           const { reason } = await verifyWalFile(this.#to, this.#context.cluster, name)
@@ -114,8 +118,9 @@ class Repair {
         }
         return undefined
       case 'marker':
+        return faultOfMarker(await readObject(this.#to.storage, key))
       case 'identity':
-        return faultOfJson(await readObject(this.#to.storage, key))
+        return this.#faultOfIdentity()
       default:
         return 'it is damaged'
     }
@@ -129,7 +134,11 @@ class Repair {
       await this.#put(key, marker)
       return true
     }
-    if (place.kind === 'identity') return this.#identityOfBackups(key)
+    if (place.kind === 'identity') {
+      const identity = agreedIdentity(await this.#own())
+      if (identity) await this.#put(key, { format: FORMAT, ...identity })
+      return identity !== undefined
+    }
     if (object?.kind !== 'text' || place.kind !== 'object') return false
     const record = await readAnyRecord(this.#to, this.#context.cluster, place.backup)
     if (record) this.#record = await repairText(this.#passage(this.#to), record, this.#context.lock)
@@ -138,20 +147,22 @@ class Repair {
 
   /** @returns false where that repository has none */
   async from(from: Repository): Promise<boolean> {
-    const { place, key } = this.#damage
+    const { place } = this.#damage
     const { cluster, lock, twins } = this.#context
     const passage = this.#passage(from)
     switch (place.kind) {
       case 'identity': {
         const identity = await readIdentity(from.storage, cluster)
+        const reason = identity && contradiction(identity, await this.#own())
+        if (reason !== undefined)
+          throw new PgrecallError('conflict', `that of repository "${from.name}" is not its: ${reason}`)
         if (identity) await this.#put(identityKey(cluster), { format: FORMAT, ...identity })
         return identity !== undefined
       }
       case 'record': {
-        if (!(await twins.recordIn(from, place.backup, undefined))) return false
-        if (isLogicalId(place.backup)) await copyLogical(passage, place.backup, lock)
-        else await copyBackup(passage, place.backup, lock)
-        return true
+        const source = await twins.recordIn(from, place.backup, undefined)
+        if (source) await repairRecord(passage, source, lock)
+        return source !== undefined
       }
       case 'object': {
         if (this.#damage.object?.kind === 'text') return false
@@ -163,14 +174,10 @@ class Repair {
       }
       case 'wal':
         if (place.file.kind === 'receiving') return false
-        if (place.file.kind === 'dropped') return this.#copyNote(from, key)
-        return this.#copyWal(passage, place.file, true)
-      case 'missing': {
-        let isDone = true
-        for (const file of this.#segments(place))
-          isDone = (await this.#copyWal(passage, file, false)) && isDone
-        return isDone
-      }
+        if (place.file.kind === 'dropped') return this.#copyNote(from, place.file)
+        return this.#replaceWal(passage, place.file)
+      case 'missing':
+        return this.#copyMissing(passage, place)
       default:
         return false
     }
@@ -188,74 +195,90 @@ class Repair {
     return faults[0]?.reason
   }
 
-  async #copyWal(passage: Passage, file: WalFile, isReplacing: boolean): Promise<boolean> {
-    const { cluster } = this.#context
+  async #replaceWal(passage: Passage, file: WalFile): Promise<boolean> {
+    const { cluster, segmentBytes } = this.#context
     const stored = await statWalFile(passage.from, cluster, file.name)
     if (!stored) return false
-    if (file.kind === 'segment' || file.kind === 'partial') await this.#requireOneArchive(passage, file)
-    await copyWalFile(passage, storedWal(file, stored), isReplacing)
+    if (file.kind === 'segment' || file.kind === 'partial') {
+      const number = numberOf(file, segmentBytes)
+      await this.#requireOneHistory(passage, { timeline: file.timeline, first: number, last: number })
+    }
+    const reason = await this.#faultOfOther(passage.from, file, stored.key, stored.bytes)
+    if (reason !== undefined)
+      throw new PgrecallError(
+        'damaged',
+        `that in repository "${passage.from.name}" is damaged, too: ${reason}`,
+      )
+    await copyWalFile(passage, storedWal(file, stored), true)
     // Of two forms, the one that this repository is configured for is read first.
-    const now = await statWalFile(this.#to, cluster, file.name)
-    if (isReplacing && now && now.key !== this.#damage.key) await this.#to.storage.remove(this.#damage.key)
+    this.#replacedBy = (await statWalFile(this.#to, cluster, file.name))?.key
+    if (this.#replacedBy !== undefined && this.#replacedBy !== this.#damage.key)
+      await removeReplaced(this.#to.storage, this.#damage.key)
     return true
   }
 
-  /**
-   * Two servers that went different ways have WAL of the same names and of the same cluster. So the nearest segment that both
-   * repositories have, and that is sound here, must be the same in both.
-   * @throws PgrecallError `conflict`
-   */
-  async #requireOneArchive(passage: Passage, { timeline, ...file }: WalSegment): Promise<void> {
-    const { cluster, segmentBytes, damagedKeys } = this.#context
-    const number = numberOf(file, segmentBytes)
-    for (let distance = 1n; distance <= MOST_DISTANT; distance++) {
-      for (const near of [number - distance, number + distance].filter((each) => each >= 0n)) {
-        const neighbour = parseWalFile(segmentName(timeline, near, segmentBytes))!
-        const here = await statWalFile(this.#to, cluster, neighbour.name)
-        const there =
-          here && !damagedKeys.has(here.key) && (await statWalFile(passage.from, cluster, neighbour.name))
-        if (there && (await isSameHere(passage, storedWal(neighbour, there)))) return
-      }
+  async #copyMissing(passage: Passage, span: WalSpan): Promise<boolean> {
+    const found: StoredWal[] = []
+    let lacking = 0
+    for (const file of this.#segments(span)) {
+      const stored = await statWalFile(passage.from, passage.cluster, file.name)
+      if (stored) found.push(storedWal(file, stored))
+      else lacking++
     }
+    if (found.length === 0) return false
+    await this.#requireOneHistory(passage, span)
+    for (const wal of found) await copyWalFile(passage, wal)
+    return lacking === 0
   }
 
-  /** Every backup says of which cluster it is. */
-  async #identityOfBackups(key: string): Promise<boolean> {
-    const { cluster } = this.#context
-    const found = new Map<string, { systemIdentifier: string; walSegmentBytes: number }>()
-    for await (const id of this.#to.storage.folders(backupsPrefix(cluster))) {
-      if (!isBackupId(id) || isLogicalId(id)) continue
-      const record = await readAnyRecord(this.#to, cluster, id).catch(() => undefined)
-      if (!record || record.method === 'logical') continue
-      const { systemIdentifier, walSegmentBytes } = record
-      found.set(`${systemIdentifier} ${walSegmentBytes}`, { systemIdentifier, walSegmentBytes })
-    }
-    const [identity, ...others] = found.values()
-    if (!identity || others.length > 0) return false
-    await this.#put(key, { format: FORMAT, ...identity })
-    return true
+  async #requireOneHistory(passage: Passage, span: WalSpan): Promise<void> {
+    const { isEndOpen } = await requireOneHistory(passage, span, this.#context)
+    this.remark = isEndOpen ? '; nothing behind it could be compared, only what lies before it' : ''
   }
 
-  async #copyNote(from: Repository, key: string): Promise<boolean> {
+  async #copyNote(from: Repository, file: WalObject): Promise<boolean> {
+    const { key } = this.#damage
     const note = await readObject(from.storage, key)
-    if (faultOfJson(note) !== undefined) return false
-    await this.#to.storage.put(key, note!)
+    if (!note || (await this.#faultOfOther(from, file, key, note.length)) !== undefined) return false
+    await this.#to.storage.put(key, note)
     return true
+  }
+
+  /** Of what is no segment, the content is looked at as it was when the damage was found. */
+  async #faultOfWal(file: WalObject): Promise<string | undefined> {
+    const { cluster } = this.#context
+    if (file.kind === 'segment') return (await verifyWalFile(this.#to, cluster, file.name)).reason
+    const own = this.#replacedBy ?? this.#damage.key
+    const facts = (await this.#to.storage.stat(own)) ?? (await statWalFile(this.#to, cluster, file.name))
+    // What was being received is a whole segment by now.
+    if (!facts) return file.kind === 'receiving' ? undefined : 'it is missing from the archive'
+    return this.#faultOfOther(this.#to, file, facts.key, facts.bytes)
+  }
+
+  async #faultOfOther(repository: Repository, file: WalObject, key: string, bytes: number) {
+    const { timelines, segmentBytes, signal } = this.#context
+    if (file.kind === 'segment') return undefined
+    return (await verifyOther(repository, { file, key, bytes }, timelines, segmentBytes, signal)).reason
+  }
+
+  async #faultOfIdentity(): Promise<string | undefined> {
+    const { cluster } = this.#context
+    const reason = faultOfIdentity(await readObject(this.#to.storage, identityKey(cluster)))
+    if (reason !== undefined) return reason
+    const identity = await readIdentity(this.#to.storage, cluster)
+    return identity && contradiction(identity, await this.#own())
+  }
+
+  #own(): Promise<OwnIdentity> {
+    this.#identity ??= readOwnIdentity(this.#to, this.#context.cluster)
+    return this.#identity
   }
 
   #put(key: string, facts: object): Promise<unknown> {
     return this.#to.storage.put(key, Buffer.from(`${JSON.stringify(facts, undefined, 2)}\n`))
   }
 
-  *#segments({
-    timeline,
-    first,
-    last,
-  }: {
-    timeline: number
-    first: bigint
-    last: bigint
-  }): Generator<WalFile> {
+  *#segments({ timeline, first, last }: WalSpan): Generator<WalFile> {
     for (let number = first; number <= last; number++)
       yield parseWalFile(segmentName(timeline, number, this.#context.segmentBytes))!
   }
@@ -266,28 +289,6 @@ class Repair {
   }
 }
 
-/** @returns false where it cannot be told, as the copy there is damaged @throws PgrecallError `conflict` where it is not */
-async function isSameHere(passage: Passage, wal: StoredWal): Promise<boolean> {
-  try {
-    await requireOneArchive(passage, wal)
-    return true
-  } catch (error) {
-    if (!(error instanceof PgrecallError) || error.kind !== 'damaged') throw error
-    return false
-  }
-}
-
 function storedWal(file: WalFile, { key, bytes }: ObjectFacts): StoredWal {
   return { file, key, bytes, form: isSealed(key) ? 'sealed' : 'plain' }
-}
-
-/** The two small files without a sum of their own. */
-export function faultOfJson(bytes: Buffer | undefined): string | undefined {
-  if (!bytes) return 'it is missing'
-  try {
-    const facts: unknown = JSON.parse(bytes.toString('utf8'))
-    return typeof facts === 'object' && facts !== null ? undefined : 'it is not what pgrecall wrote'
-  } catch {
-    return 'it is not what pgrecall wrote'
-  }
 }

@@ -8,6 +8,7 @@ import type { Damage, FoundDamage } from './damage.ts'
 import { explainAll } from './explain.ts'
 import { FoundFaults } from './found-faults.ts'
 import { planScratch } from './open-scratch.ts'
+import { systemIdentifierOf } from './own-identity.ts'
 import { planReading, type ReadingPlan, type Share } from './plan-reading.ts'
 import { readSideBySide } from './read-side-by-side.ts'
 import { readingsOf } from './readings.ts'
@@ -65,7 +66,7 @@ const RESUMED_WITHIN_MS = 24 * 60 * 60 * 1000
  * upon, a logical one not without archives that `pg_restore` can read. Needs no secret key for the backups themselves. Remembers in the
  * repository what was read; otherwise it changes nothing but pins, unless it heals.
  * @throws PgrecallError `absent` for an id that is not there, `repository` when there is no answer; where something is to be
- *   loaded, `usage` for a physical backup, and as `planScratch` and `verifyRestore`; `busy` where it is to heal and the lock is held
+ *   loaded, `usage` for a physical backup, and as `planScratch` and `verifyRestore`
  */
 export async function verifyRepository(
   repository: Repository,
@@ -81,7 +82,7 @@ export async function verifyRepository(
   const stockRequest = { cluster, ids, isLoading: scratch !== undefined, decode }
   const stock = await takeStock(repository, stockRequest, context)
   await requireLoadable(repository, request, stock, context)
-  await twins.keepOwn(stock.catalog.systemIdentifier)
+  await twins.keepOwn(systemIdentifierOf(stock.catalog))
   const share = shareOf(request, stock, context.now())
   const plan = planReading(stock.objects, stock.spans, share)
   const found = new FoundFaults(cluster, stock, plan, context, {
@@ -92,16 +93,18 @@ export async function verifyRepository(
   await verifyOthers(repository, stock, found, context.signal)
   if (decode) await requireSameFiles(repository, stock, found, context.signal)
   await verifyLogical(repository, stock, found, request, context)
+  // Whatever comes of a repair, what was found stays known.
+  await found.remember()
   let damaged = await explainAll(repository, stock, found.damages(), twins)
   if (request.repair && damaged.length > 0) {
     const report = await repairAll(repository, found.damages(), damaged, {
-      ...{ cluster, twins, segmentBytes: stock.catalog.walSegmentBytes },
+      ...{ cluster, twins, segmentBytes: stock.catalog.walSegmentBytes, timelines: stock.catalog.wal },
       ...{ events, signal, now },
     })
     damaged = report.damaged
     found.noteHealed(damaged)
+    await found.remember()
   }
-  await found.remember()
   return {
     ...found.result(),
     damaged: [...begun.damaged, ...damaged],
@@ -124,12 +127,8 @@ async function healFirst(
   const { events, signal, now } = context
   const report = request.repair
     ? await repairAll(repository, found, damaged, {
-        cluster,
-        twins,
-        segmentBytes: 0,
-        events,
-        signal,
-        now,
+        ...{ cluster, twins, segmentBytes: 0, timelines: [] },
+        ...{ events, signal, now },
       })
     : { damaged }
   const isLeft = report.damaged.some(

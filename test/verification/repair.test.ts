@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { newIdentity } from '../../src/archive/age.ts'
 import { backupPrefix, walKey } from '../../src/catalog/layout.ts'
+import { acquireLock } from '../../src/catalog/lock.ts'
 import type { Repository } from '../../src/catalog/repository.ts'
 import { nothingVerified, readVerifications, rememberRestore } from '../../src/catalog/verification-file.ts'
 import { PgrecallError } from '../../src/errors.ts'
@@ -131,23 +132,77 @@ test('a copy that is damaged too heals nothing', async () => {
   expect((await readFile(paths[0]!)).length).toBe(1000)
 })
 
-test('WAL of a server that went another way heals nothing, whatever it is called', async () => {
+test('what cannot be healed while a backup runs is told and remembered', async () => {
   const there = plainRepository('there', await localStorage(scratch, 'there'))
   await copyAll(here, there)
+  await truncate(join(scratch.path, 'here', SHARD), 1000)
+  const warnings: string[] = []
+  const events = new Events().on('warning', ({ text }) => warnings.push(text))
+  const context = { env: process.env, events, signal: new AbortController().signal, now: () => new Date() }
+  const request = { cluster: 'main', ids: [], jobs: 1, repair: true, others: [there] }
+  await using _backup = await acquireLock(here.storage, 'main', { purpose: 'backup', now: context.now })
+  const { damaged } = await verifyRepository(here, request, context)
+  expect(damaged).toMatchObject([{ key: SHARD, mend: { outcome: 'healable' } }])
+  expect(warnings).toEqual([expect.stringContaining('nothing more is healed now')])
+  expect(await readVerifications(here.storage, 'main')).toMatchObject({ damaged: [{ key: SHARD }] })
+})
+
+/** What a server archived that went another way from a segment on. */
+async function parted(there: Repository, ...numbers: number[]): Promise<void> {
   const folder = await scratch.folder('of the clone')
-  for (const name of [0, 1, 2].map(sampleSegment)) {
+  for (const name of numbers.map(sampleSegment)) {
     const bytes = (await readArchivedFile(here, 'main', name))!
     bytes[bytes.length - 1]! ^= 1
     await there.storage.remove(walKey('main', name))
     await writeFile(join(folder, name), bytes)
     await pushWalFile({ path: join(folder, name), cluster: 'main', repositories: [there], level: 1 })
   }
-  const key = walKey('main', sampleSegment(1))
-  await truncate(join(scratch.path, 'here', key), 300)
-  const { damaged } = await verify(here, { repair: true, others: [there] })
-  expect(damaged).toMatchObject([
-    { key, mend: { outcome: 'lost', text: expect.stringContaining('have different bytes') } },
-  ])
+}
+
+describe('WAL of a server that went another way heals nothing, whatever it is called:', () => {
+  let there: Repository
+  beforeEach(async () => {
+    there = plainRepository('there', await localStorage(scratch, 'there'))
+    await copyAll(here, there)
+  })
+  const key = (number: number) => walKey('main', sampleSegment(number))
+  const refused = { outcome: 'lost', text: expect.stringContaining('have different bytes') }
+  const repairHere = async () => (await verify(here, { repair: true, others: [there] })).damaged
+
+  test('it parted before', async () => {
+    await parted(there, 0, 1, 2)
+    await truncate(join(scratch.path, 'here', key(1)), 300)
+    expect(await repairHere()).toMatchObject([{ key: key(1), mend: refused }])
+  })
+
+  test('it parted at the damaged segment', async () => {
+    await parted(there, 1, 2, 3)
+    await truncate(join(scratch.path, 'here', key(1)), 300)
+    expect(await repairHere()).toMatchObject([{ key: key(1), mend: refused }])
+    expect((await readObject(here.storage, key(1)))!.length).toBe(300)
+  })
+
+  test('it parted in a hole, of which nothing is filled then', async () => {
+    await parted(there, 2, 3)
+    for (const number of [1, 2]) await here.storage.remove(key(number))
+    expect(await repairHere()).toMatchObject([{ key: key(1), mend: refused }])
+    expect(await here.storage.stat(key(1))).toBeUndefined()
+  })
+
+  test('nothing near it can be compared', async () => {
+    for (const number of [0, 2, 3]) await there.storage.remove(key(number))
+    await truncate(join(scratch.path, 'here', key(1)), 300)
+    expect(await repairHere()).toMatchObject([
+      { key: key(1), mend: { outcome: 'lost', text: expect.stringContaining('it was not taken') } },
+    ])
+  })
+
+  test('where nothing is stored behind, that is said of what is healed', async () => {
+    await truncate(join(scratch.path, 'here', key(3)), 300)
+    expect(await repairHere()).toMatchObject([
+      { mend: { outcome: 'healed', text: expect.stringContaining('nothing behind it could be compared') } },
+    ])
+  })
 })
 
 test('of restores the newest and the newest that succeeded are remembered', async () => {
