@@ -65,7 +65,7 @@ export async function restoreCluster(
 
 /** Who cannot have this backup is told from which others the same target can be reached. */
 function withOthers(error: unknown, { instead }: RestorePlan): unknown {
-  if (!(error instanceof PgrecallError) || error.kind !== 'damaged') return error
+  if (!(error instanceof PgrecallError) || error.kind !== 'damaged' || instead.length === 0) return error
   const hint = [...(error.hint === undefined ? [] : [error.hint]), insteadText(instead)].join('; ')
   return new PgrecallError('damaged', error.message, { hint, cause: error })
 }
