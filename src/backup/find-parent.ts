@@ -1,5 +1,6 @@
 import { decode, methodOf } from '../archive/codec.ts'
 import { type BackupRecord, type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
+import { readKnownDamage } from '../catalog/known-damage.ts'
 import { backupPrefix } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { readContent } from '../catalog/sealed-object.ts'
@@ -35,9 +36,13 @@ export async function findParent(
 ): Promise<BackupBasis> {
   if (request.type === 'full') return { type: 'full', parent: undefined, warnings: [] }
   const found = await lookForParent(request, method, facts, destinations, signal)
-  if ('reason' in found) return fullInstead(request, found.reason, events)
+  const warnings = found.warning === undefined ? [] : [found.warning]
+  if ('reason' in found) {
+    const basis = fullInstead(request, found.reason, events)
+    return { ...basis, warnings: [...basis.warnings, ...warnings] }
+  }
   events.emit('step', { text: `Building upon backup ${found.parent.record.id}` })
-  return { type: request.type === 'diff' ? 'diff' : 'incr', parent: found.parent, warnings: [] }
+  return { type: request.type === 'diff' ? 'diff' : 'incr', parent: found.parent, warnings }
 }
 
 /** What is done where nothing can be built upon. @param reason as a part of a sentence */
@@ -57,18 +62,24 @@ async function lookForParent(
   const reason = method.fullOnly(facts)
   if (reason !== undefined || !method.place)
     return { reason: reason ?? `method "${method.name}" builds upon nothing` }
+  const known = await destinations.each(({ repository, catalog }) =>
+    readKnownDamage(repository.storage, catalog),
+  )
+  const damageOf = (backup: BackupSummary) =>
+    known.map(({ answer }) => answer.above(backup)).find((damage) => damage !== undefined)
   const repositories = destinations.live.map(({ repository }) => repository)
   const place = await withStoredHistory(await method.place(), repositories, request.cluster)
   const held = destinations.live.map(({ catalog }) => catalog.backups)
-  const chosen = chooseParent(held, request, facts, place)
+  const chosen = chooseParent(held, request, facts, place, damageOf)
   if ('reason' in chosen) return chosen
-  const opened = await openParent(chosen.parent, repositories, place, signal)
+  const { parent, ...warned } = chosen
+  const opened = { ...(await openParent(parent, repositories, place, signal)), ...warned }
   if ('reason' in opened) return opened
   const fault =
     opened.parent.record.withoutVisibilityMaps && method.name === 'stream'
-      ? `${chosen.parent.id} is no parent: it has no visibility maps, and the server would send them`
+      ? `${parent.id} is no parent: it has no visibility maps, and the server would send them`
       : await method.cannotBuildUpon?.(opened.parent)
-  return fault === undefined ? opened : { reason: fault }
+  return fault === undefined ? opened : { reason: fault, ...warned }
 }
 
 /** A server on another host does not hand out its history; its archive has it. */

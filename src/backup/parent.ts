@@ -1,5 +1,6 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import { chainOf } from '../catalog/chain.ts'
+import { type DamagedObject, damagedText, REPAIR_TEXT } from '../catalog/known-damage.ts'
 import { formatLsn, lsn } from '../postgres/lsn.ts'
 import type { ClusterFacts } from '../postgres/server.ts'
 import type { BackupRequest } from './method.ts'
@@ -9,12 +10,16 @@ import type { ServerPlace } from './server-place.ts'
 const BLOCK_BYTES = 8192
 
 /** Upon what a new backup builds, or why it builds upon nothing. */
-export type ParentChoice<Backup> = { parent: Backup } | { reason: string }
+export type ParentChoice<Backup> = ({ parent: Backup } | { reason: string }) & {
+  /** Said of the newest one that is not built upon since it is known to be damaged. */
+  warning?: string
+}
 
 /**
- * Chooses the backup that a new one builds upon: the newest that is fit, for a differential one the newest fit full one.
- * Pure.
+ * Chooses the backup that a new one builds upon: the newest that is fit, for a differential one the newest fit full one. Where
+ * nothing is left of the newest chain, as its full backup is damaged, none before it is taken: the lost one is to be replaced. Pure.
  * @param held what each repository that the backup goes to has, oldest first; the parent has to be in all of them
+ * @param damageOf what is known that would spoil what is built upon a backup
  * @returns otherwise the reason, as a part of a sentence, why the newest one is not fit
  */
 export function chooseParent<Backup extends BackupSummary>(
@@ -22,6 +27,7 @@ export function chooseParent<Backup extends BackupSummary>(
   { type, maxChain }: Pick<BackupRequest, 'type' | 'maxChain'>,
   facts: ClusterFacts,
   place: ServerPlace,
+  damageOf: (backup: Backup) => DamagedObject | undefined,
 ): ParentChoice<Backup> {
   const { blockBytes } = facts
   if (blockBytes !== BLOCK_BYTES)
@@ -31,21 +37,27 @@ export function chooseParent<Backup extends BackupSummary>(
   if (eligible.length === 0)
     return { reason: type === 'diff' ? 'there is no full backup yet' : 'there is no backup yet' }
   let firstReason: string | undefined
+  let warned: { warning: string } | undefined
   for (const backup of eligible) {
     const { links, missing } = chainOf(first, backup)
+    const damage = damageOf(backup)
     const fault =
+      (damage && `it ${damagedText(damage)}`) ??
       faultOf(backup, facts, place) ??
       (missing === undefined ? undefined : `it builds upon ${missing}, which is missing`) ??
       (others.every((backups) => holds(backups, backup)) ? undefined : 'it is not in every repository')
     if (fault !== undefined) firstReason ??= `${backup.id} is no parent: ${fault}`
-    else if (links.length < maxChain) return { parent: backup }
+    if (damage) warned ??= { warning: `backup ${backup.id} ${damagedText(damage)}; ${REPAIR_TEXT}` }
+    if (damage && backup.type === 'full') break
+    if (fault !== undefined) continue
+    if (links.length < maxChain) return { parent: backup, ...warned }
     // One further down would make the chain no shorter for long.
-    else
-      return {
-        reason: `the chain of ${backup.id} has ${links.length} links (backup.maxChain is ${maxChain})`,
-      }
+    return {
+      reason: `the chain of ${backup.id} has ${links.length} links (backup.maxChain is ${maxChain})`,
+      ...warned,
+    }
   }
-  return { reason: firstReason! }
+  return { reason: firstReason!, ...warned }
 }
 
 /** What keeps an incremental backup from building upon this one, of all that says something of its files. */

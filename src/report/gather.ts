@@ -1,5 +1,6 @@
 import { loadCatalog } from '../catalog/catalog.ts'
 import { readKeptPins } from '../catalog/kept-pin.ts'
+import { readKnownDamage } from '../catalog/known-damage.ts'
 import { livingPins } from '../catalog/pin.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { reasonOf } from '../errors.ts'
@@ -57,7 +58,8 @@ async function storedIn(
     const catalog = await loadCatalog(storage, cluster, { believing: true })
     const readers = await livingPins(storage, cluster, situation.now)
     const pinned = await readKeptPins(storage, cluster)
-    return { facts, findings, catalog, situation: { ...situation, readers, pinned } }
+    const damage = await readKnownDamage(storage, catalog)
+    return { facts, findings, catalog, situation: { ...situation, readers, pinned, damage } }
   } catch (error) {
     signal.throwIfAborted()
     return { facts: { ...facts, error: reasonOf(error) }, findings, catalog: undefined, situation }

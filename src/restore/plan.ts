@@ -1,4 +1,5 @@
 import type { BackupRecord, BackupSummary } from '../catalog/backup-record.ts'
+import { type DamagedObject, damagedText, REPAIR_TEXT } from '../catalog/known-damage.ts'
 import { PgrecallError } from '../errors.ts'
 import { formatLsn, type Lsn, lsn } from '../postgres/lsn.ts'
 import {
@@ -38,12 +39,26 @@ export interface RestorePlan {
   /** The last moment that the restored cluster will hold, where it is known. */
   recoversTo: string | undefined
   settings: RecoverySettings
+  /** What is known to be damaged of the chain: then the restore fails, unless that was healed since. */
+  damage?: DamagedObject
+  /** Ids of other backups that lead to the target, the newest first; a few. */
+  instead: string[]
   warnings: string[]
 }
 
 /** The backups that lie on the way to a timeline, oldest first. */
 export function onTheWay(backups: readonly BackupSummary[], path: TimelineHistory): BackupSummary[] {
   return backups.filter((backup) => isOnPath(path, backup))
+}
+
+/** Those of the backups that end before the target, oldest first. @param location as of `chooseBackup` */
+export function backupsBefore(
+  question: RestoreQuestion,
+  all: readonly BackupSummary[],
+  path: TimelineHistory,
+  location?: Lsn,
+): BackupSummary[] {
+  return onTheWay(all, path).filter((backup) => endsBefore(backup, question, location))
 }
 
 /**
@@ -69,7 +84,7 @@ export function chooseBackup(
     if (!endsBefore(asked, question, location)) throw tooEarly(question, asked, usable, location)
     return asked
   }
-  const fitting = usable.filter((backup) => endsBefore(backup, question, location)).at(-1)
+  const fitting = backupsBefore(question, all, path, location).at(-1)
   if (fitting) return fitting
   const oldest = usable[0]
   if (oldest) throw tooEarly(question, oldest, usable, location)
@@ -140,8 +155,10 @@ export function makePlan(input: {
   delta: boolean
   partial: PartialRestore | undefined
   restoreCommand: string
+  damage?: DamagedObject | undefined
+  instead?: readonly string[]
 }): RestorePlan {
-  const { question, chain, evidence, path, partial } = input
+  const { question, chain, evidence, path, partial, damage, instead = [] } = input
   const backup = chain.at(-1)!
   const { target } = question
   requireReachable(question, backup, evidence)
@@ -149,9 +166,12 @@ export function makePlan(input: {
   const end =
     target.kind === 'immediate' ? lsn(backup.stop.lsn) : target.kind === 'lsn' ? target.lsn : evidence.found
   const recovers = !startsByItself(question, backup, evidence)
-  const warnings = backup.outsideFiles.map(
-    (file) => `${file} was outside the data directory and is not part of the backup`,
-  )
+  const warnings = [
+    ...(damage ? [damageWarning(backup, damage, instead)] : []),
+    ...backup.outsideFiles.map(
+      (file) => `${file} was outside the data directory and is not part of the backup`,
+    ),
+  ]
   return {
     repository: input.repository,
     backup,
@@ -188,8 +208,21 @@ export function makePlan(input: {
           archiveMode: question.archiveMode,
         })
       : plainStartSettings(question.archiveMode),
+    ...(damage && { damage }),
+    instead: [...instead],
     warnings,
   }
+}
+
+function damageWarning({ id }: BackupRecord, damage: DamagedObject, instead: readonly string[]): string {
+  return `backup ${id} ${damagedText(damage)}, so this restore will fail halfway unless that was healed; ${REPAIR_TEXT}; ${insteadText(instead)}`
+}
+
+/** What a person can restore from in place of a damaged backup. @param instead ids, the newest first */
+export function insteadText(instead: readonly string[]): string {
+  return instead.length > 0
+    ? `instead can serve ${instead.join(', ')}`
+    : 'no other backup here leads to the same target'
 }
 
 /** A cluster that was shut down needs a recovery only to go on from there, and for that archived WAL. */

@@ -1,23 +1,28 @@
 import { type BackupRecord, type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { readChain } from '../catalog/chain.ts'
+import {
+  type DamagedObject,
+  damagedText,
+  KnownDamage,
+  REPAIR_TEXT,
+  readKnownDamage,
+} from '../catalog/known-damage.ts'
 import { isPhysicalId } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import type { TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { originalName } from '../postgres/incremental-file.ts'
-import { type Lsn, lsn } from '../postgres/lsn.ts'
 import { parseHistory, type TimelineHistory } from '../postgres/timeline-history.ts'
-import { historyName, segmentNumber } from '../postgres/wal-file.ts'
+import { historyName } from '../postgres/wal-file.ts'
 import { readArchivedFile } from '../wal/read.ts'
 import { chooseDatabases, type DatabaseChoice, databaseOf, type PartialRestore } from './databases.ts'
-import { searchWal, type WalFinding } from './find-target.ts'
-import { chooseBackup, makePlan, onTheWay, type RestorePlan } from './plan.ts'
-import type { Evidence, RestoreQuestion } from './question.ts'
+import { gather, locate } from './gather-evidence.ts'
+import { backupsBefore, chooseBackup, makePlan, type RestorePlan } from './plan.ts'
+import type { RestoreQuestion } from './question.ts'
+import { chooseSound } from './sound-backup.ts'
 import { openManifest } from './stored-manifest.ts'
-import { describeTarget, type Target } from './target.ts'
-import { reachAlong, type WalLeg } from './timeline-path.ts'
 import { missingLink, requireWhole, wholeChains } from './whole-chains.ts'
 
 export interface PrepareRequest {
@@ -41,7 +46,8 @@ export interface PrepareContext {
 
 /**
  * Works out how to get to the target, from what is stored and nothing else: which backup, which WAL, and whether the
- * target can be reached at all. Changes nothing. The first repository from which it works is taken.
+ * target can be reached at all. Changes nothing. The first repository from which it works is taken; one whose backup is known to be
+ * damaged only where there is no other.
  *
  * @throws PgrecallError `absent`, `unreachable` or `usage`, with the nearest moment that can be had as the hint
  */
@@ -50,21 +56,26 @@ export async function prepareRestore(
   context: PrepareContext,
 ): Promise<{ plan: RestorePlan; repository: Repository }> {
   const failures: unknown[] = []
+  let lastResort: { plan: RestorePlan; repository: Repository } | undefined
+  const passOver = ({ name }: Repository, reason: string) => {
+    if (context.repositories.length > 1)
+      context.events.emit('warning', { text: `not from repository "${name}": ${reason}` })
+  }
   // What an optional one lacks is nothing unusual, and would be missed only at the end of the recovery.
   const order = context.repositories.toSorted((a, b) => Number(b.required) - Number(a.required))
   for (const repository of order) {
     try {
-      return { plan: await prepareFrom(repository, request, context), repository }
+      const plan = await prepareFrom(repository, request, context)
+      if (!plan.damage) return { plan, repository }
+      lastResort ??= { plan, repository }
+      passOver(repository, `backup ${plan.backup.id} ${damagedText(plan.damage)}`)
     } catch (error) {
       context.signal.throwIfAborted()
       failures.push(error)
-      if (context.repositories.length > 1) {
-        context.events.emit('warning', {
-          text: `not from repository "${repository.name}": ${reasonOf(error)}`,
-        })
-      }
+      passOver(repository, reasonOf(error))
     }
   }
+  if (lastResort) return lastResort
   throw failures[0] ?? new PgrecallError('config', 'no repository to restore from')
 }
 
@@ -82,9 +93,17 @@ async function prepareFrom(
   const catalog = { ...stored, backups: chains.whole }
   const path = await pathTo(repository, catalog, question, context)
   const location = await locate(repository, catalog, path, question, context)
-  const summary = chooseBackup(question, catalog.backups, path, location)
+  const wanted = chooseBackup(question, catalog.backups, path, location)
+  const damageOf = await knownDamage(repository, catalog, request, context)
+  const fitting = backupsBefore(question, catalog.backups, path, location)
+  const choice = chooseSound(question, wanted, fitting, path, catalog, damageOf)
+  const summary = choice.backup
   const broken = chains.broken.map((chain) => ({ id: chain.id, reason: missingLink(chain) }))
-  for (const { id, reason } of [...catalog.damaged, ...broken]) {
+  const unsound = choice.passedOver.map((backup) => ({
+    id: backup.id,
+    reason: `it ${damagedText(damageOf(backup)!)}; ${REPAIR_TEXT}`,
+  }))
+  for (const { id, reason } of [...catalog.damaged, ...broken, ...unsound]) {
     if (id > summary.id && isPhysicalId(id))
       context.events.emit('warning', { text: `the newer backup ${id} is passed over: ${reason}` })
   }
@@ -103,7 +122,27 @@ async function prepareFrom(
     delta: request.delta,
     partial: request.databases && (await partialRestore(repository, backup, request.databases)),
     restoreCommand: request.restoreCommandFor(repository),
+    damage: choice.damage,
+    instead: choice.instead,
   })
+}
+
+/**
+ * What is known to be damaged of what a restore of a backup needs: the indexes, too, where only a part of it is written. Where that
+ * cannot be read, a restore is tried all the same.
+ */
+async function knownDamage(
+  { storage }: Repository,
+  catalog: Catalog,
+  { delta, databases }: PrepareRequest,
+  { events, signal }: PrepareContext,
+): Promise<(backup: BackupSummary) => DamagedObject | undefined> {
+  const known = await readKnownDamage(storage, catalog).catch((error) => {
+    signal.throwIfAborted()
+    events.emit('warning', { text: `what is known to be damaged cannot be read: ${reasonOf(error)}` })
+    return new KnownDamage(catalog, undefined)
+  })
+  return (backup) => (delta || databases ? known.above(backup) : known.of(backup))
 }
 
 /** A backup without a list of its databases tells by its files which there are. */
@@ -189,103 +228,4 @@ function timelineSetting(
   { timeline, standby }: RestoreQuestion,
 ): RestoreQuestion['timeline'] {
   return standby && timeline === 'latest' ? 'latest' : path.at(-1)!.timeline
-}
-
-/**
- * Where a named or numbered target lies: the backup has to end before it, so it is looked for first. From each backup
- * its own WAL can be followed to the first hole; so the newest goes first, and what lies behind a hole is found too.
- */
-async function locate(
-  repository: Repository,
-  catalog: Catalog,
-  path: TimelineHistory,
-  { target }: RestoreQuestion,
-  context: PrepareContext,
-): Promise<Lsn | undefined> {
-  if (target.kind !== 'xid' && target.kind !== 'name') return undefined
-  const usable = onTheWay(catalog.backups, path)
-  if (usable.length === 0) return undefined
-  const restorePoints = new Set<string>()
-  let searched: bigint | undefined
-  for (const backup of usable.toReversed()) {
-    const start = lsn(backup.start.lsn)
-    const { legs } = reachAlong(path, start, catalog.wal, catalog.walSegmentBytes)
-    const finding = await search(repository, catalog, legsUpTo(legs, searched), target, context)
-    if (finding.found !== undefined) return finding.found
-    for (const name of finding.restorePoints) restorePoints.add(name)
-    searched = segmentNumber(start, catalog.walSegmentBytes)
-  }
-  throw notFound(target, [...restorePoints])
-}
-
-/** What is left to search. The segment that was searched last counts in: a record may begin before it. */
-function legsUpTo(legs: readonly WalLeg[], searched: bigint | undefined): WalLeg[] {
-  if (searched === undefined) return [...legs]
-  return legs
-    .filter((leg) => leg.first <= searched)
-    .map((leg) => ({ ...leg, last: leg.last < searched ? leg.last : searched }))
-}
-
-function notFound(target: Extract<Target, { kind: 'xid' | 'name' }>, known: string[]): PgrecallError {
-  const hint =
-    target.kind === 'name'
-      ? restorePointsText(known)
-      : 'a transaction that is still running, or that changed nothing, has no end in the WAL'
-  return new PgrecallError('unreachable', `${describeTarget(target)} is not in the archived WAL`, { hint })
-}
-
-function restorePointsText(known: readonly string[]): string {
-  if (known.length === 0) return 'there is no restore point at all; pg_create_restore_point() makes one'
-  const names = known.slice(0, 5).map((name) => `"${name}"`)
-  return `there are restore points with these names: ${names.join(', ')}`
-}
-
-async function gather(
-  repository: Repository,
-  catalog: Catalog,
-  path: TimelineHistory,
-  backup: BackupSummary,
-  { target }: RestoreQuestion,
-  location: Lsn | undefined,
-  context: PrepareContext,
-): Promise<Evidence> {
-  const reach = reachAlong(path, lsn(backup.start.lsn), catalog.wal, catalog.walSegmentBytes)
-  const found = location !== undefined && location < reach.end ? location : undefined
-  const nothing = { lastMoment: undefined, lastTransaction: undefined, lastLsn: undefined }
-  if (target.kind === 'immediate' && !reach.isGrowing) return { reach, found, ...nothing }
-  const { lastMoment, lastTransaction, lastLsn } = await search(
-    repository,
-    catalog,
-    reach.legs,
-    { kind: 'end' },
-    context,
-  )
-  return {
-    reach: reach.isGrowing && lastLsn !== undefined ? { ...reach, end: lastLsn } : reach,
-    found,
-    lastMoment,
-    lastTransaction,
-    lastLsn,
-  }
-}
-
-function search(
-  repository: Repository,
-  { cluster, walSegmentBytes }: Catalog,
-  legs: Parameters<typeof searchWal>[0],
-  target: Parameters<typeof searchWal>[1],
-  { events, signal }: PrepareContext,
-): Promise<WalFinding> {
-  return searchWal(legs, target, {
-    segmentBytes: walSegmentBytes,
-    read: (name) => readArchivedFile(repository, cluster, name, signal),
-    onProgress: (segments) =>
-      events.emit('progress', {
-        task: 'Reading WAL',
-        bytes: segments * walSegmentBytes,
-        total: undefined,
-        items: segments,
-      }),
-    onEnd: () => events.emit('progressEnd', { task: 'Reading WAL' }),
-  })
 }

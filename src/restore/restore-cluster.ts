@@ -22,7 +22,7 @@ import {
 } from './data-directory.ts'
 import { extractShards, syncExtracted } from './extract-pool.ts'
 import { inspectTargets } from './inspect-targets.ts'
-import type { RestorePlan } from './plan.ts'
+import { insteadText, type RestorePlan } from './plan.ts'
 import type { RestoreContext } from './restore-context.ts'
 import { openManifest, type StoredManifest } from './stored-manifest.ts'
 import { type WrittenChain, writeChain } from './write-chain.ts'
@@ -56,6 +56,25 @@ export async function restoreCluster(
   context: RestoreContext,
 ): Promise<RestoreResult> {
   await using _pins = await pinLinks(plan, context)
+  try {
+    return await restoreChain(plan, targets, context)
+  } catch (error) {
+    throw withOthers(error, plan)
+  }
+}
+
+/** Who cannot have this backup is told from which others the same target can be reached. */
+function withOthers(error: unknown, { instead }: RestorePlan): unknown {
+  if (!(error instanceof PgrecallError) || error.kind !== 'damaged' || instead.length === 0) return error
+  const hint = [...(error.hint === undefined ? [] : [error.hint]), insteadText(instead)].join('; ')
+  return new PgrecallError('damaged', error.message, { hint, cause: error })
+}
+
+async function restoreChain(
+  plan: RestorePlan,
+  targets: readonly TargetFolder[],
+  context: RestoreContext,
+): Promise<RestoreResult> {
   await requireObjects(plan, context)
   await verifyLinks(plan.chain.slice(1), context)
   const manifest = await openManifest(plan.backup, context.repository)

@@ -8,6 +8,7 @@ import {
 } from '../catalog/catalog.ts'
 import { requireRepository } from '../catalog/identity.ts'
 import { isOver, type KeptPin, readKeptPins, sweepKeptPins } from '../catalog/kept-pin.ts'
+import { readKnownDamage } from '../catalog/known-damage.ts'
 import { backupRecordKey, catalogKey } from '../catalog/layout.ts'
 import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
@@ -61,6 +62,7 @@ async function look(
     now: now(),
     readers: await livingPins(repository.storage, cluster, now()),
     pinned: await readKeptPins(repository.storage, cluster),
+    damage: await readKnownDamage(repository.storage, catalog),
   }
   const wanted = planRetention(catalog, rules, situation)
   const locks = await locksOf(wanted, repository.storage, now())

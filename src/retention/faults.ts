@@ -1,6 +1,7 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { brokenText, type Chains } from '../catalog/chains.ts'
+import { damagedText, type KnownDamage, REPAIR_TEXT } from '../catalog/known-damage.ts'
 import { isLogicalId } from '../catalog/layout.ts'
 import { hasOwnWal, lacksHistory } from '../catalog/wal-ranges.ts'
 
@@ -15,10 +16,14 @@ export interface Fault {
 /** Only those backups have an entry that cannot be recovered. */
 export type Faults = ReadonlyMap<BackupSummary, Fault>
 
-export function faultsOf(catalog: Catalog, chains: Chains<BackupSummary>): Faults {
+export function faultsOf(
+  catalog: Catalog,
+  chains: Chains<BackupSummary>,
+  damage: KnownDamage | undefined,
+): Faults {
   const faults = new Map<BackupSummary, Fault>()
   for (const backup of catalog.backups) {
-    const fault = faultOf(backup, catalog, chains)
+    const fault = faultOf(backup, catalog, chains, damage)
     if (fault) faults.set(backup, fault)
   }
   return faults
@@ -28,6 +33,7 @@ function faultOf(
   backup: BackupSummary,
   { wal, walSegmentBytes }: Catalog,
   chains: Chains<BackupSummary>,
+  damage: KnownDamage | undefined,
 ): Fault | undefined {
   const notCounted = backup.type === 'full' ? ', so not counted' : ''
   const cost = `it stays, and ${notCounted ? 'does not count as one of those that are kept' : 'cannot be recovered'}`
@@ -36,6 +42,12 @@ function faultOf(
     return {
       reason: `its chain is broken${notCounted}`,
       warning: `backup ${backup.id} ${brokenText(missing)}; ${cost}`,
+    }
+  const damaged = damage?.of(backup)
+  if (damaged)
+    return {
+      reason: `known to be damaged${notCounted}`,
+      warning: `backup ${backup.id} ${damagedText(damaged)}; ${cost}; ${REPAIR_TEXT}`,
     }
   const isReachable = !wal.some((entry) => entry.timeline === backup.timeline && lacksHistory(entry))
   if ((backup.standalone && isReachable) || hasOwnWal(backup, wal, walSegmentBytes)) return undefined
@@ -49,7 +61,7 @@ function faultOf(
 export const isIncrement = ({ id }: { id: string }) => /-(?:incr|diff)$/.test(id)
 
 /** A sentence about a backup whose record cannot be believed. */
-export function damagedText({ id, reason }: Catalog['damaged'][number]): string {
+export function unreadableText({ id, reason }: Catalog['damaged'][number]): string {
   if (isLogicalId(id)) return `backup ${id} cannot be read (${reason}); it stays`
   const also = isIncrement({ id }) ? 'all that it may build upon, and all WAL' : 'all WAL'
   return `backup ${id} cannot be read (${reason}); it stays, and so does ${also}`

@@ -1,5 +1,6 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { isOver, type KeptPin } from '../catalog/kept-pin.ts'
+import type { KnownDamage } from '../catalog/known-damage.ts'
 import type { Pin } from '../catalog/pin.ts'
 import { byKey } from './by-key.ts'
 import { isIncrement } from './faults.ts'
@@ -11,8 +12,18 @@ export interface Situation {
   /** The backups that somebody is reading, or builds upon. */
   readers: readonly Pin[]
   pinned?: readonly KeptPin[]
+  /** What verifications have found. */
+  damage?: KnownDamage
   /** Until when the store keeps a backup's record, by the backup's id; only of those that it still keeps. */
   locks?: ReadonlyMap<string, Date>
+}
+
+/** The backups of which no damage is known: no recovery begins with the others. */
+export function undamaged<Backup extends { id: string }>(
+  backups: readonly Backup[],
+  { damage }: Situation,
+): Backup[] {
+  return backups.filter((backup) => damage?.of(backup) === undefined)
 }
 
 /** What persons want, by the backup's id. A pin that has ended wants nothing. */

@@ -5,7 +5,7 @@ import { ownWalOf } from '../catalog/own-wal.ts'
 import { partOfRun, spanOf } from '../catalog/parts-of-runs.ts'
 import { isInSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
 import { segmentNumberOf, type TimelineWal, type WalRun } from '../catalog/wal-ranges.ts'
-import type { Situation } from './holds.ts'
+import { type Situation, undamaged } from './holds.ts'
 import { hasBackupRule, type RetentionRules } from './rules.ts'
 import { stretchesOf } from './stretches.ts'
 import { inWalOrder, lastEndedBy } from './wal-order.ts'
@@ -66,9 +66,10 @@ function followedOf(
   catalog: Catalog,
   staying: readonly BackupSummary[],
   begin: number,
-  { now, readers }: Situation,
+  situation: Situation,
 ): BackupSummary[] {
-  const stretches = stretchesOf({ ...catalog, backups: [...staying] })
+  const { now, readers } = situation
+  const stretches = stretchesOf({ ...catalog, backups: undamaged(staying, situation) })
   const leading = new Set(stretches.flatMap(({ backups }) => backups))
   const ordered = inWalOrder(staying)
   const newest = lastEndedBy(

@@ -16,8 +16,8 @@ export interface LogicalVerdict {
 }
 
 /**
- * Decides which logical backups stay: the newest ones, and what is pinned or held. One of a part of the cluster does not count,
- * and stays until so many whole ones are newer. None needs WAL or another backup. Pure.
+ * Decides which logical backups stay: the newest ones, and what is pinned or held. One of a part of the cluster, or that is known
+ * to be damaged, does not count, and stays until so many whole ones are newer. None needs WAL or another backup. Pure.
  * @param logical oldest first
  * @param keep how many; undefined where all stay
  */
@@ -32,8 +32,8 @@ export function planLogical(
   let newer = 0
   const verdicts = logical.toReversed().map((backup) => {
     const { id, finishedAt, storedBytes } = backup
-    const recent = keep === undefined || newer < keep ? [wishFor(backup, keep)] : []
-    if (isWhole(backup)) newer++
+    const recent = keep === undefined || newer < keep ? [wishFor(backup, keep, situation)] : []
+    if (isWhole(backup) && !situation.damage?.of(backup)) newer++
     const wanted = [...recent, ...(pins.get(id) ?? [])]
     const held = wanted.length > 0 ? undefined : heldByOthers(id, situation)
     const wishes = held ? [held] : wanted
@@ -44,8 +44,9 @@ export function planLogical(
   return verdicts.toReversed()
 }
 
-function wishFor(backup: LogicalSummary, keep: number | undefined): Wish {
+function wishFor(backup: LogicalSummary, keep: number | undefined, { damage }: Situation): Wish {
   if (keep === undefined) return { rule: 'none', text: 'no rule for logical backups' }
+  if (damage?.of(backup)) return { rule: 'fault', text: 'known to be damaged, so not counted' }
   return isWhole(backup)
     ? { rule: 'logical', text: `one of the newest ${keep}` }
     : { rule: 'fault', text: 'a part of the cluster, so not counted' }

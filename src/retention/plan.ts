@@ -1,6 +1,7 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Chains } from '../catalog/chains.ts'
+import { damagedText, REPAIR_TEXT } from '../catalog/known-damage.ts'
 import { isLogicalId } from '../catalog/layout.ts'
 import type { WalRun } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
@@ -8,8 +9,8 @@ import { byKey } from './by-key.ts'
 import { calendarClaims } from './calendar.ts'
 import { futureWarnings } from './clocks.ts'
 import { countClaims, minimumClaims } from './count-rules.ts'
-import { damagedText, type Faults, faultsOf } from './faults.ts'
-import { heldByOthers, heldByUnreadable, pinWishes, type Situation } from './holds.ts'
+import { type Faults, faultsOf, unreadableText } from './faults.ts'
+import { heldByOthers, heldByUnreadable, pinWishes, type Situation, undamaged } from './holds.ts'
 import { dividedWal, foreignOf, type NeededWal, neededWal } from './needed-wal.ts'
 import { type LogicalVerdict, planLogical } from './plan-logical.ts'
 import { type RecoveryChange, recoveryChanges } from './recovery.ts'
@@ -58,15 +59,15 @@ export function planRetention(catalog: Catalog, rules: RetentionRules, situation
   requireSound(rules)
   const { cluster, backups } = catalog
   const chains = new Chains(backups)
-  const faults = faultsOf(catalog, chains)
-  const stretches = stretchesOf(catalog)
+  const faults = faultsOf(catalog, chains, situation.damage)
+  const stretches = stretchesOf({ ...catalog, backups: undamaged(backups, situation) })
   const wishes = allWishes(catalog, rules, situation, { faults, stretches, chains })
   const staying = backups.filter((backup) => wishes.has(backup))
   const needed = neededWal(catalog, staying, rules, situation)
   const wal = dividedWal(catalog, needed)
   const left = {
     ...catalog,
-    backups: staying,
+    backups: undamaged(staying, situation),
     wal: wal.map(({ timeline, stays }) => ({ ...timeline, ranges: stays })),
   }
   const verdicts = backups.map((backup) => verdictOf(backup, wishes.get(backup) ?? [], rules))
@@ -83,7 +84,7 @@ export function planRetention(catalog: Catalog, rules: RetentionRules, situation
     wal: removals,
     frees: freedBy([...verdicts, ...logical], removals),
     recovery: recoveryChanges(catalog, stretches, left, faults),
-    warnings: warningsOf(catalog, staying, faults, situation),
+    warnings: [...warningsOf(catalog, staying, faults, situation), ...damagedDumps(logical, situation)],
   }
 }
 
@@ -184,11 +185,20 @@ function warningsOf(
 ): string[] {
   const foreign = foreignOf(catalog)
   return [
-    ...catalog.damaged.map(damagedText),
+    ...catalog.damaged.map(unreadableText),
     ...staying.filter((backup) => backup !== foreign).flatMap((backup) => faults.get(backup)?.warning ?? []),
     ...futureWarnings(staying, catalog.wal, now),
     ...(foreign ? [`${foreign.id} has WAL segments of another size than the archive; all WAL stays`] : []),
   ]
+}
+
+function damagedDumps(logical: readonly LogicalVerdict[], { damage }: Situation): string[] {
+  return logical
+    .filter(({ stays }) => stays)
+    .flatMap(({ id }) => {
+      const damaged = damage?.of({ id })
+      return damaged ? [`backup ${id} ${damagedText(damaged)}; it stays; ${REPAIR_TEXT}`] : []
+    })
 }
 
 function ownRuns({ own, from }: NeededWal, segmentBytes: number): RetentionPlan['ownWal'] {

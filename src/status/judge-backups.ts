@@ -3,6 +3,7 @@ import { isBackupId } from '../catalog/layout.ts'
 import { formatAge, formatCount } from '../cli/units.ts'
 import type { Finding, RepositoryFacts, StoredBackup } from './facts.ts'
 import { severityAbove, type Thresholds, worstOf } from './thresholds.ts'
+import type { UnusableBackup } from './windows.ts'
 
 /** What of the backups can be recovered, and how old the newest ones are. Pure. */
 export function judgeBackups(facts: RepositoryFacts, limits: Thresholds): Finding[] {
@@ -11,11 +12,8 @@ export function judgeBackups(facts: RepositoryFacts, limits: Thresholds): Findin
   const add = (severity: Finding['severity'], text: string, hint?: string) =>
     findings.push({ severity, subject: 'backups', text, ...(hint && { hint }) })
   judgeAge(facts, limits, add)
-  for (const { id, missing } of unusable) {
-    // A new backup would lie on the same lost timeline; what helps is said of its history.
-    const hint = missing.endsWith('.history') ? undefined : 'pgrecall backup'
-    add('fail', `backup ${id} cannot be recovered: ${lackText(missing)}`, hint)
-  }
+  for (const lacking of unusable)
+    add('fail', `backup ${lacking.id} cannot be recovered: ${lackText(lacking)}`, hintFor(lacking))
   for (const { id, reason } of damagedRecords) add('fail', `backup ${id} cannot be read: ${reason}`)
   for (const { id, pages } of damagedPages) {
     const isNewest = id === newestBackup?.id
@@ -51,7 +49,14 @@ function judgeAge(facts: RepositoryFacts, limits: Thresholds, add: Add): void {
   if (full !== 'ok') add(full, `the newest full backup, ${ageOf(newestFull!)}`, 'pgrecall backup --type full')
 }
 
-function lackText(missing: string): string {
+function hintFor({ missing, reason }: UnusableBackup): string | undefined {
+  if (reason !== undefined) return 'pgrecall verify --repair, or pgrecall backup'
+  // A new backup would lie on the same lost timeline; what helps is said of its history.
+  return missing.endsWith('.history') ? undefined : 'pgrecall backup'
+}
+
+function lackText({ missing, reason }: UnusableBackup): string {
+  if (reason !== undefined) return `${missing} is damaged: ${reason}`
   if (isBackupId(missing)) return `it ${brokenText(missing)}`
   return missing.endsWith('.history')
     ? "its timeline's history is lost"

@@ -1,6 +1,7 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
+import { KnownDamage } from '../catalog/known-damage.ts'
 import { isWhole, type LogicalSummary } from '../catalog/logical-record.ts'
 import type { Repository } from '../catalog/repository.ts'
 import {
@@ -39,7 +40,9 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
   const { repository, server, now } = look
   const timeline = currentTimeline(catalog, server.timeline ?? undefined)
   const own = catalog.wal.find((entry) => entry.timeline === timeline)
-  const { stretches, unusable } = stretchesOf(catalog)
+  const remembered = await readRemembered(repository, catalog.cluster)
+  const damage = new KnownDamage(catalog, remembered.verifications)
+  const { stretches, unusable } = stretchesOf(catalog, damage)
   const thin = new Set(stretches.filter((stretch) => endsOnPurpose(stretch, catalog)))
   const lookedInto = new Set(stretches.filter((stretch) => !thin.has(stretch)).slice(-LOOKED_INTO))
   const windows: Window[] = []
@@ -78,7 +81,7 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
     missing: [],
     wal: walWithBackups(catalog),
   }
-  return { ...held, ...outlookOf(held, catalog, await readRemembered(repository, catalog.cluster), look) }
+  return { ...held, ...outlookOf(held, catalog, remembered, look) }
 }
 
 /** A repository of which nothing is known. */

@@ -1,6 +1,7 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Chains } from '../catalog/chains.ts'
+import type { KnownDamage } from '../catalog/known-damage.ts'
 import { lacksHistory, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { type Lsn, lsn } from '../postgres/lsn.ts'
 import type { TimelineHistory } from '../postgres/timeline-history.ts'
@@ -21,19 +22,23 @@ export interface Stretch {
 
 /**
  * A backup that cannot be brought to its end: `missing` is the backup that its chain lacks, or the first segment that it lacks,
- * or its timeline's history.
+ * or its timeline's history; or an object that is known to be damaged, which `reason` tells.
  */
 export interface UnusableBackup {
   id: string
   missing: string
+  reason?: string
 }
 
 /**
  * Follows the WAL from each backup, along each timeline. A timeline whose history is lost leads nowhere, and nor does a backup
- * whose chain is broken. Pure.
+ * whose chain is broken or known to be damaged. Pure.
  * @returns the stretches of each timeline, in the order of time
  */
-export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable: UnusableBackup[] } {
+export function stretchesOf(
+  catalog: Catalog,
+  damage?: KnownDamage,
+): { stretches: Stretch[]; unusable: UnusableBackup[] } {
   const stretches: Stretch[] = []
   const unusable = new Map<string, UnusableBackup>()
   const usable = new Set<string>()
@@ -47,7 +52,10 @@ export function stretchesOf(catalog: Catalog): { stretches: Stretch[]; unusable:
       const whole = wholeEnd(reach, catalog.walSegmentBytes)
       const isWhole = whole >= lsn(backup.stop.lsn)
       const link = chains.missingOf(backup)
+      const damaged = damage?.of(backup)
       if (link !== undefined) unusable.set(backup.id, { id: backup.id, missing: link })
+      else if (damaged)
+        unusable.set(backup.id, { id: backup.id, missing: damaged.key, reason: damaged.reason })
       else if (isLost) unusable.set(backup.id, { id: backup.id, missing: historyName(timeline) })
       else if (isWhole || backup.standalone) {
         usable.add(backup.id)

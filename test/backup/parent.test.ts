@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { chooseParent } from '../../src/backup/parent.ts'
 import type { ServerPlace } from '../../src/backup/server-place.ts'
 import type { BackupSummary } from '../../src/catalog/backup-record.ts'
+import { KnownDamage } from '../../src/catalog/known-damage.ts'
 import { lsn } from '../../src/postgres/lsn.ts'
 import type { ClusterFacts } from '../../src/postgres/server.ts'
 import { summary } from '../catalog/stored.ts'
@@ -36,10 +37,18 @@ function upon(parent: BackupSummary, day: string, first: number, facts: Partial<
 function choose(
   backups: BackupSummary[] | BackupSummary[][],
   { type = 'incr' as 'auto' | 'incr' | 'diff', maxChain = 15, facts = FACTS, place = PLACE } = {},
+  damaged: string[] = [],
 ): string {
   const held = Array.isArray(backups[0]) ? (backups as BackupSummary[][]) : [backups as BackupSummary[]]
-  const choice = chooseParent(held, { type, maxChain }, facts, place)
+  const choice = chooseParent(held, { type, maxChain }, facts, place, damageIn(held[0]!, damaged))
   return 'parent' in choice ? choice.parent.id : choice.reason
+}
+
+/** What is above damaged objects, which are named by backup and object. */
+function damageIn(backups: BackupSummary[], names: string[]) {
+  const damaged = names.map((name) => ({ key: `main/backups/${name}`, reason: 'it is missing', foundAt: '' }))
+  const known = new KnownDamage({ cluster: 'main', backups, logical: [] }, { damaged })
+  return (backup: BackupSummary) => known.above(backup)
 }
 
 const first = full('01', 10)
@@ -62,6 +71,27 @@ describe('the backup that a new one builds upon', () => {
     // Another backup under the same id, as after a clock was set back, is not what it was built upon.
     const other = full('01', 11)
     expect(choose([other, second])).toBe(other.id)
+  })
+
+  test('is not known to be damaged, nor in a chain that begins with a damaged one, and it is said why', () => {
+    const { id } = second
+    const shard = `${id}/base.0001.tar.zst`
+    const why = `is known to be damaged (main/backups/${shard}: it is missing)`
+    expect(choose([first, second], {}, [shard])).toBe(first.id)
+    const known = damageIn([first, second], [shard])
+    expect(chooseParent([[first, second]], { type: 'auto', maxChain: 15 }, FACTS, PLACE, known)).toEqual({
+      parent: first,
+      warning: expect.stringContaining(`backup ${id} ${why}`),
+    })
+    // A full backup before that would be no better, and a new one takes the place of the one that is lost.
+    const fresh = full('02', 20)
+    const index = `${fresh.id}/base.0001.index.jsonl.zst`
+    for (const object of [`${fresh.id}/backup_manifest.zst`, index])
+      for (const type of ['auto', 'diff'] as const)
+        expect(choose([first, fresh], { type }, [object])).toBe(
+          `${fresh.id} is no parent: it is known to be damaged (main/backups/${object}: it is missing)`,
+        )
+    expect(choose([first, fresh], {}, [`${fresh.id}/RESTORE.txt`])).toBe(fresh.id)
   })
 
   test('has a chain that may become longer', () => {

@@ -7,10 +7,11 @@ import { Lab } from '../lab/lab.ts'
 import { poll } from '../lab/poll.ts'
 import { findPrograms, requireServer } from '../lab/programs.ts'
 import { objectOf } from '../wal/segments.ts'
-import { answerOf, backUp, failureOf, listedBackups, recover } from './commands.ts'
+import { answerOf, backUp, failureOf, listedBackups, type RestoreAnswer, recover } from './commands.ts'
 
 interface Retained {
   backups: { id: string; stays: boolean; reason: string }[]
+  warnings: string[]
   removedBackups?: number
   removedWal?: number
 }
@@ -110,7 +111,48 @@ describe.skipIf(!findPrograms() && !process.env.CI)('a repository with four back
   test('does not remove anything without a rule', async () => {
     expect(await failureOf(lab, ['retention'])).toMatchObject({ exitCode: 3, kind: 'config' })
   })
+
+  test('with a full one that verify found damaged holds on to the sound one, until there is another', async () => {
+    const [sound, damaged] = [backups[2]!, backups[3]!]
+    const upon = await backUp(lab, ['--type', 'incr'])
+    expect(upon.parent?.id).toBe(damaged.id)
+    await lab.cluster.archiveWal()
+    const shard = `main/backups/${damaged.id}/base.0001.tar.zst`
+    await flipBit(join(lab.repository, shard))
+    expect((await lab.pgrecall(['verify'])).exitCode).toBe(12)
+
+    const spare = join(lab.scratch.path, 'spare')
+    const chosen = await lab.pgrecall(['restore', '-D', spare, '--dry-run'])
+    expect(chosen.stdout).toContain(`Backup    ${sound.id}`)
+    expect(chosen.stderr).toContain(`the newer backup ${upon.id} is passed over: it is known to be damaged`)
+    const asked = await answerOf<RestoreAnswer>(lab, ['restore', upon.id, '-D', spare, '--dry-run'])
+    expect(asked.plan.warnings[0]).toMatch(`backup ${upon.id} is known to be damaged (${shard}: `)
+    expect(await failureOf(lab, ['restore', upon.id, '-D', spare])).toMatchObject({
+      kind: 'damaged',
+      hint: expect.stringContaining(`instead can serve ${sound.id}`),
+    })
+
+    const [kept] = await answerOf<Retained[]>(lab, ['retention', '--full', '1'])
+    expect(kept).toMatchObject({
+      removedBackups: 0,
+      backups: [{ id: sound.id, reason: 'one of the newest 1' }, {}, {}],
+    })
+    expect(kept!.warnings[0]).toMatch(new RegExp(`backup ${damaged.id} is known .*verify --repair`))
+    const status = await lab.pgrecall(['status'])
+    expect(status.stdout).toContain(`backup ${upon.id} cannot be recovered: ${shard} is damaged`)
+
+    const fresh = await backUp(lab, ['--type', 'auto'])
+    expect(fresh).toMatchObject({ type: 'full', warnings: [expect.stringContaining(`${upon.id} is known`)] })
+    await answerOf(lab, ['retention', '--full', '1'])
+    expect(await listedBackups(lab)).toEqual([fresh.id])
+  })
 })
+
+async function flipBit(file: string): Promise<void> {
+  const bytes = await readFile(file)
+  bytes[bytes.length >> 1]! ^= 1
+  await writeFile(file, bytes)
+}
 
 /** Every file of the repository with its size and time. */
 async function everything(): Promise<string[]> {

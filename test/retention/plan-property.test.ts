@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { BackupSummary } from '../../src/catalog/backup-record.ts'
 import type { Catalog } from '../../src/catalog/catalog.ts'
 import { chainOf } from '../../src/catalog/chain.ts'
+import { KnownDamage } from '../../src/catalog/known-damage.ts'
 import { lacksHistory, segmentNumberOf } from '../../src/catalog/wal-ranges.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
 import type { Situation } from '../../src/retention/holds.ts'
@@ -78,9 +79,9 @@ function caseOf(seed: number): Case {
     })
   const after = { ...catalog, backups: staying, wal }
   const ways = {
-    before: waysIn(catalog, timelines),
-    after: waysIn(after, timelines),
-    withAllWal: waysIn({ ...catalog, backups: staying }, timelines),
+    before: waysIn(catalog, timelines, situation.damage),
+    after: waysIn(after, timelines, situation.damage),
+    withAllWal: waysIn({ ...catalog, backups: staying }, timelines, situation.damage),
   }
   return { archive, rules, situation, plan, staying, after, ways }
 }
@@ -103,7 +104,8 @@ function randomRules({ below }: Archive): RetentionRules {
   }
 }
 
-function randomSituation({ catalog: { backups }, end, below }: Archive): Situation {
+function randomSituation({ catalog, end, below }: Archive): Situation {
+  const { backups } = catalog
   const wrong = [0, Date.UTC(2036, 0, 1), end - below(60) * DAY, end + below(60) * DAY]
   const now = new Date(below(3) === 0 ? wrong[below(wrong.length)]! : end + 2 * MINUTE + below(10 * DAY))
   const some = (outOf: number) => backups.filter(() => below(outOf) === 0)
@@ -116,8 +118,15 @@ function randomSituation({ catalog: { backups }, end, below }: Archive): Situati
       until: [undefined, new Date(now.getTime() + DAY), new Date(now.getTime() - DAY)][below(3)],
     })),
     locks: new Map(some(16).map(({ id }) => [id, new Date('2099-01-01T00:00:00Z')])),
+    damage: new KnownDamage(catalog, { damaged: below(4) > 0 ? [] : some(5).map(anyDamage) }),
   }
 }
+
+const anyDamage = ({ id }: BackupSummary, index: number) => ({
+  key: `main/backups/${id}/base.0001.${index % 3 === 0 ? 'index.jsonl' : 'tar'}.zst`,
+  reason: 'its bytes are not those that were stored',
+  foundAt: '2026-11-20T12:00:00Z',
+})
 
 /** The same question has the same answer, and asking changes nothing. */
 function sameAgain({ archive: { catalog }, rules, situation, plan }: Case): string[] {

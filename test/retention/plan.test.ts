@@ -2,10 +2,12 @@ import { describe, expect, test } from 'vitest'
 import type { BackupSummary } from '../../src/catalog/backup-record.ts'
 import type { Catalog } from '../../src/catalog/catalog.ts'
 import { chainOf } from '../../src/catalog/chain.ts'
+import { KnownDamage, REPAIR_TEXT } from '../../src/catalog/known-damage.ts'
 import { segmentNumberOf } from '../../src/catalog/wal-ranges.ts'
 import { formatLsn } from '../../src/postgres/lsn.ts'
 import { segmentStart } from '../../src/postgres/wal-file.ts'
-import { inOrderOfRemoval, type RetentionPlan } from '../../src/retention/plan.ts'
+import { inOrderOfRemoval, planRetention, type RetentionPlan } from '../../src/retention/plan.ts'
+import type { RetentionRules } from '../../src/retention/rules.ts'
 import { randomHistory } from '../catalog/random-history.ts'
 import { increment, logicalSummary, MIB, SEGMENT, summary } from '../catalog/stored.ts'
 import { catalogOf, name, planFor } from './plan-for.ts'
@@ -14,6 +16,42 @@ const idOf = (day: number) => `202611${String(day).padStart(2, '0')}T120000Z-ful
 
 const FOUR = [1, 2, 3, 4].map((day) => summary(idOf(day), { first: day * 100, last: day * 100 + 2 }))
 const stays = (plan: RetentionPlan) => plan.backups.filter((backup) => backup.stays).map(({ id }) => id)
+
+test('what is known to be damaged does not count, nor does what builds upon it; it stays as long as that matters', () => {
+  const upon = increment('20261104T180000Z-incr', FOUR[3]!, { first: 420 })
+  const dumps = [1, 2].map((day) => logicalSummary(`2026110${day}T000000Z-logical`))
+  const catalog = { ...catalogOf([...FOUR, upon], [{ first: 90, last: 450 }]), logical: dumps }
+  const planWith = (keys: string[], rules: RetentionRules) => {
+    const damaged = keys.map((key) => ({ key: `main/backups/${key}`, reason: 'it is missing', foundAt: '' }))
+    const damage = new KnownDamage(catalog, { damaged })
+    return planRetention(catalog, rules, { now: new Date('2026-12-01T00:00:00Z'), readers: [], damage })
+  }
+  const shard = `${idOf(4)}/base.0001.tar.zst`
+  const plan = planWith([shard], { full: 1 })
+  expect(stays(plan)).toEqual([idOf(3), idOf(4), upon.id])
+  expect(plan.backups.slice(2).map(({ reason }) => reason)).toEqual([
+    'one of the newest 1',
+    'known to be damaged, so not counted',
+    'known to be damaged',
+  ])
+  const known = `is known to be damaged (main/backups/${shard}: it is missing); it stays, and`
+  expect(plan.warnings).toEqual([
+    `backup ${idOf(4)} ${known} does not count as one of those that are kept; ${REPAIR_TEXT}`,
+    `backup ${upon.id} ${known} cannot be recovered; ${REPAIR_TEXT}`,
+  ])
+  // What a window wants, and to where one can go back, is told of sound ones.
+  const days = (count: number) => count * 24 * 60 * 60_000
+  expect(planWith([shard], { window: days(26) }).backups[2]!.reason).toBe('leads into 26d')
+  const { recovery } = planWith([`${idOf(1)}/base.0001.tar.zst`], { full: 4 })
+  expect(recovery[0]!.before[0]!.from).toBe(FOUR[1]!.stop.time)
+  expect(stays(planWith([`${idOf(3)}/base.0001.tar.zst`], { full: 1 }))).toEqual([idOf(4), upon.id])
+  const without = planWith([`${dumps[1]!.id}/postgres.dump`], { full: 1, logical: 1 })
+  expect(without.logical.map((each) => each.reason)).toEqual([
+    'one of the newest 1',
+    'known to be damaged, so not counted',
+  ])
+  expect(without.warnings).toEqual([expect.stringContaining(`backup ${dumps[1]!.id} is known`)])
+})
 
 test('the newest backups stay, with all WAL from the first of them on', () => {
   const plan = planFor(catalogOf(FOUR, [{ first: 90, last: 450 }]), { full: 2 }, [])

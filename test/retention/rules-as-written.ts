@@ -33,7 +33,7 @@ export function wantersOf({ archive, rules, situation, ways }: Question): Record
   const { catalog } = archive
   const now = situation.now.getTime()
   const ordered = newestFirst(catalog.backups)
-  const faults = faultsOf(catalog, new Chains(catalog.backups))
+  const faults = faultsOf(catalog, new Chains(catalog.backups), situation.damage)
   const isGood = (backup: BackupSummary) => !faults.has(backup)
   const isFuture = (backup: BackupSummary) => endOf(backup) > now + CLOCKS_DIFFER
   const leading = new Set(ways.flatMap(({ backups }) => backups))

@@ -1,5 +1,6 @@
 import type { BackupSummary } from '../../src/catalog/backup-record.ts'
 import type { Catalog } from '../../src/catalog/catalog.ts'
+import type { KnownDamage } from '../../src/catalog/known-damage.ts'
 import { type Lsn, lsn } from '../../src/postgres/lsn.ts'
 import { segmentStart } from '../../src/postgres/wal-file.ts'
 import { stretchesOf } from '../../src/status/windows.ts'
@@ -23,8 +24,12 @@ export interface Ways {
   unusable: ReadonlySet<string>
 }
 
-export function waysIn(catalog: Catalog, timelines: readonly Timeline[]): Ways {
-  const { stretches, unusable } = stretchesOf(catalog)
+export function waysIn(
+  catalog: Catalog,
+  timelines: readonly Timeline[],
+  damage: KnownDamage | undefined,
+): Ways {
+  const { stretches, unusable } = stretchesOf(catalog, damage)
   const backups = new Map<string, { timeline: number; end: Lsn; of: Set<BackupSummary> }>()
   for (const { timeline, end, legs, backups: found } of stretches) {
     // What ends on an older timeline is a way to that one; and without WAL there is none.

@@ -172,6 +172,13 @@ describe('a repository', () => {
 
   test('with a chain that is broken; beside the newest backup, the newest full one', () => {
     const missing = '20261118T120000Z-full'
+    const damaged = { id: 'b', missing: 'main/backups/a/base.0001.tar.zst', reason: 'it is cut off' }
+    expect(judge({ unusable: [damaged] })).toContainEqual({
+      severity: 'fail',
+      subject: 'backups',
+      text: 'backup b cannot be recovered: main/backups/a/base.0001.tar.zst is damaged: it is cut off',
+      hint: 'pgrecall verify --repair, or pgrecall backup',
+    })
     expect(told(judge({ unusable: [{ id: '20261119T120000Z-incr', missing }] }), 'fail')).toEqual([
       `backup 20261119T120000Z-incr cannot be recovered: it builds upon ${missing}, which is missing, or not the backup that it was then`,
     ])

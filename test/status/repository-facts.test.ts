@@ -3,6 +3,7 @@ import { loadCatalog } from '../../src/catalog/catalog.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { noteThinnedWal } from '../../src/catalog/thinned-wal.ts'
+import { nothingVerified, writeVerifications } from '../../src/catalog/verification-file.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { judgeRepository } from '../../src/status/judge.ts'
 import { repositoryFacts } from '../../src/status/repository-facts.ts'
@@ -62,6 +63,33 @@ test('a segment that is received behind a hole cuts the window before it, and is
   expect(gaps).toMatchObject([{ first: name(13), last: name(19), segments: 7, cuts: [{ backups: [ID] }] }])
   expect(gaps[0]!.ageSeconds).toBeGreaterThan(3600)
   expect(archived).toMatchObject({ lastSegment: name(12), behindSegments: 0 })
+})
+
+test('a window begins with the first backup that is not known to be damaged, and without one there is none', async () => {
+  const [first, second] = [record(ID, { first: 10 }), record('20261120T130000Z-full', { first: 14 })]
+  await storeBackup(storage, first)
+  await storeBackup(storage, second)
+  await storeWal(storage, range(10, 18))
+  const find = async (...backups: string[]) => {
+    const damaged = backups.map((id) => ({
+      key: `main/backups/${id}/base.0001.tar.zst`,
+      reason: 'it is cut off',
+      foundAt: '2026-11-20T13:30:00Z',
+    }))
+    await writeVerifications(storage, { ...nothingVerified('main', '2026-11-20T13:30:00Z'), damaged })
+    const { windows, unusable } = await facts()
+    return { windows: windows.map(({ backups: those }) => those), unusable }
+  }
+  const lost = (id: string) => ({
+    id,
+    missing: `main/backups/${id}/base.0001.tar.zst`,
+    reason: 'it is cut off',
+  })
+  expect(await find(first.id)).toEqual({ windows: [[second.id]], unusable: [lost(first.id)] })
+  expect(await find(first.id, second.id)).toEqual({
+    windows: [],
+    unusable: [lost(first.id), lost(second.id)],
+  })
 })
 
 test('a history that is missing, and one that is damaged, are lost', async () => {
