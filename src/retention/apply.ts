@@ -1,8 +1,8 @@
 import {
   type Catalog,
-  debrisOf,
   type LoadOptions,
   loadCatalog,
+  needlessDebris,
   saveCatalog,
   updateCatalog,
 } from '../catalog/catalog.ts'
@@ -121,7 +121,7 @@ export async function applyRetention(
     refusals,
   )
   let freedBytes = removedBytes
-  for (const id of await debrisOf(storage, cluster, [...kept.backups, ...kept.logical, ...catalog.damaged])) {
+  for (const id of await needlessDebris(storage, kept)) {
     signal.throwIfAborted()
     // Whoever broke our lock may have begun a backup since.
     await lock.confirm()
