@@ -14,13 +14,13 @@ import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
 import { sideBySide } from '../side-by-side.ts'
 import type { Storage } from '../storage/storage.ts'
-import { clockWarning } from './clocks.ts'
+import { differingClocks } from './clocks.ts'
 import { lockEvenIfFull } from './lock-if-full.ts'
 import { type GoingBackup, inOrderOfRemoval, planRetention, type RetentionPlan } from './plan.ts'
 import { type LockedWal, pruneWal, type StoredWal, segmentsOf } from './prune-wal.ts'
 import { Refusals } from './refusals.ts'
 import type { RetentionContext } from './retention-context.ts'
-import type { RetentionRules } from './rules.ts'
+import { type RetentionRules, withoutTime } from './rules.ts'
 
 /** So many small requests are under way at once: a store that is far away answers each of them late. */
 const AT_ONCE = 24
@@ -94,21 +94,23 @@ async function locksOf(
  */
 export async function applyRetention(
   cluster: string,
-  rules: RetentionRules,
-  context: RetentionContext,
+  wanted: RetentionRules,
+  given: RetentionContext,
 ): Promise<RetentionResult> {
-  const { repository, events, now } = context
-  const { storage } = repository
+  const { storage } = given.repository
   // A lock would make a folder where a disk is not mounted.
   if (await holdsNothing(storage, cluster)) await requireRepository(storage)
-  await using lock = await lockEvenIfFull(cluster, storage, context)
+  await using lock = await lockEvenIfFull(cluster, storage, given)
+  const { rules, ...context } = await underClocks(cluster, wanted, given)
+  const { events, now } = context
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
-  await sweepPins(storage, cluster, now())
-  await sweepKeptPins(storage, cluster, now())
+  if (!context.areDaysApart) {
+    await sweepPins(storage, cluster, now())
+    await sweepKeptPins(storage, cluster, now())
+  }
   const { catalog, plan } = await look(cluster, rules, context, { fresh: true })
-  const clocks = await clockWarning(storage, cluster, now())
-  for (const text of [...plan.warnings, ...(clocks ? [clocks] : [])]) events.emit('warning', { text })
+  for (const text of plan.warnings) events.emit('warning', { text })
   const going = inOrderOfRemoval(catalog, plan)
   // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
   const kept = without(catalog, going)
@@ -140,6 +142,17 @@ export async function applyRetention(
     lockedWal: locked,
     refusals: refusals.sentences,
   }
+}
+
+/** What is told of clocks that differ is told before anything goes. Of two that are days apart, the earlier one ends nothing. */
+async function underClocks(cluster: string, rules: RetentionRules, context: RetentionContext) {
+  const { repository, events, now } = context
+  const differing = await differingClocks(repository.storage, cluster, now())
+  if (differing) events.emit('warning', { text: differing.warning })
+  if (!differing?.areDaysApart) return { ...context, rules, areDaysApart: false }
+  const { stored } = differing
+  const earlier = () => (stored < now() ? stored : now())
+  return { ...context, rules: withoutTime(rules), now: earlier, areDaysApart: true }
 }
 
 async function holdsNothing(storage: Storage, cluster: string): Promise<boolean> {

@@ -240,6 +240,36 @@ test('a backup that lost its record is a loss and no debris, until a person remo
   expect(await walNames()).not.toContain(name(29))
 })
 
+test('where clocks are days apart nothing goes by its time, which is told before anything else goes', async () => {
+  const DAY = 24 * 60 * 60_000
+  const before = [await backups(), await walNames()]
+  const told: string[] = []
+  const tomorrow = {
+    ...context(),
+    events: new Events()
+      .on('warning', ({ text }) => told.push(text))
+      .on('step', ({ text }) => told.push(text)),
+    now: () => new Date(Date.now() + DAY + 60_000),
+  }
+  const clocks = expect.stringMatching(
+    /by this host's clock.*nothing goes by a rule that counts days or hours/,
+  )
+  for (const rules of [
+    { window: DAY, wal: DAY },
+    { full: 1, daily: 1 },
+  ]) {
+    const { plan } = await applyRetention('main', rules, tomorrow)
+    expect(plan.frees).toMatchObject({ backups: 0, segments: 0 })
+    expect([await backups(), await walNames()]).toEqual(before)
+    expect(told.splice(0)).toEqual([clocks])
+  }
+  // A count asks no clock.
+  await applyRetention('main', { full: 2, wal: DAY }, tomorrow)
+  expect(await backups()).toEqual(IDS.slice(1))
+  expect(await walNames()).toContain(name(25))
+  expect(told[0]).toEqual(clocks)
+})
+
 test('without cluster.json no WAL goes that a backup needs, whatever the size of the segments is', async () => {
   const other = new LocalStorage(join(scratch.path, `repository-${++count}`))
   for (const [index, id] of IDS.entries()) {
