@@ -1,6 +1,7 @@
 import { decode, methodOf } from '../archive/codec.ts'
 import { type BackupRecord, type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
-import { backupPrefix } from '../catalog/layout.ts'
+import { chainOf } from '../catalog/chain.ts'
+import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { readContent } from '../catalog/sealed-object.ts'
 import { readStoredHistory } from '../catalog/stored-history.ts'
@@ -8,11 +9,15 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { ClusterFacts } from '../postgres/server.ts'
 import { parseHistory, type TimelineHistory } from '../postgres/timeline-history.ts'
+import { sideBySide } from '../side-by-side.ts'
 import type { Destinations } from './destinations.ts'
 import type { BackupMethod, BackupRequest, ParentBackup } from './method.ts'
 import { chooseParent, type ParentChoice } from './parent.ts'
 import { ParentFiles } from './parent-files.ts'
 import type { ServerPlace } from './server-place.ts'
+
+/** How many small requests are under way at once: a store that is far away answers each of them late. */
+const AT_ONCE = 24
 
 /** The type of a new backup, and what it builds upon. */
 export interface BackupBasis {
@@ -62,6 +67,8 @@ async function lookForParent(
   const held = destinations.live.map(({ catalog }) => catalog.backups)
   const chosen = chooseParent(held, request, facts, place)
   if ('reason' in chosen) return chosen
+  const lost = await lostLink(chosen.parent, destinations)
+  if (lost !== undefined) return { reason: `${chosen.parent.id} is no parent: ${lost}` }
   const opened = await openParent(chosen.parent, repositories, place, signal)
   if ('reason' in opened) return opened
   const fault =
@@ -84,6 +91,22 @@ async function withStoredHistory(
     return { ...place, history: parseHistory(lines.join(''), place.timeline) }
   }
   return place
+}
+
+/** Of a long chain the catalog is believed: whether each link of it is there, where the new backup goes, its record says. */
+async function lostLink(
+  { id, cluster }: BackupSummary,
+  destinations: Destinations,
+): Promise<string | undefined> {
+  const answers = await destinations.each(async ({ repository, catalog: { backups } }) => {
+    const { links } = chainOf(backups, backups.find((backup) => backup.id === id)!)
+    const records = await sideBySide(links, AT_ONCE, (link) =>
+      repository.storage.stat(backupRecordKey(cluster, link.id)),
+    )
+    const lost = links.find((_, index) => records[index] === undefined)
+    return lost && `the record of ${lost.id} is gone from repository "${repository.name}"`
+  })
+  return answers.find(({ answer }) => answer !== undefined)?.answer
 }
 
 /** Reads what has to be known of the parent, from the first repository that gives it. */
