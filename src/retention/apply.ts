@@ -13,7 +13,7 @@ import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
 import { sideBySide } from '../side-by-side.ts'
-import type { Storage } from '../storage/storage.ts'
+import type { ObjectFacts, Storage } from '../storage/storage.ts'
 import { differingClocks } from './clocks.ts'
 import { lockEvenIfFull } from './lock-if-full.ts'
 import { type GoingBackup, inOrderOfRemoval, planRetention, type RetentionPlan } from './plan.ts'
@@ -114,13 +114,13 @@ export async function applyRetention(
   const going = inOrderOfRemoval(catalog, plan)
   // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
   const kept = without(catalog, going)
-  if (going.length > 0) await foretell(kept, storage, now())
   const refusals = new Refusals(storage, events, now)
   const { removedBackups, removedBytes } = await removeBackups(
     cluster,
     going,
     { ...context, signal },
     refusals,
+    foretelling(kept, storage, now),
   )
   let freedBytes = removedBytes
   for (const id of await needlessDebris(storage, kept)) {
@@ -160,9 +160,19 @@ async function holdsNothing(storage: Storage, cluster: string): Promise<boolean>
   return true
 }
 
-/** On a full disk there may be no room for it: then nobody has one to believe. */
-async function foretell(kept: Catalog, storage: Storage, now: Date): Promise<void> {
-  await saveCatalog(storage, kept, now).catch(() => storage.remove(catalogKey(kept.cluster)))
+/**
+ * Takes out of the catalog what goes, also where somebody who had looked before has put it back since: were this run killed then,
+ * it would seem lost. On a full disk there may be no room for it: then nobody has one to believe.
+ */
+function foretelling(kept: Catalog, storage: Storage, now: () => Date): () => Promise<void> {
+  const key = catalogKey(kept.cluster)
+  let written: ObjectFacts | undefined
+  return async () => {
+    const found = await storage.stat(key)
+    if (found?.bytes === written?.bytes && found?.modified.getTime() === written?.modified.getTime()) return
+    await saveCatalog(storage, kept, now()).catch(() => storage.remove(key))
+    written = await storage.stat(key)
+  }
 }
 
 function without(catalog: Catalog, going: readonly { id: string }[]): Catalog {
@@ -177,12 +187,14 @@ async function removeBackups(
   going: readonly GoingBackup[],
   { repository: { storage }, events, now, signal }: RetentionContext,
   refusals: Refusals,
+  foretell: () => Promise<void>,
 ): Promise<{ removedBackups: number; removedBytes: number }> {
   const needed = new Set<string>()
   let removedBackups = 0
   let removedBytes = 0
   for (const { id, parent } of going) {
     signal.throwIfAborted()
+    await foretell()
     const isPinned = await isPinnedNow(storage, cluster, id, now())
     const remove = () => {
       events.emit('step', { text: `Removing backup ${id}` })

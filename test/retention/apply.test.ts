@@ -13,7 +13,7 @@ import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { applyRetention, previewRetention, type RetentionContext } from '../../src/retention/apply.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
-import type { Storage } from '../../src/storage/storage.ts'
+import { readObject, type Storage } from '../../src/storage/storage.ts'
 import {
   increment,
   keysOf,
@@ -238,6 +238,24 @@ test('a backup that lost its record is a loss and no debris, until a person remo
   await rm(join(storage.location, 'main/backups', IDS[1]!), { recursive: true })
   expect(await warningsOf()).toEqual([])
   expect(await walNames()).not.toContain(name(29))
+})
+
+test('killed, it is ended by the next run also where who had looked before put back into the catalog what goes', async () => {
+  await saveCatalog(storage, await loadCatalog(storage, 'main'), now())
+  const looked = (await readObject(storage, catalogKey('main')))!
+  const dying = Object.assign(Object.create(storage) as Storage, viewOf(storage), {
+    remove: async (key: string) => {
+      if (key.endsWith(`${IDS[1]}/base.0001.tar.zst`)) throw new Error('killed')
+      await storage.remove(key)
+      if (key.endsWith(`${IDS[0]}/backup.json`)) await storage.put(catalogKey('main'), looked)
+    },
+  })
+  await expect(applyRetention('main', { full: 1 }, context(dying))).rejects.toThrow('killed')
+  expect(await keysOf(storage, `main/backups/${IDS[1]}/`)).toHaveLength(1)
+  const warnings: string[] = []
+  await applyRetention('main', { full: 1 }, context(storage, warnings))
+  expect(await keysOf(storage, `main/backups/${IDS[1]}/`)).toEqual([])
+  expect(warnings).toEqual([])
 })
 
 test('where clocks are days apart nothing goes by its time, which is told before anything else goes', async () => {
