@@ -1,7 +1,8 @@
 import { decode, methodOf } from '../archive/codec.ts'
 import { type BackupRecord, type BackupSummary, readBackupRecord } from '../catalog/backup-record.ts'
+import { chainOf } from '../catalog/chain.ts'
 import { readKnownDamage } from '../catalog/known-damage.ts'
-import { backupPrefix } from '../catalog/layout.ts'
+import { backupPrefix, backupRecordKey } from '../catalog/layout.ts'
 import type { Repository } from '../catalog/repository.ts'
 import { readContent } from '../catalog/sealed-object.ts'
 import { readStoredHistory } from '../catalog/stored-history.ts'
@@ -9,11 +10,15 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import type { ClusterFacts } from '../postgres/server.ts'
 import { parseHistory, type TimelineHistory } from '../postgres/timeline-history.ts'
+import { sideBySide } from '../side-by-side.ts'
 import type { Destinations } from './destinations.ts'
 import type { BackupMethod, BackupRequest, ParentBackup } from './method.ts'
 import { chooseParent, type ParentChoice } from './parent.ts'
 import { ParentFiles } from './parent-files.ts'
 import type { ServerPlace } from './server-place.ts'
+
+/** How many small requests are under way at once: a store that is far away answers each of them late. */
+const AT_ONCE = 24
 
 /** The type of a new backup, and what it builds upon. */
 export interface BackupBasis {
@@ -73,6 +78,8 @@ async function lookForParent(
   const chosen = chooseParent(held, request, facts, place, damageOf)
   if ('reason' in chosen) return chosen
   const { parent, ...warned } = chosen
+  const lost = await lostLink(parent, destinations)
+  if (lost !== undefined) return { reason: `${parent.id} is no parent: ${lost}`, ...warned }
   const opened = { ...(await openParent(parent, repositories, place, signal)), ...warned }
   if ('reason' in opened) return opened
   const fault =
@@ -95,6 +102,22 @@ async function withStoredHistory(
     return { ...place, history: parseHistory(lines.join(''), place.timeline) }
   }
   return place
+}
+
+/** Of a long chain the catalog is believed: whether each link of it is there, where the new backup goes, its record says. */
+async function lostLink(
+  { id, cluster }: BackupSummary,
+  destinations: Destinations,
+): Promise<string | undefined> {
+  const answers = await destinations.each(async ({ repository, catalog: { backups } }) => {
+    const { links } = chainOf(backups, backups.find((backup) => backup.id === id)!)
+    const records = await sideBySide(links, AT_ONCE, (link) =>
+      repository.storage.stat(backupRecordKey(cluster, link.id)),
+    )
+    const lost = links.find((_, index) => records[index] === undefined)
+    return lost && `the record of ${lost.id} is gone from repository "${repository.name}"`
+  })
+  return answers.find(({ answer }) => answer !== undefined)?.answer
 }
 
 /** Reads what has to be known of the parent, from the first repository that gives it. */

@@ -1,6 +1,7 @@
 import { newIdentity } from '../archive/age.ts'
-import { debrisOf } from '../catalog/catalog.ts'
+import { needlessDebris } from '../catalog/catalog.ts'
 import { backupId, backupPrefix, backupRecordKey, isLogicalId, momentOfBackupId } from '../catalog/layout.ts'
+import { lostText } from '../catalog/lost-records.ts'
 import { removeDebris } from '../catalog/remove-backup.ts'
 import { reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -82,7 +83,7 @@ async function clearDebris(
   destinations: Destinations,
   context: Pick<RunContext, 'events'>,
 ): Promise<string | undefined> {
-  const found = await findDebris(cluster, destinations)
+  const found = await findDebris(destinations, context)
   const mayResume = isResuming && !found.some(({ destination }) => destination.lock.mayHaveRival)
   const isInterrupted = (id: string) =>
     id.endsWith('-full') &&
@@ -98,7 +99,7 @@ export async function clearLogicalDebris(
   destinations: Destinations,
   context: Pick<RunContext, 'events'>,
 ): Promise<void> {
-  await removeAll(cluster, await findDebris(cluster, destinations), isLogicalId, context)
+  await removeAll(cluster, await findDebris(destinations, context), isLogicalId, context)
 }
 
 interface FoundDebris {
@@ -107,10 +108,15 @@ interface FoundDebris {
   answer: string[]
 }
 
-function findDebris(cluster: string, destinations: Destinations): Promise<FoundDebris[]> {
-  return destinations.each(({ repository, catalog }) =>
-    debrisOf(repository.storage, cluster, [...catalog.backups, ...catalog.logical]),
-  )
+function findDebris(
+  destinations: Destinations,
+  { events }: Pick<RunContext, 'events'>,
+): Promise<FoundDebris[]> {
+  return destinations.each(({ repository: { name, storage }, catalog }) => {
+    for (const id of catalog.lost ?? [])
+      events.emit('warning', { text: `repository "${name}": ${lostText(id)}` })
+    return needlessDebris(storage, catalog)
+  })
 }
 
 async function removeAll(

@@ -3,7 +3,7 @@ import { parseLsn } from '../postgres/lsn.ts'
 import { readObject, type Storage } from '../storage/storage.ts'
 import { type BackupSummary, BackupSummarySchema } from './backup-record.ts'
 import { FORMAT } from './identity.ts'
-import { catalogKey } from './layout.ts'
+import { catalogKey, isBackupId } from './layout.ts'
 import { type LogicalSummary, LogicalSummarySchema } from './logical-record.ts'
 import { decodeSummed, encodeSummed } from './record-file.ts'
 import { firstWhere } from './sorted-search.ts'
@@ -26,6 +26,8 @@ export interface Catalog {
   looks?: number
   /** Backups whose record cannot be believed, with the reason. */
   damaged: { id: string; reason: string }[]
+  /** Ids of backups that were there and whose record is gone, while the folder is not; absent where there is none. */
+  lost?: string[] | undefined
 }
 
 /** Some hundred thousand backups. */
@@ -64,6 +66,7 @@ const around = {
   walSegmentBytes: count.min(1024 * 1024),
   looks: count,
   wal: z.array(TimelineSchema),
+  lost: z.array(z.string().refine(isBackupId, 'not a backup id')).exactOptional(),
 }
 
 /** A catalog that another version may have written, as old as it may be. */

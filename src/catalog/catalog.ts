@@ -11,10 +11,12 @@ import {
   backupsPrefix,
   catalogKey,
   isBackupId,
+  isIncrementId,
   isLogicalId,
   isPhysicalId,
 } from './layout.ts'
 import { type LogicalSummary, logicalSummaryOf, readLogicalRecord } from './logical-record.ts'
+import { lostAmong } from './lost-records.ts'
 import { readThinnedWal, withThinned } from './thinned-wal.ts'
 
 export type { Catalog } from './catalog-file.ts'
@@ -48,9 +50,12 @@ export async function loadCatalog(
   { fresh = false, believing = false }: LoadOptions = {},
 ): Promise<Catalog> {
   const identity = await readIdentity(storage, cluster)
-  const stored = fresh ? undefined : await readStoredCatalog(storage, cluster, identity?.systemIdentifier)
+  const readStored = () => readStoredCatalog(storage, cluster, identity?.systemIdentifier)
+  const stored = fresh ? undefined : await readStored()
   const turn = believing ? stored?.looks : undefined
-  const { backups, logical, damaged } = await storedBackups(storage, cluster, stored, turn)
+  const { backups, logical, damaged, withoutRecord } = await storedBackups(storage, cluster, stored, turn)
+  const isAnyLost = fresh && withoutRecord.length > 0
+  const lost = lostAmong(withoutRecord, backups, isAnyLost ? await readStored() : stored)
   const segmentBytes = identity?.walSegmentBytes ?? backups.at(-1)?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES
   const isSameSize = stored?.walSegmentBytes === segmentBytes
   const believed = turn !== undefined && isSameSize ? { wal: stored!.wal, turn } : undefined
@@ -68,6 +73,7 @@ export async function loadCatalog(
     logical,
     wal,
     damaged,
+    lost,
   }
 }
 
@@ -83,13 +89,14 @@ const NO_BACKUPS: Backups = { backups: [], logical: [] }
  *   retention takes a backup out of `catalog.json` before it touches it. By the newest ones, which are looked for all the
  *   same, and by some that are read anew in turn, it is noticed what a person removed or damaged. Without it the record of
  *   each is looked for.
+ * @returns also the ids of the folders that have no record
  */
 export async function storedBackups(
   storage: Storage,
   cluster: string,
   known: Backups = NO_BACKUPS,
   turn?: number,
-): Promise<Backups & Pick<Catalog, 'damaged'>> {
+): Promise<Backups & Pick<Catalog, 'damaged'> & { withoutRecord: string[] }> {
   const byId = new Map([...known.backups, ...known.logical].map((backup) => [backup.id, backup]))
   const ids: string[] = []
   for await (const id of storage.folders(backupsPrefix(cluster))) if (isBackupId(id)) ids.push(id)
@@ -112,6 +119,7 @@ export async function storedBackups(
     backups: summaries.filter((summary) => summary.method !== 'logical'),
     logical: summaries.filter((summary) => summary.method === 'logical'),
     damaged: found.flatMap((each) => (each && 'reason' in each ? [each] : [])),
+    withoutRecord: ids.filter((_, index) => found[index] === undefined),
   }
 }
 
@@ -166,11 +174,14 @@ export async function saveLook(storage: Storage, catalog: Catalog, now: Date): P
   return certain
 }
 
-/** What retention has taken out of the catalog since it was read must not be put back: it is believed where it stands. */
+/**
+ * What retention has taken out of the catalog since it was read must not be put back: it is believed where it stands, and
+ * its record is not lost.
+ */
 async function withoutRemoved(
   storage: Storage,
-  { cluster, systemIdentifier, backups, logical }: Catalog,
-): Promise<Backups> {
+  { cluster, systemIdentifier, backups, logical, lost = [] }: Catalog,
+): Promise<Backups & Pick<Catalog, 'lost'>> {
   const stored = await readStoredCatalog(storage, cluster, systemIdentifier)
   const listed = new Set([...(stored?.backups ?? []), ...(stored?.logical ?? [])].map(({ id }) => id))
   const ids = [...backups, ...logical].map(({ id }) => id)
@@ -179,7 +190,8 @@ async function withoutRemoved(
     if (!listed.has(id) && !(await storage.stat(backupRecordKey(cluster, id)))) gone.add(id)
   })
   const isThere = ({ id }: { id: string }) => !gone.has(id)
-  return { backups: backups.filter(isThere), logical: logical.filter(isThere) }
+  const left = backups.filter(isThere)
+  return { backups: left, logical: logical.filter(isThere), lost: lostAmong(lost, left, stored) }
 }
 
 /** Writes `catalog.json` of what was read, and not only believed. Never on the path of `wal-push`. */
@@ -204,4 +216,17 @@ export async function debrisOf(
   }
   const records = await sideBySide(others, AT_ONCE, (id) => storage.stat(backupRecordKey(cluster, id)))
   return others.filter((_, index) => records[index] === undefined)
+}
+
+/**
+ * What of it killed runs have left, and nobody needs: not what there is of a backup that lost its record; nor what is older
+ * than an incremental one whose record cannot be read, which may build upon it.
+ */
+export async function needlessDebris(storage: Storage, catalog: Catalog): Promise<string[]> {
+  const { cluster, backups, logical, damaged, lost = [] } = catalog
+  const unreadable = [...damaged, ...lost.map((id) => ({ id }))]
+  const debris = await debrisOf(storage, cluster, [...backups, ...logical, ...unreadable])
+  const isNeeded = (id: string) =>
+    isPhysicalId(id) && unreadable.some((other) => isIncrementId(other.id) && id < other.id)
+  return debris.filter((id) => !isNeeded(id))
 }

@@ -79,6 +79,11 @@ export function isPhysicalId(name: string): boolean {
   return isBackupId(name) && !isLogicalId(name)
 }
 
+/** Whether a backup builds upon another one, by its id alone: upon which one, its record would tell. */
+export function isIncrementId(id: string): boolean {
+  return /-(?:incr|diff)$/.test(id)
+}
+
 /** When a backup began, by its id; whole seconds. */
 export function momentOfBackupId(id: string): Date {
   const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z/.exec(id) ?? []

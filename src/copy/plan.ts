@@ -111,7 +111,7 @@ export function planCopy(
     logical,
     wal,
     common: common.filter(({ file }) => wal.some((missing) => missing.file.timeline === file.timeline)),
-    thinned: request.wal ? broughtThin(source, copied) : [],
+    thinned: request.wal ? broughtThin(source, copied, { ...destination, held }, segmentBytes) : [],
     steps: [
       ...stepsOf(copied, chains, wal, segmentBytes),
       ...logical.flatMap(({ verdict, backup }): CopyStep[] =>

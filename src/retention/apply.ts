@@ -1,8 +1,8 @@
 import {
   type Catalog,
-  debrisOf,
   type LoadOptions,
   loadCatalog,
+  needlessDebris,
   saveCatalog,
   updateCatalog,
 } from '../catalog/catalog.ts'
@@ -14,14 +14,14 @@ import { withoutRemoved } from '../catalog/parts-of-runs.ts'
 import { livingPins, sweepPins } from '../catalog/pin.ts'
 import { isRefusal, type RemovedBackup, removeBackup, removeUnfinished } from '../catalog/remove-backup.ts'
 import { sideBySide } from '../side-by-side.ts'
-import type { Storage } from '../storage/storage.ts'
-import { clockWarning } from './clocks.ts'
+import type { ObjectFacts, Storage } from '../storage/storage.ts'
+import { differingClocks } from './clocks.ts'
 import { lockEvenIfFull } from './lock-if-full.ts'
 import { type GoingBackup, inOrderOfRemoval, planRetention, type RetentionPlan } from './plan.ts'
 import { type LockedWal, pruneWal, type StoredWal, segmentsOf } from './prune-wal.ts'
 import { Refusals } from './refusals.ts'
 import type { RetentionContext } from './retention-context.ts'
-import type { RetentionRules } from './rules.ts'
+import { type RetentionRules, withoutTime } from './rules.ts'
 
 /** So many small requests are under way at once: a store that is far away answers each of them late. */
 const AT_ONCE = 24
@@ -96,34 +96,36 @@ async function locksOf(
  */
 export async function applyRetention(
   cluster: string,
-  rules: RetentionRules,
-  context: RetentionContext,
+  wanted: RetentionRules,
+  given: RetentionContext,
 ): Promise<RetentionResult> {
-  const { repository, events, now } = context
-  const { storage } = repository
+  const { storage } = given.repository
   // A lock would make a folder where a disk is not mounted.
   if (await holdsNothing(storage, cluster)) await requireRepository(storage)
-  await using lock = await lockEvenIfFull(cluster, storage, context)
+  await using lock = await lockEvenIfFull(cluster, storage, given)
+  const { rules, ...context } = await underClocks(cluster, wanted, given)
+  const { events, now } = context
   const signal = AbortSignal.any([context.signal, lock.lost])
   await storage.sweep()
-  await sweepPins(storage, cluster, now())
-  await sweepKeptPins(storage, cluster, now())
+  if (!context.areDaysApart) {
+    await sweepPins(storage, cluster, now())
+    await sweepKeptPins(storage, cluster, now())
+  }
   const { catalog, plan } = await look(cluster, rules, context, { fresh: true })
-  const clocks = await clockWarning(storage, cluster, now())
-  for (const text of [...plan.warnings, ...(clocks ? [clocks] : [])]) events.emit('warning', { text })
+  for (const text of plan.warnings) events.emit('warning', { text })
   const going = inOrderOfRemoval(catalog, plan)
   // Who only looks believes the catalog as long as a folder is there, so what goes is taken out of it first.
   const kept = without(catalog, going)
-  if (going.length > 0) await foretell(kept, storage, now())
   const refusals = new Refusals(storage, events, now)
   const { removedBackups, removedBytes } = await removeBackups(
     cluster,
     going,
     { ...context, signal },
     refusals,
+    foretelling(kept, storage, now),
   )
   let freedBytes = removedBytes
-  for (const id of await debrisOf(storage, cluster, [...kept.backups, ...kept.logical, ...catalog.damaged])) {
+  for (const id of await needlessDebris(storage, kept)) {
     signal.throwIfAborted()
     // Whoever broke our lock may have begun a backup since.
     await lock.confirm()
@@ -144,14 +146,35 @@ export async function applyRetention(
   }
 }
 
+/** What is told of clocks that differ is told before anything goes. Of two that are days apart, the earlier one ends nothing. */
+async function underClocks(cluster: string, rules: RetentionRules, context: RetentionContext) {
+  const { repository, events, now } = context
+  const differing = await differingClocks(repository.storage, cluster, now())
+  if (differing) events.emit('warning', { text: differing.warning })
+  if (!differing?.areDaysApart) return { ...context, rules, areDaysApart: false }
+  const { stored } = differing
+  const earlier = () => (stored < now() ? stored : now())
+  return { ...context, rules: withoutTime(rules), now: earlier, areDaysApart: true }
+}
+
 async function holdsNothing(storage: Storage, cluster: string): Promise<boolean> {
   for await (const _ of storage.list(`${cluster}/`)) return false
   return true
 }
 
-/** On a full disk there may be no room for it: then nobody has one to believe. */
-async function foretell(kept: Catalog, storage: Storage, now: Date): Promise<void> {
-  await saveCatalog(storage, kept, now).catch(() => storage.remove(catalogKey(kept.cluster)))
+/**
+ * Takes out of the catalog what goes, also where somebody who had looked before has put it back since: were this run killed then,
+ * it would seem lost. On a full disk there may be no room for it: then nobody has one to believe.
+ */
+function foretelling(kept: Catalog, storage: Storage, now: () => Date): () => Promise<void> {
+  const key = catalogKey(kept.cluster)
+  let written: ObjectFacts | undefined
+  return async () => {
+    const found = await storage.stat(key)
+    if (found?.bytes === written?.bytes && found?.modified.getTime() === written?.modified.getTime()) return
+    await saveCatalog(storage, kept, now()).catch(() => storage.remove(key))
+    written = await storage.stat(key)
+  }
 }
 
 function without(catalog: Catalog, going: readonly { id: string }[]): Catalog {
@@ -166,12 +189,14 @@ async function removeBackups(
   going: readonly GoingBackup[],
   { repository: { storage }, events, now, signal }: RetentionContext,
   refusals: Refusals,
+  foretell: () => Promise<void>,
 ): Promise<{ removedBackups: number; removedBytes: number }> {
   const needed = new Set<string>()
   let removedBackups = 0
   let removedBytes = 0
   for (const { id, parent } of going) {
     signal.throwIfAborted()
+    await foretell()
     const isPinned = await isPinnedNow(storage, cluster, id, now())
     const remove = () => {
       events.emit('step', { text: `Removing backup ${id}` })

@@ -36,19 +36,37 @@ export function futureWarnings(
   ]
 }
 
+/** Where clocks differ by so much, nobody knows what day it is; in milliseconds. */
+const DAYS_APART_MS = 24 * 60 * 60_000
+
+/** The store's clock and ours, where they differ. */
+export interface DifferingClocks {
+  /** The store's. */
+  stored: Date
+  /** Whether by so much that nothing may go by its time: else what rules say of days and spans of time goes by ours. */
+  areDaysApart: boolean
+  /** A sentence for people. */
+  warning: string
+}
+
 /**
- * Whether the store's clock is another one than ours, told by our own lock, which was stored just now: what rules say of days and
- * spans of time goes by this host's.
- * @returns a sentence, or undefined where they agree
+ * Whether the store's clock is another one than ours, told by our own lock, which was stored just now.
+ * @returns undefined where they agree
  */
-export async function clockWarning(
+export async function differingClocks(
   storage: Storage,
   cluster: string,
   now: Date,
-): Promise<string | undefined> {
+): Promise<DifferingClocks | undefined> {
   let stored: Date | undefined
   for await (const { modified } of storage.list(locksPrefix(cluster)))
     if (!stored || modified > stored) stored = modified
-  if (!stored || Math.abs(now.getTime() - stored.getTime()) <= CLOCKS_DIFFER_MS) return undefined
-  return `it is ${secondOf(now)} by this host's clock, and ${secondOf(stored)} by that of ${storage.location}: rules that count days and hours may let go what should stay`
+  const difference = Math.abs(now.getTime() - (stored ?? now).getTime())
+  if (!stored || difference <= CLOCKS_DIFFER_MS) return undefined
+  const areDaysApart = difference >= DAYS_APART_MS
+  const outcome = areDaysApart
+    ? 'until they agree no pin ends, and nothing goes by a rule that counts days or hours'
+    : 'rules that count days and hours may let go what should stay'
+  const moments = `it is ${secondOf(now)} by this host's clock, and ${secondOf(stored)} by that of ${storage.location}`
+  return { stored, areDaysApart, warning: `${moments}: ${outcome}` }
 }

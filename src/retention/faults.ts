@@ -2,7 +2,7 @@ import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { brokenText, type Chains } from '../catalog/chains.ts'
 import { damagedText, type KnownDamage, REPAIR_TEXT } from '../catalog/known-damage.ts'
-import { isLogicalId } from '../catalog/layout.ts'
+import { isIncrementId, isLogicalId } from '../catalog/layout.ts'
 import { hasOwnWal, lacksHistory } from '../catalog/wal-ranges.ts'
 
 /** Why a backup cannot be recovered, so that those before it are the ones that a recovery begins with. */
@@ -57,12 +57,14 @@ function faultOf(
   }
 }
 
-/** Whether a backup builds upon another one, by its id alone: upon which one, its record would tell. */
-export const isIncrement = ({ id }: { id: string }) => /-(?:incr|diff)$/.test(id)
+/** Ids of the physical backups that are there and of which nobody can read what they need. */
+export function unreadableIn({ damaged, lost = [] }: Pick<Catalog, 'damaged' | 'lost'>): string[] {
+  return [...damaged.map(({ id }) => id), ...lost].filter((id) => !isLogicalId(id))
+}
 
 /** A sentence about a backup whose record cannot be believed. */
 export function unreadableText({ id, reason }: Catalog['damaged'][number]): string {
   if (isLogicalId(id)) return `backup ${id} cannot be read (${reason}); it stays`
-  const also = isIncrement({ id }) ? 'all that it may build upon, and all WAL' : 'all WAL'
+  const also = isIncrementId(id) ? 'all that it may build upon, and all WAL' : 'all WAL'
   return `backup ${id} cannot be read (${reason}); it stays, and so does ${also}`
 }

@@ -1,9 +1,8 @@
-import type { Catalog } from '../catalog/catalog.ts'
 import { isOver, type KeptPin } from '../catalog/kept-pin.ts'
 import type { KnownDamage } from '../catalog/known-damage.ts'
+import { isIncrementId } from '../catalog/layout.ts'
 import type { Pin } from '../catalog/pin.ts'
 import { byKey } from './by-key.ts'
-import { isIncrement } from './faults.ts'
 import type { Wish } from './rules.ts'
 
 /** What is known at the moment of a plan, beside what is stored. */
@@ -46,10 +45,10 @@ export function heldByOthers(id: string, { readers, locks }: Situation): Wish | 
   return lockedUntil && { rule: 'lock', text: `locked until ${secondOf(lockedUntil)}` }
 }
 
-/** The same where it is not known what builds upon it. @param damaged the physical ones whose record cannot be believed */
-export function heldByUnreadable(id: string, damaged: Catalog['damaged']): Wish | undefined {
-  const needing = damaged.find((unreadable) => isIncrement(unreadable) && id < unreadable.id)
-  return needing && { rule: 'unreadable', text: `maybe needed by ${needing.id}` }
+/** The same where it is not known what builds upon it. @param unreadable ids of those whose record cannot be read */
+export function heldByUnreadable(id: string, unreadable: readonly string[]): Wish | undefined {
+  const needing = unreadable.find((other) => isIncrementId(other) && id < other)
+  return needing === undefined ? undefined : { rule: 'unreadable', text: `maybe needed by ${needing}` }
 }
 
 /** A moment for people, ISO 8601 without fractions. */

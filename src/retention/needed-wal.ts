@@ -1,10 +1,10 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { isLogicalId } from '../catalog/layout.ts'
 import { ownWalOf } from '../catalog/own-wal.ts'
 import { partOfRun, spanOf } from '../catalog/parts-of-runs.ts'
 import { isInSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
 import { segmentNumberOf, type TimelineWal, type WalRun } from '../catalog/wal-ranges.ts'
+import { unreadableIn } from './faults.ts'
 import { type Situation, undamaged } from './holds.ts'
 import { hasBackupRule, type RetentionRules } from './rules.ts'
 import { stretchesOf } from './stretches.ts'
@@ -31,8 +31,7 @@ export function neededWal(
   situation: Situation,
 ): NeededWal | undefined {
   if (!hasBackupRule(rules) && rules.wal === undefined) return undefined
-  if (staying.length === 0 || catalog.damaged.some(({ id }) => !isLogicalId(id)) || foreignOf(catalog))
-    return undefined
+  if (staying.length === 0 || unreadableIn(catalog).length > 0 || foreignOf(catalog)) return undefined
   if (rules.wal === undefined) return { from: firstStart(staying), own: new Map() }
   // What the window promises needs its WAL.
   const begin = situation.now.getTime() - Math.max(rules.wal, rules.window ?? 0)

@@ -2,14 +2,14 @@ import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Chains } from '../catalog/chains.ts'
 import { damagedText, REPAIR_TEXT } from '../catalog/known-damage.ts'
-import { isLogicalId } from '../catalog/layout.ts'
+import { lostText } from '../catalog/lost-records.ts'
 import type { WalRun } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { byKey } from './by-key.ts'
 import { calendarClaims } from './calendar.ts'
 import { futureWarnings } from './clocks.ts'
 import { countClaims, minimumClaims } from './count-rules.ts'
-import { type Faults, faultsOf, unreadableText } from './faults.ts'
+import { type Faults, faultsOf, unreadableIn, unreadableText } from './faults.ts'
 import { heldByOthers, heldByUnreadable, pinWishes, type Situation, undamaged } from './holds.ts'
 import { dividedWal, foreignOf, type NeededWal, neededWal } from './needed-wal.ts'
 import { type LogicalVerdict, planLogical } from './plan-logical.ts'
@@ -110,12 +110,12 @@ function allWishes(
   const minimum = new Map(
     minimumClaims(newestFirst, faults, rules).map(({ backup, ...wish }) => [backup, wish]),
   )
-  const damaged = catalog.damaged.filter(({ id }) => !isLogicalId(id))
+  const unreadable = unreadableIn(catalog)
   for (const backup of ordered) {
     const wanted = [...(wishes.get(backup) ?? []), ...(pins.get(backup.id) ?? [])]
     // What nobody wants may be held all the same.
     const held =
-      minimum.get(backup) ?? heldByOthers(backup.id, situation) ?? heldByUnreadable(backup.id, damaged)
+      minimum.get(backup) ?? heldByOthers(backup.id, situation) ?? heldByUnreadable(backup.id, unreadable)
     if (wanted.length > 0) wishes.set(backup, wanted)
     else if (held) wishes.set(backup, [held])
   }
@@ -186,6 +186,7 @@ function warningsOf(
   const foreign = foreignOf(catalog)
   return [
     ...catalog.damaged.map(unreadableText),
+    ...(catalog.lost ?? []).map(lostText),
     ...staying.filter((backup) => backup !== foreign).flatMap((backup) => faults.get(backup)?.warning ?? []),
     ...futureWarnings(staying, catalog.wal, now),
     ...(foreign ? [`${foreign.id} has WAL segments of another size than the archive; all WAL stays`] : []),

@@ -75,6 +75,16 @@ export function hasBackupRule(rules: RetentionRules): boolean {
 }
 
 /**
+ * What of the rules can be followed where nobody knows what day it is: where a rule that counts time has a say in which backups stay,
+ * all of them do, and so does all WAL that they need.
+ */
+export function withoutTime({ wal: _wal, ...rules }: RetentionRules): RetentionRules {
+  const { minimum, logical } = rules
+  const countsTime = (['window', ...CALENDAR_RULES] as const).some((rule) => rules[rule] !== undefined)
+  return countsTime ? { minimum, logical } : rules
+}
+
+/**
  * Why rules that a person gave do not go together, as a sentence without its end; undefined where they do. (A plan that is asked for
  * a window and too little WAL keeps the window.)
  */

@@ -285,4 +285,17 @@ describe('WAL that retention has let go', () => {
     expect(plan({ timelines: thinned, missing, destination: [OLD] }).thinned).toEqual([])
     expect(plan({ timelines: thinned, missing }, { wal: false }).thinned).toEqual([])
   })
+
+  test('here is noted there only as far as the WAL there is that of backups: of the rest, what is missing is lost', () => {
+    const noteWith = (held: string[], timelinesThere: StoredBackups['timelines'] = []) =>
+      plan({ timelines: thinned, missing: segments(10, 11), held, timelinesThere }).thinned
+    expect(noteWith(segments(0, 9))).toEqual([])
+    expect(noteWith([...segments(10, 11), ...segments(12, 18, 2), `${nameOf(13)}.partial`])).toEqual([
+      { timeline: 1, before: nameOf(20) },
+    ])
+    expect(noteWith(segments(10, 25).reverse())).toEqual([{ timeline: 1, before: nameOf(12) }])
+    // What was noted there before stays noted; what is left of that tells nothing.
+    const before = [{ timeline: 1, thinnedBefore: nameOf(15) }]
+    expect(noteWith([nameOf(8), ...segments(20, 25)], before)).toEqual([{ timeline: 1, before: nameOf(20) }])
+  })
 })

@@ -1,11 +1,11 @@
-import { utimes } from 'node:fs/promises'
+import { rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type Catalog, loadCatalog, saveCatalog } from '../../src/catalog/catalog.ts'
+import { type Catalog, loadCatalog, saveCatalog, updateCatalog } from '../../src/catalog/catalog.ts'
 import { chainOf } from '../../src/catalog/chain.ts'
 import { newHolder } from '../../src/catalog/holder.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
-import { droppedKey, receivingKey, walKey } from '../../src/catalog/layout.ts'
+import { catalogKey, droppedKey, receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { acquireLock } from '../../src/catalog/lock.ts'
 import { pinBackup } from '../../src/catalog/pin.ts'
 import { PgrecallError } from '../../src/errors.ts'
@@ -13,7 +13,7 @@ import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { applyRetention, previewRetention, type RetentionContext } from '../../src/retention/apply.ts'
 import { LocalStorage } from '../../src/storage/local.ts'
-import type { Storage } from '../../src/storage/storage.ts'
+import { readObject, type Storage } from '../../src/storage/storage.ts'
 import {
   increment,
   keysOf,
@@ -217,6 +217,77 @@ test('a backup whose record was damaged after the catalog was written is not cou
   expect(warnings).toEqual([expect.stringContaining(`backup ${IDS[2]} cannot be read`)])
 })
 
+test('a backup that lost its record is a loss and no debris, until a person removes what is left of it', async () => {
+  await saveCatalog(storage, await loadCatalog(storage, 'main'), now())
+  await storage.remove(`main/backups/${IDS[1]}/backup.json`)
+  const before = await walNames()
+  const warningsOf = async () => {
+    const warnings: string[] = []
+    await applyRetention('main', { full: 1 }, context(storage, warnings))
+    return warnings
+  }
+  for (const run of [1, 2]) {
+    // As a backup does, or a status, before the retention of the next night.
+    await updateCatalog(storage, 'main', now())
+    expect(await warningsOf(), `run ${run}`).toEqual([
+      expect.stringMatching(`backup ${IDS[1]} has lost its backup.json.*"pgrecall verify --repair"`),
+    ])
+    expect(await keysOf(storage, `main/backups/${IDS[1]}/`), `run ${run}`).toHaveLength(1)
+    expect(await walNames(), `run ${run}`).toEqual(before)
+  }
+  await rm(join(storage.location, 'main/backups', IDS[1]!), { recursive: true })
+  expect(await warningsOf()).toEqual([])
+  expect(await walNames()).not.toContain(name(29))
+})
+
+test('killed, it is ended by the next run also where who had looked before put back into the catalog what goes', async () => {
+  await saveCatalog(storage, await loadCatalog(storage, 'main'), now())
+  const looked = (await readObject(storage, catalogKey('main')))!
+  const dying = Object.assign(Object.create(storage) as Storage, viewOf(storage), {
+    remove: async (key: string) => {
+      if (key.endsWith(`${IDS[1]}/base.0001.tar.zst`)) throw new Error('killed')
+      await storage.remove(key)
+      if (key.endsWith(`${IDS[0]}/backup.json`)) await storage.put(catalogKey('main'), looked)
+    },
+  })
+  await expect(applyRetention('main', { full: 1 }, context(dying))).rejects.toThrow('killed')
+  expect(await keysOf(storage, `main/backups/${IDS[1]}/`)).toHaveLength(1)
+  const warnings: string[] = []
+  await applyRetention('main', { full: 1 }, context(storage, warnings))
+  expect(await keysOf(storage, `main/backups/${IDS[1]}/`)).toEqual([])
+  expect(warnings).toEqual([])
+})
+
+test('where clocks are days apart nothing goes by its time, which is told before anything else goes', async () => {
+  const DAY = 24 * 60 * 60_000
+  const before = [await backups(), await walNames()]
+  const told: string[] = []
+  const tomorrow = {
+    ...context(),
+    events: new Events()
+      .on('warning', ({ text }) => told.push(text))
+      .on('step', ({ text }) => told.push(text)),
+    now: () => new Date(Date.now() + DAY + 60_000),
+  }
+  const clocks = expect.stringMatching(
+    /by this host's clock.*nothing goes by a rule that counts days or hours/,
+  )
+  for (const rules of [
+    { window: DAY, wal: DAY },
+    { full: 1, daily: 1 },
+  ]) {
+    const { plan } = await applyRetention('main', rules, tomorrow)
+    expect(plan.frees).toMatchObject({ backups: 0, segments: 0 })
+    expect([await backups(), await walNames()]).toEqual(before)
+    expect(told.splice(0)).toEqual([clocks])
+  }
+  // A count asks no clock.
+  await applyRetention('main', { full: 2, wal: DAY }, tomorrow)
+  expect(await backups()).toEqual(IDS.slice(1))
+  expect(await walNames()).toContain(name(25))
+  expect(told[0]).toEqual(clocks)
+})
+
 test('without cluster.json no WAL goes that a backup needs, whatever the size of the segments is', async () => {
   const other = new LocalStorage(join(scratch.path, `repository-${++count}`))
   for (const [index, id] of IDS.entries()) {
@@ -293,6 +364,7 @@ describe('a chain', () => {
   test('is whole, as far as it is there, at whichever removal a run is killed', async () => {
     for (let survived = 0; ; survived++) {
       const storage = await chainStorage()
+      await saveCatalog(storage, await loadCatalog(storage, 'main'), now())
       let removals = 0
       const dying = refusing(storage, async (key) => {
         if (!key.includes('/locks/') && removals++ >= survived) throw new Error('killed')
@@ -301,11 +373,36 @@ describe('a chain', () => {
       const stored = await left(storage)
       for (const backup of stored)
         expect(chainOf(stored, backup).missing, `after ${survived} removals`).toBeUndefined()
-      if (done) break
+      if (done || (await keysOf(storage, 'main/backups/')).every((key) => key.includes(NEXT.id))) break
+      // Who looks, or loses the catalog, between the two hides nothing from the next run.
+      if (survived % 3 === 1) await updateCatalog(storage, 'main', now())
+      if (survived % 3 === 2) await storage.remove(catalogKey('main'))
+      const warnings: string[] = []
+      await applyRetention('main', { full: 1 }, context(storage, warnings))
+      expect(await keysOf(storage, 'main/backups/'), `after ${survived} removals`).toEqual(
+        expect.not.arrayContaining([expect.not.stringContaining(NEXT.id)]),
+      )
+      expect(await keysOf(storage, 'main/wal/')).toHaveLength(3)
+      expect(warnings).toEqual([])
     }
-    await applyRetention('main', { full: 1 }, context(victim))
-    expect(await ids(victim)).toEqual([NEXT.id])
-    expect(await keysOf(victim, 'main/wal/')).toHaveLength(3)
+  })
+
+  test('that lost a record loses nothing else, whichever it was, and whether or not the catalog knew of it', async () => {
+    for (const lost of [FULL, FIRST])
+      for (const isKnown of [true, false]) {
+        const storage = await chainStorage()
+        if (isKnown) await saveCatalog(storage, await loadCatalog(storage, 'main'), now())
+        await storage.remove(`main/backups/${lost.id}/backup.json`)
+        // Of the full one below it nothing tells any more that the chain needs it.
+        if (lost === FIRST && !isKnown) await storage.remove(`main/backups/${FULL.id}/backup.json`)
+        const before = (await keysOf(storage)).filter((key) => !key.endsWith('catalog.json'))
+        const warnings: string[] = []
+        await applyRetention('main', { full: 3 }, context(storage, warnings))
+        expect(await keysOf(storage), `${lost.id}, ${isKnown}`).toEqual(expect.arrayContaining(before))
+        expect(warnings).toContainEqual(
+          expect.stringMatching(`${lost.id} has lost .*"pgrecall verify --repair"`),
+        )
+      }
   })
 
   test('stays up to the backup that a restore begins to read while it is being removed', async () => {

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { loadCatalog } from '../../src/catalog/catalog.ts'
+import { newHolder } from '../../src/catalog/holder.ts'
 import { claimIdentity, markRepository } from '../../src/catalog/identity.ts'
 import { type KeptPin, keepBackup, readKeptPins, releaseBackup } from '../../src/catalog/kept-pin.ts'
-import { keptPrefix } from '../../src/catalog/layout.ts'
+import { keptPrefix, pinsPrefix } from '../../src/catalog/layout.ts'
 import { acquireLock } from '../../src/catalog/lock.ts'
 import type { CommandContext, Run } from '../../src/commands/context.ts'
 import { run as runList } from '../../src/commands/list.ts'
@@ -106,6 +107,17 @@ describe('a pinned backup', () => {
     await retain(local, () => later(2 * HOUR))
     expect(await ids(local)).not.toContain(OLD.id)
     expect(await keysOf(local, keptPrefix('main'))).toEqual([])
+  })
+
+  test('stays where its time is over by a clock that is not that of the store, and so does the pin', async () => {
+    await pin(OLD.id, { until: later(HOUR) })
+    await pin(NEW.id, { until: later(-HOUR) })
+    const reader = { ...(await newHolder('restore', now())), host: 'elsewhere', backup: DUMP }
+    await local.put(`${pinsPrefix('main')}${reader.id}.json`, Buffer.from(JSON.stringify(reader)))
+    await retain(local, () => later(25 * HOUR))
+    expect(await ids(local)).toEqual([OLD.id, NEW.id, DUMP, NEWER_DUMP])
+    expect(await readKeptPins(local, 'main')).toHaveLength(2)
+    expect(warnings).toEqual([expect.stringContaining('until they agree no pin ends')])
   })
 
   test('has the last of its pins', async () => {
