@@ -249,6 +249,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
       slot: 'pgrecall',
       walSegmentBytes: 1024 * 1024,
       now: new Date(),
+      signal: new AbortController().signal,
     })
     expect(seen).toMatchObject({
       walDisk: null,
