@@ -21,7 +21,7 @@ export interface PushCall {
   repository: string | undefined
   /** Whether it is given the path of the segment, `%p`. */
   hasPath: boolean
-  /** Whether what comes behind hides a failure from PostgreSQL, as `|| true` does. */
+  /** Whether PostgreSQL may be told that it succeeded when it failed or was not run, as by `|| true` behind it. */
   hidesFailure: boolean
 }
 
@@ -30,15 +30,14 @@ export function readArchiveCommand(setting: string): ArchiveCommand {
   const text = setting.trim()
   if (text === '') return { kind: 'none' }
   const commands = readShellLine(text)
+  // Nothing but a comment.
+  if (commands?.length === 0) return { kind: 'void', succeeds: true }
   const at = commands?.findIndex(({ words }) => words.includes('wal-push')) ?? -1
-  if (commands && at >= 0) return { kind: 'push', call: pushCall(commands, at) }
-  if (/\bwal-push\b/.test(text)) return { kind: 'script' }
-  const [first] = commands ?? []
-  const name = basename(first?.words.find((word) => !isAssignment(word)) ?? '')
-  if (commands?.length === 1 && ['true', ':', 'false'].includes(name))
-    return { kind: 'void', succeeds: name !== 'false' }
-  if (commands?.length === 1 && name === 'exit')
-    return { kind: 'void', succeeds: (first!.words[1] ?? '0') === '0' }
+  const call = commands && at >= 0 ? pushCall(commands, at) : undefined
+  if (call) return { kind: 'push', call }
+  if (at >= 0 || (!commands && /\bwal-push\b/.test(text))) return { kind: 'script' }
+  const answers = commands?.length === 1 ? answersOf(commands[0]!.words, true) : []
+  if (answers.length === 1) return { kind: 'void', succeeds: answers[0]! }
   return { kind: 'other', program: programOf(text) }
 }
 
@@ -47,13 +46,29 @@ const isAssignment = (word: string) => /^\w+=/.test(word)
 /** The first word that is no assignment: the whole may hold a secret. */
 const programOf = (text: string) => text.split(/\s+/).find((word) => !isAssignment(word)) ?? 'another command'
 
-function pushCall(commands: readonly ShellCommand[], at: number): PushCall {
+/** What runs another program as it is told to, and ends as that does. */
+const CARRIERS = new Set(['command', 'env', 'exec', 'ionice', 'nice', 'sudo', 'timeout'])
+
+/** Words, as in `nice -n 5`, behind which a program is run. */
+const isCarried = (front: readonly string[]) =>
+  front.every((word, index) =>
+    CARRIERS.has(basename(word))
+      ? true
+      : index > 0 && (/^[-\d]/.test(word) || front[index - 1]!.startsWith('-')),
+  )
+
+/** What makes a list of commands more than one after the other. */
+const RESERVED = /^(?:[!{}]|if|then|el(?:se|if)|fi|do|done|case|esac|while|until|for)$/
+
+/** @returns undefined where only a shell can tell how it is called, and whether at all */
+function pushCall(commands: readonly ShellCommand[], at: number): PushCall | undefined {
+  if (commands.some(({ words }) => RESERVED.test(words[0]!))) return undefined
   const { words } = commands[at]!
   const verb = words.indexOf('wal-push')
   const before = words.slice(0, verb)
   const named = before.filter((word) => !isAssignment(word))
-  // In front of it there may be others, such as timeout or nice.
   const program = named.find((word) => basename(word) === 'pgrecall') ?? named[0] ?? ''
+  if (!isCarried(named.slice(0, named.indexOf(program)))) return undefined
   const ownWords = words.slice(words.indexOf(program) + 1)
   const option = (name: string) => {
     const index = ownWords.findLastIndex((word) => word === name || word.startsWith(`${name}=`))
@@ -70,20 +85,45 @@ function pushCall(commands: readonly ShellCommand[], at: number): PushCall {
     config: option('--config') ?? environment?.slice('PGRECALL_CONFIG='.length).replaceAll('%%', '%'),
     cluster: option('--cluster'),
     repository: option('--repository'),
-    hasPath: words.slice(verb + 1).includes('%p'),
+    hasPath: words.slice(verb + 1).some((word) => word.replaceAll('%%', '').includes('%p')),
     hidesFailure: hidesFailure(commands, at),
   }
 }
 
-/** A shell gives back the code of its last command. */
+/**
+ * Whether the whole can end with 0 although the command at `at` failed or was not run. Follows the list as a shell does; of what
+ * other commands answer nothing is known, so each may succeed and may fail.
+ */
 function hidesFailure(commands: readonly ShellCommand[], at: number): boolean {
-  const { next } = commands[at]!
-  const following = commands[at + 1]
-  if (next === '&') return true
-  if (next === undefined || next === '&&' || !following) return false
-  const [verb, code] = following.words
-  const fails = verb === 'false' || (verb === 'exit' && code !== undefined && /^[1-9]\d*$/.test(code))
-  return next === '|' || !fails
+  /** How it may stand after the commands so far: whether the last one that ran succeeded. */
+  let states = new Set([true])
+  let operator: string | undefined
+  for (const [index, { words, next }] of commands.entries()) {
+    // Of a pipeline the last one's answer counts.
+    if (next === '|') continue
+    const after = new Set<boolean>()
+    for (const isWell of states) {
+      const isSkipped = (operator === '&&' && !isWell) || (operator === '||' && isWell)
+      const answers = index === at ? [false] : answersOf(words, isWell)
+      const ends = !isSkipped && words[0] === 'exit' && next !== '&'
+      if (ends && answers.includes(true)) return true
+      if (!ends) for (const answer of isSkipped ? [isWell] : answers) after.add(answer)
+    }
+    // Nobody waits for what runs in the background.
+    states = next === '&' ? new Set([true]) : after
+    operator = next
+  }
+  return states.has(true)
+}
+
+/** Whether a command may succeed, and whether it may fail. @param before whether the last one succeeded */
+function answersOf(words: readonly string[], before: boolean): boolean[] {
+  const [program, code] = words.filter((word) => !isAssignment(word))
+  // A process has only the low eight bits of its code.
+  if (program === 'exit') return [code === undefined ? before : Number(code) % 256 === 0]
+  const name = basename(program ?? 'true')
+  if (name === 'true' || name === ':') return [true]
+  return name === 'false' ? [false] : [true, false]
 }
 
 /** What was found of a call on this host; undefined where the server is on another one. */
@@ -140,7 +180,7 @@ export function judgeArchiveCommand(
     findings.push(
       fail(
         SUBJECT,
-        'what stands behind wal-push in archive_command hides its failures from PostgreSQL',
+        'archive_command may tell PostgreSQL that WAL is stored when wal-push has failed, or was not run',
         mend,
       ),
     )
@@ -169,11 +209,12 @@ function judgeProgram(call: PushCall, program: CallFacts['program'], own: OwnCal
       return [fail(SUBJECT, `archive_command calls ${call.program}, which is not there`, mend)]
     case 'not executable':
       return [fail(SUBJECT, `archive_command calls ${call.program}, which cannot be executed`, mend)]
-    case 'another':
-      return [warn(SUBJECT, `archive_command calls ${call.program}, and this is ${own.launcher}`, mend)]
-    default:
+    case 'ours':
       return []
+    case undefined:
+      if (basename(call.program) === 'pgrecall') return []
   }
+  return [warn(SUBJECT, `archive_command calls ${call.program}, and this is ${own.launcher}`, mend)]
 }
 
 function judgeTarget(call: PushCall, sameConfig: boolean | undefined, own: OwnCall, mend: string): Finding[] {

@@ -36,7 +36,8 @@ export async function askDatabases(
       await using inside = await Server.connect(inDatabase(connection, name))
       databases.push(await askDatabase(inside, name))
     } catch {
-      // pg_hba.conf may keep us out of one.
+      // pg_hba.conf may keep us out of one; a server that is gone, or stuck, is another thing.
+      await server.query('SELECT 1')
       closed.push(name)
     }
   }

@@ -74,7 +74,9 @@ export async function lookAtServer(
 /** A server that is down leaves its files, which tell what waits and how much room it has. */
 export async function lookWithoutServer(question: LookOverQuestion, stores: Stores): Promise<ServerLook> {
   const { dataDirectory } = question.config
-  const waiting = await waitingSegments(question, dataDirectory, stores)
+  // It was asked just now.
+  const connect = () => Promise.reject(new Error('the server does not answer'))
+  const waiting = await waitingSegments({ ...question, connect }, dataDirectory, stores)
   const segmentBytes = stores.flatMap(({ catalog }) => catalog?.walSegmentBytes ?? [])[0] ?? 16 * 1024 * 1024
   const unbound = { maxWalBytes: undefined, slotBytes: undefined }
   return {
@@ -183,7 +185,7 @@ async function lookAtArchiving(
 }
 
 async function waitingSegments(
-  { connect, config, now }: LookOverQuestion,
+  { connect, config, now, signal }: LookOverQuestion,
   dataDirectory: string | undefined,
   stores: Stores,
 ): Promise<ArchivingFacts['waiting']> {
@@ -194,6 +196,7 @@ async function waitingSegments(
     walSegmentBytes: 16 * 1024 * 1024,
     slot: config.wal.receive.slot,
     now: now(),
+    signal,
   })
   return waiting ? { segments: waiting.segments, oldestSeconds: waiting.oldest?.ageSeconds ?? 0 } : undefined
 }

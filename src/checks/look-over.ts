@@ -88,7 +88,10 @@ async function lookThere(
   await using _closing = server
   const connection = [pass('connection', `connected as "${server.user}"`)]
   try {
-    return { connection, look: await lookAtServer(server, question, purpose, stores) }
+    const look = await lookAtServer(server, question, purpose, stores)
+    // What it could not be asked any more may be a warning there.
+    server.lost.throwIfAborted()
+    return { connection, look }
   } catch (error) {
     question.signal.throwIfAborted()
     return { connection: [failure('connection', error)], look: await lookWithoutServer(question, stores) }

@@ -11,7 +11,7 @@ const REDIRECTION = /^\d*(?:>>|>&|>\||<>|<&|>|<)&?/
 const EXPANSION = /^[$`()]/
 
 /**
- * Takes a shell line apart, as far as that can be done without running it: quotes are removed, redirections left out.
+ * Takes a shell line apart, as far as that can be done without running it: quotes are removed, redirections and comments left out.
  * @returns undefined where it has variables, substitutions, subshells or a quote that does not end
  * @see https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html
  */
@@ -39,6 +39,9 @@ export function readShellLine(line: string): ShellCommand[] | undefined {
       if (words.length > 0) commands.push({ words, next: operator === '\n' ? ';' : operator })
       words = []
       at += operator.length
+    } else if (word === undefined && rest.startsWith('#')) {
+      // A comment, up to the end of its line.
+      at += /^[^\n]*/.exec(rest)![0].length
     } else if (/^\s/.test(rest)) {
       endWord()
       at++

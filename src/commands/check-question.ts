@@ -1,9 +1,11 @@
 import type { LookOverQuestion } from '../checks/question.ts'
 import { methodOf, requestOf } from './backup-method.ts'
 import type { CommandContext } from './context.ts'
+import { onlyLooking } from './only-looking.ts'
 
 /** What is asked when the chosen cluster is looked over; it changes nothing. */
-export function checkQuestion(context: CommandContext): LookOverQuestion {
+export function checkQuestion(given: CommandContext): LookOverQuestion {
+  const context = onlyLooking(given)
   const { name, config } = context.cluster()
   const { connection, connect, repositories, launcher, env, home, signal, now } = context
   return {

@@ -9,6 +9,7 @@ import { quoteForRestoreCommand } from '../postgres/recovery-settings.ts'
 import type { ServerFacts } from '../postgres/server.ts'
 import { settingLine } from '../postgres/setting-line.ts'
 import type { CommandContext, Run } from './context.ts'
+import { onlyLooking } from './only-looking.ts'
 
 /** Writes a configuration for the cluster that runs here, makes the repository, and says what to tell PostgreSQL. */
 export const run: Run = async ({ options }, context) => {
@@ -102,9 +103,10 @@ async function requireUsable(path: string): Promise<void> {
 
 async function lookAtServer(context: CommandContext): Promise<ServerFacts | undefined> {
   try {
-    await using server = await context.connect()
+    await using server = await onlyLooking(context).connect()
     return await server.facts()
   } catch (error) {
+    context.signal.throwIfAborted()
     context.events.emit('warning', { text: `no server was asked: ${reasonOf(error)}` })
     return undefined
   }

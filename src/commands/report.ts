@@ -11,6 +11,7 @@ import type { Finding } from '../status/facts.ts'
 import { thresholdsWith } from '../status/thresholds.ts'
 import { checkQuestion } from './check-question.ts'
 import type { CommandContext, Run } from './context.ts'
+import { onlyLooking } from './only-looking.ts'
 import { replaceFile } from './replace-file.ts'
 
 /** A report names databases, hosts and buckets. */
@@ -79,7 +80,7 @@ function questionsOf(options: Record<string, unknown>, context: CommandContext):
       rules: { ...config.retention, timeZone },
       context: {
         repositories: narrowed.repositories(),
-        connect: () => narrowed.connect(),
+        connect: () => onlyLooking(narrowed).connect(),
         dataDirectory: config.dataDirectory,
         slot: config.wal.receive.slot,
         limits: thresholdsWith(config.status, hasBackupRule(config.retention)),

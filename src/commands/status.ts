@@ -5,6 +5,7 @@ import { hasBackupRule } from '../retention/rules.ts'
 import { takeStatuses } from '../status/take-status.ts'
 import { thresholdsWith } from '../status/thresholds.ts'
 import type { CommandContext, Outcome, Run } from './context.ts'
+import { onlyLooking } from './only-looking.ts'
 import { replaceFile } from './replace-file.ts'
 import { type ClusterStatus, placedFindings } from './status-answers.ts'
 import { nagiosAnswer } from './status-nagios.ts'
@@ -47,7 +48,7 @@ async function lookAtAll(
       cluster,
       context: {
         repositories: context.repositoriesOf(cluster, repository === undefined ? undefined : [repository]),
-        connect: () => context.connect(cluster),
+        connect: () => onlyLooking(context).connect(cluster),
         dataDirectory: config.dataDirectory,
         slot: config.wal.receive.slot,
         limits: thresholdsWith(config.status, hasBackupRule(config.retention)),

@@ -5,6 +5,7 @@ import { checkQuestion } from '../commands/check-question.ts'
 import type { CommandContext } from '../commands/context.ts'
 import { endsOf, levelOf } from '../commands/copy.ts'
 import { type Answer, inEachRepository } from '../commands/each-repository.ts'
+import { onlyLooking } from '../commands/only-looking.ts'
 import { rulesOf } from '../commands/retention-rules.ts'
 import { type CopyResult, copyCluster } from '../copy/copy-cluster.ts'
 import { PgrecallError } from '../errors.ts'
@@ -29,7 +30,7 @@ export async function list(context: CommandContext): Promise<Answer<Catalog>[]> 
 export function look(context: CommandContext): Promise<Status> {
   const { name, config } = context.cluster()
   return takeStatus(name, {
-    ...context,
+    ...onlyLooking(context),
     repositories: context.repositories(),
     dataDirectory: config.dataDirectory,
     slot: config.wal.receive.slot,

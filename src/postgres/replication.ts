@@ -1,7 +1,8 @@
-import { isIP } from 'node:net'
+import { isIP, Socket } from 'node:net'
 import pg from 'pg'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import { type Lsn, lsn } from './lsn.ts'
+import { patiently } from './patience.ts'
 import { type ConnectionOptions, quoteIdentifier } from './server.ts'
 import { parseHistory, type TimelineHistory } from './timeline-history.ts'
 
@@ -9,16 +10,21 @@ const UNDEFINED_FILE = '58P01'
 
 /**
  * Opens a session in which the server takes replication commands instead of SQL. Whoever gets it ends it.
+ * @param socket for whoever may want to give it up
  * @throws PgrecallError `connection`, with the line for pg_hba.conf or the statement that lets the role in
  * @see https://www.postgresql.org/docs/current/protocol-replication.html
  */
-export async function connectReplication(options: ConnectionOptions): Promise<pg.Client> {
-  const { uri, ...rest } = options
+export async function connectReplication(
+  options: ConnectionOptions,
+  socket: Socket = new Socket(),
+): Promise<pg.Client> {
+  const { uri, patience, ...rest } = options
   // The driver passes this on to the server; its type definitions do not have it.
   const physical = { replication: 'true' }
   const client = new pg.Client({
     ...(uri ? { connectionString: uri } : rest),
     ...physical,
+    stream: () => socket,
     application_name: 'pgrecall',
     connectionTimeoutMillis: 15_000,
     keepAlive: true,
@@ -26,7 +32,7 @@ export async function connectReplication(options: ConnectionOptions): Promise<pg
   // What breaks later is told by the command that runs then.
   client.on('error', () => {})
   try {
-    await client.connect()
+    await patiently(client.connect(), socket, patience)
   } catch (error) {
     await client.end().catch(() => {})
     throw replicationError(error, client)
@@ -42,15 +48,17 @@ export async function connectReplication(options: ConnectionOptions): Promise<pg
 export async function identifySystem(
   options: ConnectionOptions,
 ): Promise<{ systemIdentifier: string; timeline: number; position: Lsn }> {
-  const client = await connectReplication(options)
+  const { patience } = options
+  const socket = new Socket()
+  const client = await connectReplication(options, socket)
   try {
-    const [row] = (await client.query('IDENTIFY_SYSTEM')).rows
+    const [row] = (await patiently(client.query('IDENTIFY_SYSTEM'), socket, patience)).rows
     return { systemIdentifier: row.systemid, timeline: Number(row.timeline), position: lsn(row.xlogpos) }
   } catch (error) {
     throw replicationError(error, client)
   } finally {
     // Waits for the end of the server's process, which gives its WAL sender back: there may be only one.
-    await client.end().catch(() => {})
+    await patiently(client.end(), socket, patience).catch(() => {})
   }
 }
 
@@ -86,6 +94,7 @@ async function historyOf(client: pg.Client, timeline: number): Promise<string | 
 }
 
 function replicationError(error: unknown, { user = '', host }: pg.Client): PgrecallError {
+  if (error instanceof PgrecallError) return error
   const code = error instanceof pg.DatabaseError ? error.code : undefined
   return new PgrecallError(
     'connection',

@@ -1,5 +1,7 @@
+import { Socket } from 'node:net'
 import pg from 'pg'
 import { PgrecallError, reasonOf, systemCode } from '../errors.ts'
+import { type Patience, patiently, statementTimeout } from './patience.ts'
 
 /** How to reach a server; what is left out comes from libpq's `PG*` variables, `~/.pgpass` and its defaults. */
 export interface ConnectionOptions {
@@ -9,6 +11,8 @@ export interface ConnectionOptions {
   user?: string
   database?: string
   password?: string
+  /** Of who only looks; left out where an answer may take its time, as the checkpoint before a backup. */
+  patience?: Patience
 }
 
 /** What a backup records of its cluster. */
@@ -49,11 +53,15 @@ export interface ServerFacts extends ClusterFacts {
 /** A connection to a running server. Close it, or hold it with `await using`. */
 export class Server implements AsyncDisposable {
   readonly #client: pg.Client
+  readonly #socket: Socket
+  readonly #patience: Patience | undefined
   readonly #lost = new AbortController()
   #closing = false
 
-  private constructor(client: pg.Client) {
+  private constructor(client: pg.Client, socket: Socket, patience: Patience | undefined) {
     this.#client = client
+    this.#socket = socket
+    this.#patience = patience
     const lose = (cause?: unknown) => {
       if (this.#closing || this.#lost.signal.aborted) return
       this.#lost.abort(sessionLost(cause ?? new Error('the server closed it')))
@@ -64,9 +72,11 @@ export class Server implements AsyncDisposable {
 
   /** @throws PgrecallError `connection`, with the reason and what to do about it */
   static async connect(options: ConnectionOptions): Promise<Server> {
-    const { uri, ...rest } = options
+    const { uri, patience, ...rest } = options
+    const socket = new Socket()
     const client = new pg.Client({
       ...(uri ? { connectionString: uri } : rest),
+      stream: () => socket,
       application_name: 'pgrecall',
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
@@ -74,17 +84,22 @@ export class Server implements AsyncDisposable {
       keepAliveInitialDelayMillis: 60_000,
     })
     const where = uri ? 'the server' : `the server at ${client.host}, port ${client.port}`
+    // What breaks before there is a session is told by what waits then.
+    client.on('error', () => {})
     try {
-      await client.connect()
+      await patiently(client.connect(), socket, patience)
       // First of all: in a database whose owner chose the path, a function of his could be called in place of PostgreSQL's.
-      await client.query(
-        `SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = 0; SET datestyle = ISO`,
+      const first = client.query(
+        `SET search_path = ''; SET statement_timeout = ${statementTimeout(patience)}; SET lock_timeout = 0; SET datestyle = ISO`,
       )
-      await client.query(
+      await patiently(first, socket, patience)
+      const second = client.query(
         `SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`,
       )
+      await patiently(second, socket, patience)
     } catch (error) {
-      await client.end().catch(() => {})
+      await patiently(client.end(), socket, patience).catch(() => {})
+      if (error instanceof PgrecallError) throw error
       throw new PgrecallError(
         'connection',
         `cannot connect to ${where} as "${client.user}": ${reasonOf(error)}`,
@@ -94,7 +109,7 @@ export class Server implements AsyncDisposable {
         },
       )
     }
-    return new Server(client)
+    return new Server(client, socket, patience)
   }
 
   /** Aborts with a PgrecallError when the connection is lost. */
@@ -105,7 +120,8 @@ export class Server implements AsyncDisposable {
   /** Runs one statement; identifiers must be quoted by the caller, values go into `values`. */
   async query<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
     try {
-      return (await this.#client.query<Row & pg.QueryResultRow>(text, values)).rows
+      const answer = this.#client.query<Row & pg.QueryResultRow>(text, values)
+      return (await patiently(answer, this.#socket, this.#patience)).rows
     } catch (error) {
       this.#lost.signal.throwIfAborted()
       // FATAL is the server's last word in a session, and is here before the session's end is.
@@ -211,7 +227,7 @@ export class Server implements AsyncDisposable {
 
   async close(): Promise<void> {
     this.#closing = true
-    await this.#client.end().catch(() => {})
+    await patiently(this.#client.end(), this.#socket, this.#patience).catch(() => {})
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -225,6 +241,8 @@ export function quoteIdentifier(name: string): string {
 }
 
 function sessionLost(cause: unknown): PgrecallError {
+  // We gave it up ourselves, and said why.
+  if (cause instanceof PgrecallError) return cause
   return new PgrecallError('connection', `the session on the server was lost: ${reasonOf(cause)}`, {
     hint: "look into the server's log for the reason, and run this again",
     cause,

@@ -21,6 +21,7 @@ export interface ServerQuestion {
   /** The replication slot of `wal-receive`. */
   slot: string
   now: Date
+  signal: AbortSignal
 }
 
 type Asked = Omit<ServerFacts, 'walDisk' | 'walBytesPerSecond' | 'fullInSeconds'>
@@ -90,6 +91,7 @@ async function askOverSql(question: ServerQuestion): Promise<Asked & { dataDirec
       dataDirectory: row.directory ?? undefined,
     }
   } catch (error) {
+    question.signal.throwIfAborted()
     return { ...UNKNOWN, error: reasonOf(error) }
   }
 }

@@ -119,7 +119,8 @@ export interface RepositoryFacts {
     ageSeconds: number
     behindSegments: number | null
   } | null
-  receiving: { segment: string; storedBytes: number; storedAt: string } | null
+  /** What `wal-receive` has stored of a segment, and up to where; null where that could not be read. */
+  receiving: { segment: string; storedBytes: number; storedAt: string; lsn: string | null } | null
   freeBytes: number | null
   /** What would be lost with the host; null where nothing can be recovered. */
   rpo: Rpo | null

@@ -46,8 +46,10 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
   const thin = new Set(stretches.filter((stretch) => endsOnPurpose(stretch, catalog)))
   const lookedInto = new Set(stretches.filter((stretch) => !thin.has(stretch)).slice(-LOOKED_INTO))
   const windows: Window[] = []
+  let end: bigint | undefined
   for (const stretch of stretches) {
     const last = lookedInto.has(stretch) ? await lastCommit(stretch, catalog, look) : UNREAD
+    if (stretch.timeline === timeline) end = last.end
     windows.push(thin.has(stretch) ? thinWindow(stretch) : windowOf(stretch, last))
   }
   const held: Omit<RepositoryFacts, keyof Outlook> = {
@@ -75,7 +77,7 @@ export async function repositoryFacts(catalog: Catalog, look: Look): Promise<Rep
     ),
     newestLogical: storedLogical(catalog.logical.findLast(isWhole), now),
     archived: archivedEnd(own, server, catalog.walSegmentBytes, now),
-    receiving: own?.receiving ?? null,
+    receiving: own?.receiving ? { ...own.receiving, lsn: end === undefined ? null : formatLsn(end) } : null,
     freeBytes: (await repository.storage.freeBytes()) ?? null,
     fullInSeconds: null,
     missing: [],
@@ -133,18 +135,19 @@ function windowOf(stretch: Stretch, { moment, isExact, begin }: LastCommit): Win
 
 /** Of stretches that were thinned out there may be many, and no WAL is read of them. */
 function thinWindow(stretch: Stretch): Window {
-  const atItsBackup = { moment: undefined, isExact: true, begin: undefined }
+  const atItsBackup = { moment: undefined, isExact: true, begin: undefined, end: undefined }
   return { ...windowOf(stretch, atItsBackup), cutBy: null, isThinned: true }
 }
 
-/** When the last transaction of a stretch ended, and where the record of that begins. */
+/** When the last transaction of a stretch ended, where the record of that begins, and where the last record of all ends. */
 interface LastCommit {
   moment: string | undefined
   isExact: boolean
   begin: bigint | undefined
+  end: bigint | undefined
 }
 
-const UNREAD: LastCommit = { moment: undefined, isExact: false, begin: undefined }
+const UNREAD: LastCommit = { moment: undefined, isExact: false, begin: undefined, end: undefined }
 
 function endsOnPurpose({ cutBy }: Stretch, { wal }: Catalog): boolean {
   if (cutBy === undefined) return false
@@ -174,11 +177,11 @@ async function lastCommit(
         onEnd: () => {},
       },
     )
-    const { lastMoment, lastTransaction } = found
+    const { lastMoment, lastTransaction, lastLsn } = found
     const moment = lastMoment === undefined ? undefined : isoOf(lastMoment)
     // Where no segment is left to read, there is no commit after the backup.
     const isExact = moment !== undefined || segmentsOf(tail) === segmentsOf(stretch.legs)
-    return { moment, isExact, begin: lastTransaction }
+    return { moment, isExact, begin: lastTransaction, end: lastLsn }
   } catch {
     signal.throwIfAborted()
     return UNREAD

@@ -24,12 +24,10 @@ export function rpoOf(held: Held, server: ServerFacts, segmentBytes: number, now
   }
   // Behind a gap it does not matter what is stored.
   if (window.cutBy !== null) return between(window.to.time, null)
-  if (receiving) {
-    const hasAll = writtenAt !== undefined && Date.parse(receiving.storedAt) >= until
-    return hasAll ? { seconds: 0, since: null, unstoredBytes: null, basis } : between(window.to.time, null)
-  }
-  const unstoredBytes = unstoredOf(archived, server, segmentBytes)
+  // By positions: what was written while a part was stored is not in it, whatever the clocks say.
+  const unstoredBytes = unstoredOf(held, server, segmentBytes)
   if (unstoredBytes === 0) return { seconds: 0, since: null, unstoredBytes, basis }
+  if (receiving) return between(window.to.time, unstoredBytes)
   const since = lastStored(held, window.to.time, server)
   const rpo = between(since, unstoredBytes)
   const limit = switchLimit(archived, server)
@@ -38,12 +36,18 @@ export function rpoOf(held: Held, server: ServerFacts, segmentBytes: number, now
     : { ...rpo, seconds: limit, since: new Date(until - 1000 * limit).toISOString() }
 }
 
-/** What comes after the last stored segment. */
-function unstoredOf(archived: Held['archived'], server: ServerFacts, segmentBytes: number): number | null {
-  if (!archived || server.lsn === null || server.inRecovery) return null
-  const end = segmentStart(segmentNumberOf(archived.lastSegment, segmentBytes) + 1n, segmentBytes)
-  return Math.max(0, Number(lsn(server.lsn) - end))
+/** What comes after the last stored segment, or after what is stored of the next one. */
+function unstoredOf({ archived, receiving }: Held, server: ServerFacts, segmentBytes: number): number | null {
+  if (server.lsn === null || server.inRecovery) return null
+  const end = receiving ? positionOf(receiving) : archived && endOf(archived, segmentBytes)
+  return end === null ? null : Math.max(0, Number(lsn(server.lsn) - end))
 }
+
+const positionOf = ({ lsn: position }: NonNullable<Held['receiving']>) =>
+  position === null ? null : lsn(position)
+
+const endOf = ({ lastSegment }: NonNullable<Held['archived']>, segmentBytes: number) =>
+  segmentStart(segmentNumberOf(lastSegment, segmentBytes) + 1n, segmentBytes)
 
 /** The last commit that is stored; or when the last stored segment was full, where the server still tells that. */
 function lastStored({ archived }: Held, commit: string, { walClock }: ServerFacts): string {

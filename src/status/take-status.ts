@@ -144,6 +144,7 @@ async function serverFacts(
     systemIdentifier: identifierOf(catalogs),
     walSegmentBytes: catalogs[0]?.walSegmentBytes ?? DEFAULT_SEGMENT_BYTES,
     now,
+    signal: context.signal,
   })
   const walBytesPerSecond = asked.walBytesPerSecond ?? archivesRate(catalogs)
   const server = { ...asked, walBytesPerSecond }

@@ -91,18 +91,19 @@ describe('what would be lost with the host', () => {
     })
   })
 
-  test('of what is received, nothing that was written before it was last stored', () => {
+  test('of what is received, what was written behind it, whatever the clock of the storage says', () => {
     const receiving = {
       segment: segmentName(1, 10n, SEGMENT),
       storedBytes: 7,
       storedAt: '2026-11-20T12:50:00Z',
     }
-    const received = held({ receiving })
-    expect(ask({ walClock: written('2026-11-20T12:49:59.000Z') }, received)).toMatchObject({
-      seconds: 0,
-      since: null,
-    })
-    expect(ask({ walClock: written('2026-11-20T12:50:02.500Z') }, received)).toMatchObject({ seconds: 3002 })
+    const to = (lsn: string | null) => held({ receiving: { ...receiving, lsn } })
+    const server = { lsn: '0/A000100', walClock: written('2026-11-20T12:49:59.500Z') }
+    expect(ask(server, to('0/A000100'))).toMatchObject({ seconds: 0, since: null, unstoredBytes: 0 })
+    // Stored after the server wrote last, and without what it wrote while the part was on its way.
+    expect(ask(server, to('0/A0000C8'))).toMatchObject({ seconds: 2999, since: COMMIT, unstoredBytes: 56 })
+    expect(ask(server, to(null))).toMatchObject({ seconds: 2999, unstoredBytes: null })
+    expect(ask({ ...server, lsn: null }, to('0/A000100'))).toMatchObject({ seconds: 2999 })
   })
 
   test('everything, where no backup leads to where the server is', () => {

@@ -67,6 +67,7 @@ test('what is received is told with the size of its object, which is compressed'
     segment: '00000001000000000000000B',
     storedBytes: 2048,
     storedAt: '2026-11-20T12:59:58.123Z',
+    lsn: null,
   }
   const windows = [windowOf('2026-11-20T10:00:30Z', '2026-11-20T12:00:00Z')]
   expect(linesOf({ windows, receiving })).toContain(

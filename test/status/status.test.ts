@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from '
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { droppedKey, receivingKey } from '../../src/catalog/layout.ts'
+import { lsn } from '../../src/postgres/lsn.ts'
 import { Server } from '../../src/postgres/server.ts'
 import { askServer } from '../../src/status/archiver.ts'
 import type { Finding, RepositoryFacts, ServerFacts } from '../../src/status/facts.ts'
@@ -183,11 +184,14 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
     const { cluster } = lab
     const storage = new LocalStorage(lab.repository)
     const last = await commit()
-    const [row] = await cluster.sql<{ name: string }>('SELECT pg_walfile_name(pg_current_wal_lsn()) AS name')
+    const [row] = await cluster.sql<{ name: string; lsn: string }>(
+      'SELECT pg_walfile_name(at) AS name, at::text AS lsn FROM pg_current_wal_lsn() AS at',
+    )
     const written = readFileSync(join(cluster.dataDirectory, 'pg_wal', row!.name))
     await storage.put(receivingKey('main', row!.name), encodeWalFile(written, 1).object)
     const answer = await status()
     expect(answer.receiving).toMatchObject({ segment: row!.name })
+    expect(lsn(answer.receiving!.lsn!)).toBeGreaterThanOrEqual(lsn(row!.lsn))
     const { time, isExact } = answer.windows[0]!.to
     expect(isExact && time > last.before && time < last.after, `${last.before} ${time} ${last.after}`).toBe(
       true,
@@ -245,6 +249,7 @@ describe.skipIf(!findPrograms() && !process.env.CI)('status', () => {
       slot: 'pgrecall',
       walSegmentBytes: 1024 * 1024,
       now: new Date(),
+      signal: new AbortController().signal,
     })
     expect(seen).toMatchObject({
       walDisk: null,
