@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { Clock } from '../../src/report/clock.ts'
+import { growthOf } from '../../src/report/growth.ts'
 import { historyOf } from '../../src/report/history.ts'
 import { reportPage } from '../../src/report/page.ts'
 import { spansOfCatalog } from '../../src/report/recoverable.ts'
@@ -82,5 +83,25 @@ describe('the picture of a repository that is ten minutes old', () => {
     const page = reportPage({ now, version: '0', clusters: [clusterOf(cluster.catalog(), now, [], {})] })
     expect(page).toContain('Since 2026-11-22 10:31')
     expect(page).toMatch(/<text class="tick[^>]*>10:34</)
+  })
+})
+
+describe('the WAL of a day', () => {
+  const lately = (cluster: MadeUpCluster) =>
+    growthOf(cluster.catalog(), cluster.now, UTC).periods.at(-1)!.walBytesPerDay! / (16 * 1024 ** 2)
+
+  test('is not reckoned from ten minutes', () => {
+    // A segment a second, from the end of the first backup to that of the last one.
+    expect(lately(tenMinutes(true))).toBeCloseTo(482, 0)
+  })
+
+  test('is, early in a day, that of the day before too', () => {
+    const cluster = new MadeUpCluster('main', new Date('2026-11-20T00:00:00Z'), GIB, 10 * MINUTE)
+    for (let hour = 0; hour < 50; hour++) {
+      cluster.back(hour === 0 ? 'full' : 'incr')
+      cluster.wait(59 * MINUTE)
+    }
+    // The backup's own minute takes a segment too.
+    expect(lately(cluster)).toBeCloseTo(7 * 24, 0)
   })
 })
