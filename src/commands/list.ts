@@ -15,7 +15,7 @@ import { timelineText } from '../report/timeline-text.ts'
 import type { CommandContext, Run } from './context.ts'
 import { logicalTable } from './logical-text.ts'
 import { pinFacts, pinsInForce, pinText } from './pin-text.ts'
-import { receivingText, seconds } from './wal-text.ts'
+import { receivingText, seconds, secondsFrom } from './wal-text.ts'
 
 /** All clusters of the configuration, unless one is named. */
 export const run: Run = async ({ options }, context) => {
@@ -173,7 +173,7 @@ function backupTable(catalog: Catalog, broken: ReadonlySet<string>, view: Comman
       // What builds upon others is seen where there is no room for the column that tells upon which.
       `${backup.parent ? '  ' : ''}${backup.id}`,
       backup.method,
-      broken.has(backup.id) ? BROKEN : seconds(backup.stop.time),
+      broken.has(backup.id) ? BROKEN : secondsFrom(backup.stop.time),
       String(backup.timeline),
       ...(hasParents ? [backup.parent?.id ?? '-'] : []),
       formatBytes(backup.clusterBytes ?? backup.dataBytes),

@@ -5,7 +5,7 @@ import type { RetentionPlan } from '../retention/plan.ts'
 import type { RecoveryChange, RecoveryWindow } from '../retention/recovery.ts'
 import type { Wish } from '../retention/rules.ts'
 import type { CommandContext } from './context.ts'
-import { seconds } from './wal-text.ts'
+import { seconds, secondsFrom, secondsOf } from './wal-text.ts'
 
 type View = CommandContext['view']
 
@@ -16,8 +16,8 @@ export function planText(
   isPreview: boolean,
 ): string {
   const rows = [
-    ...plan.backups.map(({ stopTime, ...backup }) => rowOf(stopTime, backup)),
-    ...plan.logical.map(({ finishedAt, ...backup }) => rowOf(finishedAt, backup)),
+    ...plan.backups.map(({ stopTime, ...backup }) => rowOf(secondsFrom(stopTime), backup)),
+    ...plan.logical.map(({ finishedAt, ...backup }) => rowOf(seconds(finishedAt), backup)),
   ]
   if (rows.length === 0) return 'There are no backups, so nothing is removed.'
   const verdicts = renderTable(
@@ -63,7 +63,7 @@ type Verdict = Pick<RetentionPlan['backups'][number], 'id' | 'storedBytes' | 'st
 
 const rowOf = (end: string, { id, storedBytes, stays, reason, wishes }: Verdict) => [
   id,
-  seconds(end),
+  end,
   formatBytes(storedBytes),
   stays ? 'stays' : 'goes',
   wishes.length > 0 ? wishes.map(wishText).join('; ') : reason,
@@ -122,9 +122,9 @@ function windowRows(windows: readonly RecoveryWindow[]): string[][] {
   const ends = windows.filter(({ until }) => until === undefined)
   const single = ends.length === 1 ? 'the end of a backup' : `the ends of ${ends.length} backups`
   return [
-    ...(ends.length > 0 ? [[seconds(ends[0]!.from), seconds(ends.at(-1)!.from), single]] : []),
+    ...(ends.length > 0 ? [[secondsFrom(ends[0]!.from), secondsFrom(ends.at(-1)!.from), single]] : []),
     ...windows.flatMap(({ from, until }) =>
-      until === undefined ? [] : [[seconds(from), seconds(until), 'any moment']],
+      until === undefined ? [] : [[...secondsOf(from, until), 'any moment']],
     ),
   ]
 }

@@ -93,6 +93,22 @@ test('show does not take a folder that is not mounted for one without a backup',
   expect(text).toMatch(/in 1 object\n/)
 })
 
+test('from the moment that is told a restore is possible', async () => {
+  const storage = new LocalStorage(join(scratch.path, 'fraction'))
+  await claimIdentity(storage, 'main', { systemIdentifier: '7', walSegmentBytes: SEGMENT })
+  const full = record('20261101T120000Z-full', { first: 10 })
+  const stop = { ...full.stop, time: '2026-11-01T12:00:59.960354Z' }
+  const whole = record('20261102T120000Z-full', { first: 11 })
+  const begun = recordOf(increment('20261103T120000Z-incr', { ...full, stop }, { first: 12 }))
+  for (const backup of [{ ...full, stop }, whole, begun]) await storeBackup(storage, backup)
+  const repository = plainRepository('fraction', storage)
+  const rows = (await listed(repository)).text.split('\n')
+  expect(rows.find((row) => row.startsWith(full.id))).toContain('2026-11-01T12:01:00Z')
+  expect(rows.find((row) => row.startsWith(whole.id))).toContain('2026-11-02T12:00:30Z')
+  const { text } = await shown(begun.id, repository)
+  expect(text).toContain(`${full.id}  2026-11-01T12:01:00Z`)
+})
+
 describe('chains', () => {
   const FULL = record('20261101T120000Z-full', { first: 10, dataBytes: 2048, storedBytes: 1024 })
   const FIRST = recordOf(increment('20261102T120000Z-incr', FULL, { first: 11 }))
