@@ -143,13 +143,33 @@ describe('chains', () => {
       `${FULL.id}    2026-11-01T12:00:30Z         1  2.0 KiB  1.0 KiB`,
       `  ${FIRST.id}  2026-11-02T12:00:30Z         1    300 B     10 B`,
       `  ${SECOND.id}  2026-11-03T12:00:30Z         1  4.0 KiB    512 B`,
-      `  ${LOST.id}  chain is broken              1    300 B     10 B`,
+      `${LOST.id}    chain is broken              1    300 B     10 B`,
     ])
     const { text, json } = await listed(repository)
     expect(text).toContain(
       `Backup ${LOST.id} cannot be restored: it builds upon 20261104T120000Z-full, which is missing, or not the backup that it was then`,
     )
     expect(json).toMatchObject([{ brokenChains: [{ id: LOST.id, missing: '20261104T120000Z-full' }] }])
+  })
+
+  test('what builds upon an older chain than the one above is not set off below it, and it is told upon which', async () => {
+    const storage = new LocalStorage(join(scratch.path, 'across'))
+    const across = plainRepository('across', storage)
+    await claimIdentity(storage, 'main', { systemIdentifier: '7', walSegmentBytes: SEGMENT })
+    const cold = record('20261102T180000Z-full', { first: 12 })
+    for (const backup of [FULL, FIRST, cold, SECOND]) await storeBackup(storage, backup)
+    await storeWal(storage, range(10, 12))
+    const textIn = async (width: number) =>
+      (await list({ args: [], options: {} }, wideContext(width, across))).text
+    const narrow = await textIn(80)
+    expect(narrow.split('\n').slice(3, 7)).toEqual([
+      expect.stringMatching(`^${FULL.id} `),
+      expect.stringMatching(`^  ${FIRST.id} `),
+      expect.stringMatching(`^${cold.id} `),
+      expect.stringMatching(`^${SECOND.id} `),
+    ])
+    expect(narrow).toContain(`\n${SECOND.id} builds on ${FIRST.id}.\n`)
+    expect(await textIn(120)).not.toContain(' builds on ')
   })
 
   test('in 120 columns a column says upon what', async () => {
