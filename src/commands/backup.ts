@@ -41,7 +41,7 @@ function exitCodeFor(outcome: BackupOutcome<BackupRecord>, { damagedPages }: Bac
 function resultText(outcome: BackupOutcome<BackupRecord>, tookMs: number): string {
   const { record } = outcome.records[0]!
   const lines = [
-    `Backup ${record.id} is complete: ${formatBytes(record.dataBytes)} in ${record.files} files, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
+    `Backup ${record.id} is complete: ${formatBytes(record.dataBytes)} in ${formatCount(record.files, 'file')}, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
     ...incrementText(record),
   ]
   if (record.resumedBytes > 0)
@@ -72,6 +72,9 @@ function damageText({ damaged, damagedPages }: BackupRecord): string[] {
   const shown = damaged
     .slice(0, 10)
     .map(({ path, pages, blocks }) => `  ${path}: ${blocksText(blocks, pages)}`)
-  const more = damaged.length > 10 ? [`  and ${damaged.length - 10} more files: pgrecall show`] : []
-  return [`${damagedPages} pages do not fit their checksums:`, ...shown, ...more]
+  const more =
+    damaged.length > 10 ? [`  and ${formatCount(damaged.length - 10, 'more file')}: pgrecall show`] : []
+  const pages = formatCount(damagedPages, 'page')
+  const fit = damagedPages === 1 ? 'does not fit its checksum' : 'do not fit their checksums'
+  return [`${pages} ${fit}:`, ...shown, ...more]
 }

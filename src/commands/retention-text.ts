@@ -121,12 +121,13 @@ function windowRows(windows: readonly RecoveryWindow[]): string[][] {
   if (windows.length === 0) return [['-', '-', 'none']]
   const ends = windows.filter(({ until }) => until === undefined)
   const single = ends.length === 1 ? 'the end of a backup' : `the ends of ${ends.length} backups`
-  return [
+  const rows = [
     ...(ends.length > 0 ? [[secondsFrom(ends[0]!.from), secondsFrom(ends.at(-1)!.from), single]] : []),
     ...windows.flatMap(({ from, until }) =>
       until === undefined ? [] : [[...secondsOf(from, until), 'any moment']],
     ),
   ]
+  return rows.toSorted(([a], [b]) => (a! < b! ? -1 : a! > b! ? 1 : 0))
 }
 
 function freedText({ frees }: RetentionPlan): string {

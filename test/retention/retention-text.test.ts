@@ -123,3 +123,20 @@ test('the dry run tells to where one can go back before and after, and how much 
   expect(kept).toContain('       1  unchanged  2026-11-01T12:00:30Z  2026-11-20T12:00:00Z  any moment')
   expect(kept).not.toContain('Would')
 })
+
+test('windows stand in the order of time, also where ends of backups lie between them', () => {
+  const backups = [
+    summary('20261101T120000Z-full', { first: 10 }),
+    summary('20261103T120000Z-full', { first: 30 }),
+  ]
+  const runs = [
+    { first: 10, last: 15, storedAt: '2026-11-01T14:00:00.000Z' },
+    { first: 30, last: 30, storedAt: '2026-11-03T12:00:20.000Z' },
+  ]
+  const plan = planFor(catalogOf(backups, runs), { full: 9 })
+  const rows = planText(plan, { view: { color: false, width: 80 } }, true).split('\n')
+  expect(rows.filter((row) => row.includes(' unchanged '))).toEqual([
+    '       1  unchanged  2026-11-01T12:00:30Z  2026-11-01T14:00:00Z  any moment',
+    '       1  unchanged  2026-11-03T12:00:30Z  2026-11-03T12:00:30Z  the end of a backup',
+  ])
+})
