@@ -82,7 +82,7 @@ function walText({ wal }: RetentionPlan, isPreview: boolean): string[] {
     const segments = runs.reduce((sum, run) => sum + run.segments, 0)
     const bytes = runs.reduce((sum, run) => sum + run.storedBytes, 0)
     const pieces = runs.length === 1 ? '' : `${runs.length} stretches, `
-    const size = `${pieces}${formatCount(segments, 'segment')}, ${formatBytes(bytes)}`
+    const size = `${pieces}${formatCount(segments, 'segment')}, ${aboutIf(runs)}${formatBytes(bytes)}`
     return `WAL of timeline ${timeline}, ${runs[0]!.first} to ${runs.at(-1)!.last} (${size}) ${isPreview ? 'would go' : 'goes'}.`
   })
 }
@@ -130,8 +130,12 @@ function windowRows(windows: readonly RecoveryWindow[]): string[][] {
   return rows.toSorted(([a], [b]) => (a! < b! ? -1 : a! > b! ? 1 : 0))
 }
 
-function freedText({ frees }: RetentionPlan): string {
+/** What of a run goes is known as a share of its bytes. */
+const aboutIf = (wal: RetentionPlan['wal']) => (wal.some(({ isShare }) => isShare) ? 'about ' : '')
+
+function freedText({ frees, wal: runs }: RetentionPlan): string {
+  const about = aboutIf(runs)
   const backups = `${formatCount(frees.backups, 'backup')} (${formatBytes(frees.backupBytes)})`
-  const wal = `${formatCount(frees.segments, 'WAL segment')} (${formatBytes(frees.walBytes)})`
-  return `Would remove ${backups} and ${wal}: ${formatBytes(frees.backupBytes + frees.walBytes)}.`
+  const wal = `${formatCount(frees.segments, 'WAL segment')} (${about}${formatBytes(frees.walBytes)})`
+  return `Would remove ${backups} and ${wal}: ${about}${formatBytes(frees.backupBytes + frees.walBytes)}.`
 }
