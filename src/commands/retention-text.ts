@@ -1,5 +1,6 @@
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
+import { wrapped } from '../cli/wrap.ts'
 import type { RetentionResult } from '../retention/apply.ts'
 import type { RetentionPlan } from '../retention/plan.ts'
 import type { RecoveryChange, RecoveryWindow } from '../retention/recovery.ts'
@@ -26,7 +27,7 @@ export function planText(
       { title: 'Ends at', whole: true, leaveOut: 1 },
       { title: 'Stored', align: 'right' },
       { title: 'Verdict', style: (cell) => (cell === 'stays' ? 'green' : 'yellow') },
-      { title: 'Why', whole: true },
+      { title: 'Why', wraps: true },
     ],
     rows,
     view,
@@ -35,7 +36,7 @@ export function planText(
     verdicts,
     ...walText(plan, isPreview),
     ...recoveryText(plan.recovery, view),
-    ...plan.warnings.map((text) => `Warning: ${text}`),
+    ...plan.warnings.flatMap((text) => wrapped(`Warning: ${text}`, 0, view.width)),
     ...(isPreview ? [freedText(plan)] : []),
   ].join('\n')
 }

@@ -1,6 +1,7 @@
 import { renderTable } from '../cli/table.ts'
-import { displayWidth, escapeControls, paint } from '../cli/terminal.ts'
+import { escapeControls, paint } from '../cli/terminal.ts'
 import { formatAge } from '../cli/units.ts'
+import { wrapped } from '../cli/wrap.ts'
 import type { Finding, RepositoryFacts } from '../status/facts.ts'
 import { type ClusterStatus, type PlacedFinding, placedFindings, problemsIn } from './status-answers.ts'
 import { outlookLines } from './status-outlook.ts'
@@ -114,15 +115,3 @@ function findingText({ severity, text, hint }: Finding, view: View): string {
 const INDENT = 6
 /** The longest label of the outlook, and a gap. */
 const LABEL = 15
-
-/** Breaks a sentence at its blanks, to go into what an indentation leaves of the terminal's width. */
-function wrapped(text: string, indent: number, width: number | undefined): string[] {
-  const room = (width ?? Number.POSITIVE_INFINITY) - indent
-  const lines: string[] = []
-  for (const word of escapeControls(text).split(' ')) {
-    const longer = `${lines.at(-1)} ${word}`
-    if (lines.length > 0 && displayWidth(longer) <= room) lines[lines.length - 1] = longer
-    else lines.push(word)
-  }
-  return lines
-}
