@@ -8,7 +8,7 @@ export function declareRetention(add: Declare): void {
   add('retention', 'Remove backups that no rule keeps, and WAL that no backup needs, in each repository', [
     'pgrecall retention --dry-run',
     'pgrecall retention --full 2 --window 7d --monthly 12 --dry-run   # what if',
-    'pgrecall retention --repository local   # where this host may not remove anything in the other',
+    'pgrecall retention --repository local   # this host may not remove elsewhere',
   ])
     .option(
       '--full <count>',

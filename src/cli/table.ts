@@ -1,4 +1,5 @@
 import { cutToWidth, displayWidth, escapeControls, paint, type Styles } from './terminal.ts'
+import { wrapped } from './wrap.ts'
 
 export interface Column {
   title: string
@@ -8,6 +9,8 @@ export interface Column {
   style?: Styles | ((cell: string) => Styles | undefined)
   /** A name or a moment of which no part may be missing. Numbers are never cut: a shortened number is a wrong number. */
   whole?: boolean
+  /** Sentences, which go on below themselves instead of being cut. */
+  wraps?: boolean
   /** Left out where even cutting does not make the table fit; the lowest goes first. */
   leaveOut?: number
 }
@@ -23,6 +26,8 @@ export interface TableOptions {
 
 const GAP = '  '
 const NARROWEST_CUT = 8
+/** Narrower sentences are not read. */
+const NARROWEST_WRAPPED = 24
 
 /**
  * Lays out rows under titles.
@@ -53,17 +58,26 @@ function layOut(
   widths: number[],
   options: TableOptions,
 ): string {
-  const render = (cells: string[], styleOf: (column: Column, cell: string) => Styles | undefined) =>
-    columns
-      .map((column, index) => {
-        const cell = shorten(cells[index]!, widths[index]!)
-        const style = styleOf(column, cells[index]!)
-        const painted = style === undefined ? cell : paint(cell, style, options.color)
-        const padding = ' '.repeat(widths[index]! - displayWidth(cell))
-        return column.align === 'right' ? padding + painted : painted + padding
-      })
-      .join(GAP)
-      .trimEnd()
+  type StyleOf = (column: Column, cell: string) => Styles | undefined
+  const render = (cells: string[], styleOf: StyleOf) => {
+    const parts = columns.map(({ wraps }, index) => {
+      const [cell, width] = [cells[index]!, widths[index]!]
+      return wraps ? wrapped(cell, 0, width) : [shorten(cell, width)]
+    })
+    const height = Math.max(...parts.map((lines) => lines.length))
+    return Array.from({ length: height }, (_, row) =>
+      columns
+        .map((column, index) => {
+          const part = parts[index]![row] ?? ''
+          const style = styleOf(column, cells[index]!)
+          const painted = style === undefined ? part : paint(part, style, options.color)
+          const padding = ' '.repeat(Math.max(0, widths[index]! - displayWidth(part)))
+          return column.align === 'right' ? padding + painted : painted + padding
+        })
+        .join(GAP)
+        .trimEnd(),
+    ).join('\n')
+  }
 
   return [
     render(titles, () => 'bold'),
@@ -77,7 +91,9 @@ function fitWidths(columns: Column[], titles: string[], body: string[][], limit:
   const widths = titles.map((title, index) =>
     body.reduce((widest, cells) => Math.max(widest, displayWidth(cells[index]!)), displayWidth(title)),
   )
-  const floors = titles.map((title) => Math.max(displayWidth(title), NARROWEST_CUT))
+  const floors = titles.map((title, index) =>
+    Math.max(displayWidth(title), columns[index]!.wraps ? NARROWEST_WRAPPED : NARROWEST_CUT),
+  )
   let excess = sumOf(widths) - limit
   for (; excess > 0; excess--) {
     const widest = widths.reduce((best, width, index) => {

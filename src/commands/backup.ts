@@ -2,6 +2,7 @@ import type { BackupOutcome } from '../backup/outcome.ts'
 import { takeBackup } from '../backup/take-backup.ts'
 import type { BackupRecord } from '../catalog/backup-record.ts'
 import { formatBytes, formatCount, formatDuration } from '../cli/units.ts'
+import { wrapped } from '../cli/wrap.ts'
 import { EXIT_CODES } from '../errors.ts'
 import { methodOf, requestOf } from './backup-method.ts'
 import type { Run } from './context.ts'
@@ -28,7 +29,9 @@ export const run: Run = async (invocation, context) => {
   })
   const { record } = outcome.records[0]!
   return {
-    text: resultText(outcome, context.now().getTime() - begun.getTime()),
+    text: resultText(outcome, context.now().getTime() - begun.getTime())
+      .flatMap((line) => wrapped(line, 0, context.view.width))
+      .join('\n'),
     json: { ...record, repositories: repositoryFacts(outcome) },
     exitCode: exitCodeFor(outcome, record),
   }
@@ -38,10 +41,10 @@ function exitCodeFor(outcome: BackupOutcome<BackupRecord>, { damagedPages }: Bac
   return failureCodeOf(outcome) || (damagedPages ? EXIT_CODES.pages.code : 0)
 }
 
-function resultText(outcome: BackupOutcome<BackupRecord>, tookMs: number): string {
+function resultText(outcome: BackupOutcome<BackupRecord>, tookMs: number): string[] {
   const { record } = outcome.records[0]!
   const lines = [
-    `Backup ${record.id} is complete: ${formatBytes(record.dataBytes)} in ${record.files} files, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
+    `Backup ${record.id} is complete: ${formatBytes(record.dataBytes)} in ${formatCount(record.files, 'file')}, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
     ...incrementText(record),
   ]
   if (record.resumedBytes > 0)
@@ -53,7 +56,7 @@ function resultText(outcome: BackupOutcome<BackupRecord>, tookMs: number): strin
     `Restorable from ${record.stop.time} on (LSN ${record.stop.lsn}, timeline ${record.timeline}).`,
     ...damageText(record),
   )
-  return lines.join('\n')
+  return lines
 }
 
 function incrementText({ parent, increment, clusterBytes = 0 }: BackupRecord): string[] {
@@ -72,6 +75,9 @@ function damageText({ damaged, damagedPages }: BackupRecord): string[] {
   const shown = damaged
     .slice(0, 10)
     .map(({ path, pages, blocks }) => `  ${path}: ${blocksText(blocks, pages)}`)
-  const more = damaged.length > 10 ? [`  and ${damaged.length - 10} more files: pgrecall show`] : []
-  return [`${damagedPages} pages do not fit their checksums:`, ...shown, ...more]
+  const more =
+    damaged.length > 10 ? [`  and ${formatCount(damaged.length - 10, 'more file')}: pgrecall show`] : []
+  const pages = formatCount(damagedPages, 'page')
+  const fit = damagedPages === 1 ? 'does not fit its checksum' : 'do not fit their checksums'
+  return [`${pages} ${fit}:`, ...shown, ...more]
 }

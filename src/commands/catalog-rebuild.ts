@@ -1,4 +1,5 @@
 import { loadCatalog, saveCatalog } from '../catalog/catalog.ts'
+import { formatCount } from '../cli/units.ts'
 import type { Run } from './context.ts'
 
 export const run: Run = async (_invocation, context) => {
@@ -23,7 +24,7 @@ export const run: Run = async (_invocation, context) => {
     text: rebuilt
       .map(
         ({ repository, backups, logical, segments }) =>
-          `The catalog in "${repository}" has ${backups} backups, ${logical} logical backups and ${segments} WAL segments.`,
+          `The catalog in "${repository}" has ${formatCount(backups, 'backup')}, ${formatCount(logical, 'logical backup')} and ${formatCount(segments, 'WAL segment')}.`,
       )
       .join('\n'),
     json: rebuilt,

@@ -5,7 +5,7 @@ import { formatBytes, formatCount } from '../cli/units.ts'
 import { PgrecallError } from '../errors.ts'
 import type { Storage } from '../storage/storage.ts'
 import type { CommandContext } from './context.ts'
-import { seconds } from './wal-text.ts'
+import { secondsFrom } from './wal-text.ts'
 
 /** A backup with what it builds upon, oldest first, or why that cannot be had. */
 export type ShownChain = { links: BackupRecord[] } | { error: PgrecallError }
@@ -54,7 +54,7 @@ export function chainText(chain: ShownChain, view: CommandContext['view']): stri
       link.id,
       link.type,
       link.method,
-      seconds(link.stopTime),
+      secondsFrom(link.stopTime),
       String(link.files),
       link.changedBlocks === null ? '-' : String(link.changedBlocks),
       formatBytes(link.dataBytes),

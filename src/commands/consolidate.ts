@@ -42,7 +42,7 @@ function textOf({ id, links, record, wasThere }: Consolidation, tookMs: number):
   const chain = `${formatCount(links.length, 'link')}, ${links[0]!.id} to ${links.at(-1)!.id}, stored as ${formatBytes(stored)}`
   if (!record) return `Would make the full backup ${id} of ${chain}.`
   return [
-    `Backup ${id} is complete: ${formatBytes(record.dataBytes)} in ${record.files} files, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
+    `Backup ${id} is complete: ${formatBytes(record.dataBytes)} in ${formatCount(record.files, 'file')}, stored as ${formatBytes(record.storedBytes)}, in ${formatDuration(tookMs)}.`,
     `It was made of ${chain}. They stay until "pgrecall retention" finds that nothing needs them.`,
   ].join('\n')
 }

@@ -7,7 +7,7 @@ import type { CopyPlan, CopyVerdict, StoredWal } from '../copy/plan.ts'
 import type { LogicalCopyVerdict } from '../copy/plan-logical.ts'
 import { type PgrecallError, reasonOf } from '../errors.ts'
 import type { CommandContext } from './context.ts'
-import { seconds } from './wal-text.ts'
+import { seconds, secondsFrom } from './wal-text.ts'
 
 /** What would be copied, as a table. */
 export function planText(job: CopyJob, plan: CopyPlan, view: CommandContext['view']): string {
@@ -41,7 +41,7 @@ function backupTable(verdicts: readonly Verdict[], view: CommandContext['view'])
 }
 
 const endOf = (backup: BackupSummary | LogicalSummary) =>
-  seconds(backup.method === 'logical' ? backup.finishedAt : backup.stop.time)
+  backup.method === 'logical' ? seconds(backup.finishedAt) : secondsFrom(backup.stop.time)
 
 function reasonFor(each: Verdict): string {
   if (each.verdict === 'left') return each.reason

@@ -1,3 +1,4 @@
+import type { BackupSummary } from '../catalog/backup-record.ts'
 import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { walWithBackups } from '../catalog/catalog-file.ts'
 import { brokenText, Chains } from '../catalog/chains.ts'
@@ -15,7 +16,7 @@ import { timelineText } from '../report/timeline-text.ts'
 import type { CommandContext, Run } from './context.ts'
 import { logicalTable } from './logical-text.ts'
 import { pinFacts, pinsInForce, pinText } from './pin-text.ts'
-import { receivingText, seconds } from './wal-text.ts'
+import { receivingText, seconds, secondsFrom } from './wal-text.ts'
 
 /** All clusters of the configuration, unless one is named. */
 export const run: Run = async ({ options }, context) => {
@@ -146,13 +147,15 @@ function whyText(dropped: readonly DroppedWal[] = []): string {
 
 /** In place of a moment: what is missing is said below the table. */
 const BROKEN = 'chain is broken'
+const BUILDS_ON = 'Builds on'
 
 function backupTable(catalog: Catalog, broken: ReadonlySet<string>, view: CommandContext['view']): string {
   if (catalog.backups.length === 0) return 'No backups yet; "pgrecall backup" takes one.'
   const hasLabel = catalog.backups.some((backup) => backup.label !== '')
   const hasDamage = catalog.backups.some((backup) => backup.damagedPages)
   const hasParents = catalog.backups.some((backup) => backup.parent)
-  return renderTable(
+  const placed = placedInChains(catalog.backups)
+  const table = renderTable(
     [
       { title: 'Backup', style: 'bold', whole: true },
       { title: 'Method', whole: true, leaveOut: 1 },
@@ -162,18 +165,18 @@ function backupTable(catalog: Catalog, broken: ReadonlySet<string>, view: Comman
         style: (cell) => (cell === BROKEN ? 'red' : undefined),
       },
       { title: 'Timeline', align: 'right' },
-      ...(hasParents ? [{ title: 'Builds on', whole: true, leaveOut: 0 }] : []),
+      ...(hasParents ? [{ title: BUILDS_ON, whole: true, leaveOut: 0 }] : []),
       { title: 'Cluster', align: 'right', leaveOut: 3 },
       { title: 'Stored', align: 'right', leaveOut: 4 },
       { title: 'WAL', whole: true, leaveOut: 2 },
       ...(hasDamage ? [{ title: 'Damaged pages', align: 'right' as const }] : []),
       ...(hasLabel ? [{ title: 'Label' }] : []),
     ],
-    catalog.backups.map((backup) => [
+    placed.map(({ backup, isBelow }) => [
       // What builds upon others is seen where there is no room for the column that tells upon which.
-      `${backup.parent ? '  ' : ''}${backup.id}`,
+      `${isBelow ? '  ' : ''}${backup.id}`,
       backup.method,
-      broken.has(backup.id) ? BROKEN : seconds(backup.stop.time),
+      broken.has(backup.id) ? BROKEN : secondsFrom(backup.stop.time),
       String(backup.timeline),
       ...(hasParents ? [backup.parent?.id ?? '-'] : []),
       formatBytes(backup.clusterBytes ?? backup.dataBytes),
@@ -184,6 +187,25 @@ function backupTable(catalog: Catalog, broken: ReadonlySet<string>, view: Comman
     ]),
     view,
   )
+  if (!hasParents || table.split('\n', 1)[0]!.includes(BUILDS_ON)) return table
+  const apart = placed.flatMap(({ backup: { id, parent }, isBelow }) =>
+    !parent || isBelow || broken.has(id) ? [] : [`${id} builds on ${parent.id}.`],
+  )
+  return [table, ...apart].join('\n')
+}
+
+/** Whether a backup stands right below its chain: one that was taken on its own in between begins another. */
+function placedInChains(backups: readonly BackupSummary[]) {
+  const roots = new Map<string, string>()
+  let above: string | undefined
+  return backups.map((backup) => {
+    const { id, parent } = backup
+    const root = parent ? (roots.get(parent.id) ?? parent.id) : id
+    const isBelow = parent !== undefined && root === above
+    roots.set(id, root)
+    above = root
+    return { backup, isBelow }
+  })
 }
 
 function walTable(catalog: Catalog, view: CommandContext['view']): string {

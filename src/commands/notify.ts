@@ -46,7 +46,7 @@ function textOf(tellers: readonly Teller[], view: { color: boolean; width: numbe
     [
       { title: 'Verdict', style: (cell) => (cell === 'pass' ? 'green' : 'red') },
       { title: 'Told', whole: true },
-      { title: 'How it went', whole: true },
+      { title: 'How it went', wraps: true },
     ],
     tellers.map(({ name, told: { failure } }) => [failure ? 'fail' : 'pass', name, failure ?? '']),
     view,

@@ -1,4 +1,4 @@
-import { formatBytes } from '../cli/units.ts'
+import { formatBytes, formatCount } from '../cli/units.ts'
 import type { TargetFolder } from '../restore/data-directory.ts'
 import type { Database } from '../restore/databases.ts'
 import type { RestorePlan } from '../restore/plan.ts'
@@ -9,7 +9,7 @@ export function planText(plan: RestorePlan, targets: readonly TargetFolder[]): s
   const { backup, wal, target } = plan
   const inUse = targets.filter(({ entries }) => entries.length > 0)
   const lines = [
-    `Backup    ${backup.id} from repository "${plan.repository}", ${formatBytes(plan.clusterBytes)} in ${backup.files} files (stored ${formatBytes(storedBytes(plan))})`,
+    `Backup    ${backup.id} from repository "${plan.repository}", ${formatBytes(plan.clusterBytes)} in ${formatCount(backup.files, 'file')} (stored ${formatBytes(storedBytes(plan))})`,
     ...chainLines(plan),
     ...databaseLines(plan),
     `To        ${plan.dataDirectory}`,
@@ -19,7 +19,7 @@ export function planText(plan: RestorePlan, targets: readonly TargetFolder[]): s
     ),
     `Target    ${target.text}${target.exclusive ? ', exclusive' : ''}${plan.recoversTo && plan.recoversTo !== target.text ? ` (${plan.recoversTo})` : ''}, timeline ${plan.timeline}`,
     plan.recovers
-      ? `WAL       ${wal.segments} segments${wal.legs.map(({ timeline, first, last }) => `, timeline ${timeline}: ${first} to ${last}`).join('')}`
+      ? `WAL       ${formatCount(wal.segments, 'segment')}${wal.legs.map(({ timeline, first, last }) => `, timeline ${timeline}: ${first} to ${last}`).join('')}`
       : 'WAL       none: the cluster was shut down',
     `Then      ${afterwards(plan)}`,
     `Settings  ${plan.settings.signalFile ? `${plan.settings.signalFile} and ` : ''}${plan.settings.file}:`,
@@ -74,7 +74,7 @@ export function resultText(plan: RestorePlan, { bytes, files, delta }: RestoreRe
     ? ` (${formatBytes(delta.writtenBytes)} written, ${formatBytes(delta.keptBytes)} left as they were)`
     : ''
   return [
-    `Restored ${plan.backup.id} to ${plan.dataDirectory}: ${formatBytes(bytes)} in ${files} files${share}, checked and synced, in ${took}.`,
+    `Restored ${plan.backup.id} to ${plan.dataDirectory}: ${formatBytes(bytes)} in ${formatCount(files, 'file')}${share}, checked and synced, in ${took}.`,
     nextSteps(plan),
     ...dropLines(plan),
   ].join('\n')

@@ -1,11 +1,12 @@
 import { renderTable } from '../cli/table.ts'
 import { formatBytes, formatCount } from '../cli/units.ts'
+import { wrapped } from '../cli/wrap.ts'
 import type { RetentionResult } from '../retention/apply.ts'
 import type { RetentionPlan } from '../retention/plan.ts'
 import type { RecoveryChange, RecoveryWindow } from '../retention/recovery.ts'
 import type { Wish } from '../retention/rules.ts'
 import type { CommandContext } from './context.ts'
-import { seconds } from './wal-text.ts'
+import { seconds, secondsFrom, secondsOf } from './wal-text.ts'
 
 type View = CommandContext['view']
 
@@ -16,8 +17,8 @@ export function planText(
   isPreview: boolean,
 ): string {
   const rows = [
-    ...plan.backups.map(({ stopTime, ...backup }) => rowOf(stopTime, backup)),
-    ...plan.logical.map(({ finishedAt, ...backup }) => rowOf(finishedAt, backup)),
+    ...plan.backups.map(({ stopTime, ...backup }) => rowOf(secondsFrom(stopTime), backup)),
+    ...plan.logical.map(({ finishedAt, ...backup }) => rowOf(seconds(finishedAt), backup)),
   ]
   if (rows.length === 0) return 'There are no backups, so nothing is removed.'
   const verdicts = renderTable(
@@ -26,7 +27,7 @@ export function planText(
       { title: 'Ends at', whole: true, leaveOut: 1 },
       { title: 'Stored', align: 'right' },
       { title: 'Verdict', style: (cell) => (cell === 'stays' ? 'green' : 'yellow') },
-      { title: 'Why', whole: true },
+      { title: 'Why', wraps: true },
     ],
     rows,
     view,
@@ -35,7 +36,7 @@ export function planText(
     verdicts,
     ...walText(plan, isPreview),
     ...recoveryText(plan.recovery, view),
-    ...plan.warnings.map((text) => `Warning: ${text}`),
+    ...plan.warnings.flatMap((text) => wrapped(`Warning: ${text}`, 0, view.width)),
     ...(isPreview ? [freedText(plan)] : []),
   ].join('\n')
 }
@@ -63,7 +64,7 @@ type Verdict = Pick<RetentionPlan['backups'][number], 'id' | 'storedBytes' | 'st
 
 const rowOf = (end: string, { id, storedBytes, stays, reason, wishes }: Verdict) => [
   id,
-  seconds(end),
+  end,
   formatBytes(storedBytes),
   stays ? 'stays' : 'goes',
   wishes.length > 0 ? wishes.map(wishText).join('; ') : reason,
@@ -82,7 +83,7 @@ function walText({ wal }: RetentionPlan, isPreview: boolean): string[] {
     const segments = runs.reduce((sum, run) => sum + run.segments, 0)
     const bytes = runs.reduce((sum, run) => sum + run.storedBytes, 0)
     const pieces = runs.length === 1 ? '' : `${runs.length} stretches, `
-    const size = `${pieces}${formatCount(segments, 'segment')}, ${formatBytes(bytes)}`
+    const size = `${pieces}${formatCount(segments, 'segment')}, ${aboutIf(runs)}${formatBytes(bytes)}`
     return `WAL of timeline ${timeline}, ${runs[0]!.first} to ${runs.at(-1)!.last} (${size}) ${isPreview ? 'would go' : 'goes'}.`
   })
 }
@@ -121,16 +122,21 @@ function windowRows(windows: readonly RecoveryWindow[]): string[][] {
   if (windows.length === 0) return [['-', '-', 'none']]
   const ends = windows.filter(({ until }) => until === undefined)
   const single = ends.length === 1 ? 'the end of a backup' : `the ends of ${ends.length} backups`
-  return [
-    ...(ends.length > 0 ? [[seconds(ends[0]!.from), seconds(ends.at(-1)!.from), single]] : []),
+  const rows = [
+    ...(ends.length > 0 ? [[secondsFrom(ends[0]!.from), secondsFrom(ends.at(-1)!.from), single]] : []),
     ...windows.flatMap(({ from, until }) =>
-      until === undefined ? [] : [[seconds(from), seconds(until), 'any moment']],
+      until === undefined ? [] : [[...secondsOf(from, until), 'any moment']],
     ),
   ]
+  return rows.toSorted(([a], [b]) => (a! < b! ? -1 : a! > b! ? 1 : 0))
 }
 
-function freedText({ frees }: RetentionPlan): string {
+/** What of a run goes is known as a share of its bytes. */
+const aboutIf = (wal: RetentionPlan['wal']) => (wal.some(({ isShare }) => isShare) ? 'about ' : '')
+
+function freedText({ frees, wal: runs }: RetentionPlan): string {
+  const about = aboutIf(runs)
   const backups = `${formatCount(frees.backups, 'backup')} (${formatBytes(frees.backupBytes)})`
-  const wal = `${formatCount(frees.segments, 'WAL segment')} (${formatBytes(frees.walBytes)})`
-  return `Would remove ${backups} and ${wal}: ${formatBytes(frees.backupBytes + frees.walBytes)}.`
+  const wal = `${formatCount(frees.segments, 'WAL segment')} (${about}${formatBytes(frees.walBytes)})`
+  return `Would remove ${backups} and ${wal}: ${about}${formatBytes(frees.backupBytes + frees.walBytes)}.`
 }

@@ -88,12 +88,15 @@ function recordText(
   { view }: Pick<CommandContext, 'view'>,
 ): string {
   const list = renderTable(
-    [{ title: '', style: 'bold' }, { title: '' }],
+    [
+      { title: '', style: 'bold', whole: true },
+      { title: '', wraps: true },
+    ],
     [
       ...factsOf(record, repository, folder),
       ...pins.map((pin): [string, string] => ['Pinned', pinText(pin)]),
     ],
-    { ...view, width: Number.POSITIVE_INFINITY },
+    view,
   )
   const objects = renderTable(
     [{ title: 'Object' }, { title: 'Kind' }, { title: 'Stored', align: 'right' }, { title: 'SHA-256' }],

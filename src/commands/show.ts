@@ -133,9 +133,12 @@ function recordText(
     view,
   )
   const list = renderTable(
-    [{ title: '', style: 'bold' }, { title: '' }],
+    [
+      { title: '', style: 'bold', whole: true },
+      { title: '', wraps: true },
+    ],
     facts.map(([title, text]) => [title, text]),
-    { ...view, width: Number.POSITIVE_INFINITY },
+    view,
   )
   return [list.trimStart(), chainText(chain, view), table].filter((part) => part !== '').join('\n\n')
 }

@@ -1,5 +1,6 @@
 import { formatAge } from '../cli/units.ts'
 import type { RepositoryFacts } from '../status/facts.ts'
+import { mostLost } from '../status/rpo.ts'
 import { type Threshold, worstOf } from '../status/thresholds.ts'
 import { type ClusterStatus, type PlacedFinding, placedFindings, problemsIn } from './status-answers.ts'
 
@@ -40,8 +41,7 @@ function wellText(clusters: readonly ClusterStatus[]): string {
     .flatMap(({ cluster, status }) =>
       status.repositories.map(({ facts: { repository, newestBackup, newestLogical, rpo } }) => {
         const backup = newestBackup ?? newestLogical!
-        const loss =
-          rpo && (rpo.seconds > 0 ? `at most ${formatAge(1000 * rpo.seconds)} of commits` : 'no commit')
+        const loss = rpo && (rpo.since === null ? 'no commit' : mostLost(rpo))
         return `${cluster}/${repository}: last backup ${formatAge(1000 * backup.ageSeconds)} ago${loss ? `, ${loss} would be lost` : ''}`
       }),
     )

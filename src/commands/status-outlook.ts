@@ -1,5 +1,6 @@
 import { formatAge, formatBytes, formatCount, formatDuration, formatRate } from '../cli/units.ts'
 import type { RepositoryFacts } from '../status/facts.ts'
+import { mostLost } from '../status/rpo.ts'
 import { seconds } from './wal-text.ts'
 
 interface Line {
@@ -34,11 +35,11 @@ function backupText({ newestBackup, newestFull, newestLogical }: RepositoryFacts
 
 function lossText({ rpo }: RepositoryFacts): string | undefined {
   if (!rpo) return undefined
-  const { seconds: span, since, unstoredBytes, basis } = rpo
+  const { since, unstoredBytes, basis } = rpo
   if (since === null) return 'nothing, if this host died now: all WAL is stored'
   const bytes = unstoredBytes ? `; ${formatBytes(unstoredBytes)} of WAL are not stored` : ''
   const unasked = basis === 'archive' ? ', unless the server has written nothing since' : ''
-  return `at most ${formatAge(1000 * span)} of commits, if this host died now: from ${seconds(since)} on${unasked}${bytes}`
+  return `${mostLost(rpo)}, if this host died now: from ${seconds(since)} on${unasked}${bytes}`
 }
 
 function restoreText({ restore }: RepositoryFacts): string | undefined {

@@ -1,10 +1,11 @@
 import { renderTable } from '../cli/table.ts'
-import { displayWidth, escapeControls, paint } from '../cli/terminal.ts'
+import { escapeControls, paint } from '../cli/terminal.ts'
 import { formatAge } from '../cli/units.ts'
-import type { Finding, RepositoryFacts, Window } from '../status/facts.ts'
+import { wrapped } from '../cli/wrap.ts'
+import type { Finding, RepositoryFacts } from '../status/facts.ts'
 import { type ClusterStatus, type PlacedFinding, placedFindings, problemsIn } from './status-answers.ts'
 import { outlookLines } from './status-outlook.ts'
-import { receivingText, seconds } from './wal-text.ts'
+import { receivingText, secondsOf } from './wal-text.ts'
 
 interface View {
   color: boolean
@@ -83,14 +84,17 @@ function windowTable({ windows, receiving }: RepositoryFacts, view: View): strin
       { title: 'Backups', align: 'right', leaveOut: 2 },
       { title: 'Ends with', style: (cell) => (cell === WHOLE ? undefined : 'red') },
     ],
-    shown.map((window) => [
-      String(window.timeline),
-      fromText(window),
-      `${window.to.isExact ? '' : '>= '}${toText(window)}`,
-      formatAge(view.now.getTime() - Date.parse(window.to.time)),
-      String(window.backups.length),
-      window.cutBy === null ? WHOLE : CUT,
-    ]),
+    shown.map((window) => {
+      const [from, to] = secondsOf(window.from.time, window.to.time)
+      return [
+        String(window.timeline),
+        from,
+        `${window.to.isExact ? '' : '>= '}${to}`,
+        formatAge(view.now.getTime() - Date.parse(window.to.time)),
+        String(window.backups.length),
+        window.cutBy === null ? WHOLE : CUT,
+      ]
+    }),
     view,
   )
   return receiving ? `${table}\n${receivingText(receiving)}` : table
@@ -111,27 +115,3 @@ function findingText({ severity, text, hint }: Finding, view: View): string {
 const INDENT = 6
 /** The longest label of the outlook, and a gap. */
 const LABEL = 15
-
-/** Breaks a sentence at its blanks, to go into what an indentation leaves of the terminal's width. */
-function wrapped(text: string, indent: number, width: number | undefined): string[] {
-  const room = (width ?? Number.POSITIVE_INFINITY) - indent
-  const lines: string[] = []
-  for (const word of escapeControls(text).split(' ')) {
-    const longer = `${lines.at(-1)} ${word}`
-    if (lines.length > 0 && displayWidth(longer) <= room) lines[lines.length - 1] = longer
-    else lines.push(word)
-  }
-  return lines
-}
-
-/** What is told can be asked for: `--time` takes a window's begin and what lies before its end, not a moment before. */
-function fromText({ from }: Window): string {
-  const isWhole = /:\d\d(?:\.0+)?Z$/.test(from.time)
-  return isWhole ? seconds(from.time) : seconds(new Date(Date.parse(from.time) + 1000).toISOString())
-}
-
-/** Within the second of the begin there is no whole one. */
-function toText(window: Window): string {
-  const [from, to] = [fromText(window), seconds(window.to.time)]
-  return to < from ? from : to
-}

@@ -9,8 +9,12 @@ const DAMAGED_SHOWN = 20
 /** So many backups are listed that are sound; of more, only those that are not. */
 const SOUND_SHOWN = 50
 
-/** What came of looking at one repository, for people. */
-export function verifiedText(found: VerifiedRepository, view: CommandContext['view']): string {
+/** What came of looking at one repository, for people. @param repairs whether what is damaged was to be healed */
+export function verifiedText(
+  found: VerifiedRepository,
+  view: CommandContext['view'],
+  repairs: boolean,
+): string {
   const parts = [
     ...(found.resumedFrom === undefined
       ? []
@@ -18,7 +22,7 @@ export function verifiedText(found: VerifiedRepository, view: CommandContext['vi
           `This went on with the run that was interrupted; it began at ${formatTime(new Date(found.resumedFrom))}.`,
         ]),
     backupsText(found, view),
-    ...damageLines(found),
+    ...damageLines(found, repairs),
     totalText(found),
     ...remarksOn(found),
     ...found.backups.flatMap(({ id, restore }) =>
@@ -64,20 +68,21 @@ function verdictOf(left: number, all: number): string {
 }
 
 /** One line for what is wrong, one for what it costs, one for how it is mended. */
-function damageLines({ damaged }: VerifiedRepository): string[] {
+function damageLines({ damaged }: VerifiedRepository, repairs: boolean): string[] {
   if (damaged.length === 0) return []
   const lines = damaged
     .slice(0, DAMAGED_SHOWN)
     .flatMap(({ key, reason, consequence, mend }) => [
       `${key}: ${reason}`,
       `    costs: ${consequence.text}`,
-      `    mend:  ${mendText(mend)}`,
+      `    mend:  ${mendText(mend, repairs)}`,
     ])
   const more = damaged.length - DAMAGED_SHOWN
   return [' ', ...lines, ...(more > 0 ? [`and ${more} more: see --json`] : []), ' ']
 }
 
-function mendText({ outcome, text }: Damage['mend']): string {
+function mendText({ outcome, text }: Damage['mend'], repairs: boolean): string {
+  if (outcome === 'lost' && repairs) return `not healed: ${text}`
   return outcome === 'healable' ? `${text}: "pgrecall verify --repair" heals it` : text
 }
 

@@ -11,6 +11,8 @@ export const run: Run = async ({ args, options }, context) => {
   const { name: cluster } = context.cluster()
   const request = requestOf(cluster, args, options, context.cwd)
   const { answers, exitCode } = await inEachRepository(context, (repository) => {
+    if (context.repositories().length > 1)
+      context.events.emit('step', { text: `Verifying what is in repository "${repository.name}"` })
     const others = context.repositoriesOf(cluster).filter(({ name }) => name !== repository.name)
     return verifyRepository(repository, { ...request, others }, context)
   })
@@ -25,7 +27,10 @@ export const run: Run = async ({ args, options }, context) => {
   return {
     text: answers
       .map((answer) => {
-        const text = 'error' in answer ? failureText(answer.error) : verifiedText(answer.result, context.view)
+        const text =
+          'error' in answer
+            ? failureText(answer.error)
+            : verifiedText(answer.result, context.view, request.repair)
         return `Cluster "${cluster}" in repository "${answer.repository}"\n${text}`
       })
       .join('\n\n'),

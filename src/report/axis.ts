@@ -13,14 +13,22 @@ export interface Tick {
   isMajor: boolean
 }
 
-const HOUR = 60 * 60_000
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
 /** Steps of days; longer ones are of months. */
 const DAY_STEPS = [1, 2, 7, 14]
 const MONTH_STEPS = [1, 3, 6, 12, 24, 60]
 const HOUR_STEPS = [1, 3, 6, 12]
+const MINUTE_STEPS = [1, 2, 5, 10, 15, 30]
 const MOST = 9
+
+/** From the first thing that there is to now; a minute of what is younger, so that there is something to draw. */
+export const rangeSince = (begin: number, now: number): Range => ({
+  from: Math.min(begin, now - MINUTE),
+  to: now,
+})
 
 /** Where a moment lies, in percent of the width; what lies outside lies at the edge. */
 export function percentOf({ from, to }: Range, at: number): number {
@@ -31,6 +39,8 @@ export function percentOf({ from, to }: Range, at: number): number {
 /** Up to nine marks on round moments of the time zone. Pure. */
 export function ticksOf(range: Range, clock: Clock): Tick[] {
   const span = range.to - range.from
+  const minutes = MINUTE_STEPS.find((step) => span / (step * MINUTE) <= MOST)
+  if (minutes !== undefined) return marked(minuteTicks(range, minutes, clock))
   const hours = HOUR_STEPS.find((step) => span / (step * HOUR) <= MOST)
   if (hours !== undefined) return marked(hourTicks(range, hours, clock))
   const days = DAY_STEPS.find((step) => span / (step * DAY) <= MOST)
@@ -44,6 +54,17 @@ type Place = Pick<Tick, 'at' | 'text'>
 /** Every second one stands everywhere, counted from the last one, which is nearest to now. */
 const marked = (places: readonly Place[]): Tick[] =>
   places.map((place, index) => ({ ...place, isMajor: (places.length - 1 - index) % 2 === 0 }))
+
+/** The offsets of time zones are whole minutes. */
+function minuteTicks({ from, to }: Range, step: number, clock: Clock): Place[] {
+  const ticks: Place[] = []
+  for (let at = Math.ceil(from / MINUTE) * MINUTE; at <= to; at += MINUTE) {
+    const time = clock.time(at)
+    if (Number(time.slice(3)) % step === 0)
+      ticks.push({ at, text: time === '00:00' ? dayText(at, clock) : time })
+  }
+  return ticks
+}
 
 /** By what clocks show: a day on which they change has 23 hours, or 25. */
 function hourTicks({ from, to }: Range, step: number, clock: Clock): Place[] {

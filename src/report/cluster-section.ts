@@ -1,6 +1,6 @@
 import { formatAge, formatBytes, formatCount } from '../cli/units.ts'
 import type { Finding, RepositoryFacts } from '../status/facts.ts'
-import type { Range } from './axis.ts'
+import { type Range, rangeSince } from './axis.ts'
 import { Clock } from './clock.ts'
 import { drawForecast, forecastTable, rhythmText } from './draw-forecast.ts'
 import { drawGrowth, growthTable } from './draw-growth.ts'
@@ -17,7 +17,6 @@ const DAY = 24 * 60 * 60_000
 /** What is older than a few weeks gets a picture of its own, so that the newest days stay legible. */
 const NEAR_MS = 28 * DAY
 const WORTH_A_PICTURE = 1.6
-const LEAST_MS = DAY / 4
 
 /** What is years away will come otherwise. */
 const WORTH_TELLING_SECONDS = 3 * 365 * 24 * 3600
@@ -104,8 +103,9 @@ function growthText({ growth, fullInSeconds }: RepositoryFacts): Markup | false 
 
 function historyPart({ history, ...stored }: Stored, clock: Clock, id: string): Markup {
   const { now, begin } = history
-  const span = Math.max(now - begin, LEAST_MS)
-  const isLong = span > WORTH_A_PICTURE * NEAR_MS
+  const { from: first } = rangeSince(begin, now)
+  const isLong = now - first > WORTH_A_PICTURE * NEAR_MS
+  const since = `Since ${now - begin < DAY ? clock.minute(begin) : clock.day(begin)}`
   const padded = (from: number): Range => ({
     from: from - 0.01 * (now - from),
     to: now + 0.015 * (now - from),
@@ -113,9 +113,9 @@ function historyPart({ history, ...stored }: Stored, clock: Clock, id: string): 
   const pictures = isLong
     ? [
         { name: 'near', title: `The last ${NEAR_MS / DAY} days`, range: padded(now - NEAR_MS) },
-        { name: 'all', title: `Since ${clock.day(begin)}`, range: padded(begin) },
+        { name: 'all', title: since, range: padded(first) },
       ]
-    : [{ name: 'all', title: `Since ${clock.day(begin)}`, range: padded(now - span) }]
+    : [{ name: 'all', title: since, range: padded(first) }]
   return html`<section aria-labelledby="${id}-moments"><h4 id="${id}-moments">Moments that can be recovered, and backups</h4>
 <p>${countsText({ history, ...stored })}</p>
 <figure class="panel" aria-labelledby="${id}-moments">

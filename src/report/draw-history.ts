@@ -79,16 +79,20 @@ const SPAN_TEXTS: Record<Span['kind'], string> = {
   between: 'Only the moments of backups, as no WAL of that time is kept',
 }
 
-/** However short a gap is, nothing is drawn over it. */
-const inFront = (spans: readonly Span[]) => [
-  ...spans.filter(({ kind }) => kind !== 'gap'),
-  ...spans.filter(({ kind }) => kind === 'gap'),
-]
+/** However short a gap is, nothing is drawn over it but what leads to now. */
+function inFront(spans: readonly Span[]): Span[] {
+  const newest = spans.at(-1)
+  const layerOf = (span: Span) => (span === newest ? 2 : span.kind === 'gap' ? 1 : 0)
+  return spans.toSorted((a, b) => layerOf(a) - layerOf(b))
+}
+
+/** In percent: as narrow as can still be seen. */
+const NARROWEST = 0.3
 
 function drawSpan({ kind, from, to }: Span, y: number, range: Range, clock: Clock): Markup | false {
   if (to < range.from || from > range.to) return false
   const left = percentOf(range, from)
-  const width = Math.round((percentOf(range, to) - left) * 100) / 100
+  const width = Math.max(NARROWEST, Math.round((percentOf(range, to) - left) * 100) / 100)
   const [inset, height] = kind === 'shared' || kind === 'between' ? [BAND / 2 - 2, 4] : [0, BAND]
   return html`<rect class="span ${kind}" x="${left}%" y="${y + inset}" width="${width}%" height="${height}" rx="2"><title>${SPAN_TEXTS[kind]}: ${clock.minute(from)} to ${clock.minute(to)}</title></rect>`
 }

@@ -1,6 +1,7 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { lsn } from '../postgres/lsn.ts'
+import { daysOf } from '../status/growth.ts'
 import type { Clock } from './clock.ts'
 import { KINDS, type Kind } from './history.ts'
 
@@ -21,7 +22,7 @@ export interface Period {
   storedBytes: Record<Kind, number>
   /** The cluster's files at the end of the period's newest backup. */
   clusterBytes: number | undefined
-  /** Between backups that ended within it. */
+  /** Between backups that ended within it; where they span less than a day, with those before. */
   walBytesPerDay: number | undefined
   /** Of the fastest full backup, plain bytes. */
   fullBytesPerSecond: number | undefined
@@ -93,15 +94,22 @@ function addBackup(period: Period, backup: BackupSummary): void {
 }
 
 function addWal(backups: readonly BackupSummary[], at: (time: string) => Period): void {
-  const written = new Map<Period, { bytes: number; ms: number }>()
-  for (const [index, { timeline, stop }] of backups.entries()) {
+  const steps = backups.flatMap(({ timeline, stop }, index) => {
     const before = backups[index - 1]
-    if (before?.timeline !== timeline) continue
+    if (before?.timeline !== timeline) return []
     const bytes = Number(lsn(stop.lsn) - lsn(before.stop.lsn))
     const ms = Date.parse(stop.time) - Date.parse(before.stop.time)
-    if (bytes < 0 || ms <= 0) continue
-    const sum = written.get(at(stop.time)) ?? { bytes: 0, ms: 0 }
-    written.set(at(stop.time), { bytes: sum.bytes + bytes, ms: sum.ms + ms })
+    return bytes < 0 || ms <= 0 ? [] : [{ period: at(stop.time), bytes, ms }]
+  })
+  for (const [last, { period }] of steps.entries()) {
+    if (steps[last + 1]?.period === period) continue
+    let [bytes, ms] = [0, 0]
+    for (let index = last; index >= 0; index--) {
+      const step = steps[index]!
+      if (step.period !== period && ms >= DAY) break
+      bytes += step.bytes
+      ms += step.ms
+    }
+    period.walBytesPerDay = bytes / daysOf(ms)
   }
-  for (const [period, { bytes, ms }] of written) period.walBytesPerDay = (bytes / ms) * DAY
 }

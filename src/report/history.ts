@@ -76,7 +76,7 @@ export function historyOf(
   const clock = new LsnClock(catalog)
   const chains = new Chains(catalog.backups)
   const marks = new Map(catalog.backups.map((backup) => [backup, markOf(backup, unusable)]))
-  const timelines = timelinesOf(catalog).map((timeline): TimelineRow => {
+  const timelines = timelinesOf(catalog).map((timeline, index, { length }): TimelineRow => {
     const branch = branchOf(timeline, catalog, clock)
     const own = catalog.backups.filter((backup) => backup.timeline === timeline)
     const links = own.flatMap((backup): Link[] => {
@@ -87,6 +87,7 @@ export function historyOf(
     const spans = spansOf(
       windows.filter((window) => window.timeline === timeline),
       branch,
+      index === length - 1 ? now : undefined,
     )
     return { timeline, branch, spans, marks: own.map((backup) => marks.get(backup)!), links }
   })
@@ -123,13 +124,19 @@ function branchOf(timeline: number, { wal }: Pick<Catalog, 'wal'>, clock: LsnClo
   return { from: left.timeline, leftAt: Math.min(leftAt, goesOnAt), goesOnAt }
 }
 
-function spansOf(windows: readonly RecoverableSpan[], branch: TimelineRow['branch']): Span[] {
+/** @param now of the timeline that goes on: what is lost of it is lost until the next backup */
+function spansOf(
+  windows: readonly RecoverableSpan[],
+  branch: TimelineRow['branch'],
+  now: number | undefined,
+): Span[] {
   return windows.flatMap((window, index): Span[] => {
     const next = windows[index + 1]
     const spans = branch ? partedAt(branch, window) : [{ ...window, kind: 'window' as const }]
-    if (window.endsWith === 'archive' || !next || next.from <= window.to) return spans.map(spanOf)
+    const to = next?.from ?? (window.endsWith === 'gap' ? now : undefined)
+    if (window.endsWith === 'archive' || to === undefined || to <= window.to) return spans.map(spanOf)
     const kind = window.endsWith === 'thinned' ? 'between' : 'gap'
-    return [...spans.map(spanOf), { kind, from: window.to, to: next.from }]
+    return [...spans.map(spanOf), { kind, from: window.to, to }]
   })
 }
 

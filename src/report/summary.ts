@@ -1,5 +1,6 @@
 import { formatAge, formatBytes, formatCount, formatDuration, formatRate } from '../cli/units.ts'
 import type { Finding } from '../status/facts.ts'
+import { mostLost } from '../status/rpo.ts'
 import { Clock } from './clock.ts'
 import type { ClusterReport } from './facts.ts'
 import { html, type Markup } from './markup.ts'
@@ -76,7 +77,7 @@ function lossText({ repositories }: ClusterReport): string | false {
   if (!least) return false
   return least.since === null
     ? 'If the host died now, nothing would be lost'
-    : `If the host died now, at most ${formatAge(1000 * least.seconds)} of commits would be lost`
+    : `If the host died now, ${mostLost(least)} would be lost`
 }
 
 function wrongText({ wrong }: Verdict, id: string): Markup {

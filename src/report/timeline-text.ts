@@ -1,6 +1,6 @@
 import { paint, type Styles } from '../cli/terminal.ts'
 import { formatCount } from '../cli/units.ts'
-import { type Range, ticksOf } from './axis.ts'
+import { type Range, rangeSince, ticksOf } from './axis.ts'
 import type { Clock } from './clock.ts'
 import { type History, type Mark, type Span, shownRows, type TimelineRow } from './history.ts'
 
@@ -14,23 +14,25 @@ export interface TextView {
 
 const WITHOUT_TERMINAL = 100
 const NARROWEST = 24
-const LEAST_MS = 6 * 60 * 60_000
 
 /** What stands for what: with all characters, and with plain ones. */
 const SIGNS = {
   window: ['█', '='],
   shared: ['─', '-'],
   gap: ['░', '!'],
+  mixed: ['▒', '%'],
   between: ['·', '.'],
   branch: ['└', '\\'],
 } as const
 const LETTERS = { full: 'F', diff: 'D', incr: 'i', logical: 'L' } as const
 const BROKEN = 'x'
+const SEVERAL = '+'
 
 const MEANINGS = {
   window: 'any moment can be recovered',
   shared: 'the same, by the timelines before',
   gap: 'lost: WAL is missing',
+  mixed: 'partly lost: WAL is missing',
   between: 'only the moments of backups',
   branch: 'recovered to here, and gone on',
 } as const
@@ -41,18 +43,19 @@ const LETTER_MEANINGS = {
   logical: 'logical',
 } as const
 
-const STYLES: Partial<Record<string, Styles>> = { window: 'cyan', gap: 'red', full: 'bold', broken: 'red' }
+const STYLES: Partial<Record<string, Styles>> = {
+  ...{ window: 'cyan', gap: 'red', mixed: 'red', full: 'bold', several: 'bold', broken: 'red' },
+}
 
 /** A place in a row: a character and what it says, by which it is painted. */
 type Cell = { sign: string; says: string } | undefined
 
 /**
- * Draws in a terminal what can be recovered and by which backups: a row of time for each timeline, and below it the backups. Of
- * what falls into one place the weightiest is shown. Pure.
+ * Draws in a terminal what can be recovered and by which backups: a row of time for each timeline, and below it the backups. What
+ * can be recovered is not hidden by what is lost in the same place, and the last place tells of now. Pure.
  */
 export function timelineText(history: History, clock: Clock, view: TextView): string {
-  const { begin, now } = history
-  const range = { from: Math.min(begin, now - LEAST_MS), to: now }
+  const range = rangeSince(history.begin, history.now)
   const rows = shownRows(history, range)
   if (rows.length === 0 && history.dumps.length === 0)
     return 'There is nothing to draw: no backups and no WAL.'
@@ -90,15 +93,29 @@ const placesOf =
 
 type Place = ReturnType<typeof placesOf>
 
-/** A gap is seen however short it is, and so is a window beside it. */
-const WEIGHTS: Record<Span['kind'], number> = { between: 0, shared: 1, window: 2, gap: 3 }
+/** What is drawn over what. */
+const LAYERS: readonly Span['kind'][] = ['between', 'gap', 'shared', 'window']
 
 function spanCells({ spans, branch }: TimelineRow, place: Place, room: number, view: TextView): Cell[] {
   const cells: Cell[] = Array.from({ length: room })
   const at = view.unicode ? 0 : 1
-  for (const { kind, from, to } of spans.toSorted((a, b) => WEIGHTS[a.kind] - WEIGHTS[b.kind]))
-    for (let column = place(from); column <= place(to); column++)
-      cells[column] = { sign: SIGNS[kind][at], says: kind }
+  const columnsOf = ({ from, to }: Span) =>
+    Array.from({ length: place(to) - place(from) + 1 }, (_, index) => place(from) + index)
+  const draw = (says: Span['kind'] | 'mixed', columns: readonly number[]) => {
+    for (const column of columns) cells[column] = { sign: SIGNS[says][at], says }
+  }
+  for (const layer of LAYERS) for (const span of spans) if (span.kind === layer) draw(layer, columnsOf(span))
+  // A gap is seen however short it is.
+  for (const span of spans) {
+    const columns = columnsOf(span)
+    if (span.kind === 'gap' && !columns.some((column) => cells[column]!.says === 'gap'))
+      draw('mixed', columns.slice(0, 1))
+  }
+  const newest = spans.reduce<Span | undefined>(
+    (last, span) => (last && last.to > span.to ? last : span),
+    undefined,
+  )
+  if (newest && place(newest.to) === room - 1) draw(newest.kind, [room - 1])
   if (!branch) return cells
   const [left, on] = [place(branch.leftAt), place(branch.goesOnAt)]
   for (let column = left + 1; column < on; column++)
@@ -107,15 +124,13 @@ function spanCells({ spans, branch }: TimelineRow, place: Place, room: number, v
   return cells
 }
 
-const MARK_WEIGHTS = { incr: 0, logical: 0, diff: 1, full: 2 } as const
-
 function markCells(marks: readonly Mark[], place: Place, room: number): Cell[] {
   const cells: Cell[] = Array.from({ length: room })
-  const weightOf = ({ kind, isBroken }: Mark) => (isBroken ? 3 : MARK_WEIGHTS[kind])
-  for (const mark of marks.toSorted((a, b) => weightOf(a) - weightOf(b)))
-    cells[place(mark.at)] = mark.isBroken
-      ? { sign: BROKEN, says: 'broken' }
-      : { sign: LETTERS[mark.kind], says: mark.kind }
+  for (const { at, kind, isBroken } of marks) {
+    const cell = isBroken ? { sign: BROKEN, says: 'broken' } : { sign: LETTERS[kind], says: kind }
+    const there = cells[place(at)]
+    cells[place(at)] = !there || there.says === cell.says ? cell : { sign: SEVERAL, says: 'several' }
+  }
   return cells
 }
 
@@ -155,6 +170,7 @@ function legend(said: ReadonlySet<string>, { width, unicode, color }: TextView):
       LETTERS[kind],
       LETTER_MEANINGS[kind],
     ]),
+    ['several', SEVERAL, 'several kinds of backups'],
     ['broken', BROKEN, 'cannot be recovered'],
   ]
   const lines: string[] = []

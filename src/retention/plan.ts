@@ -3,7 +3,8 @@ import type { Catalog } from '../catalog/catalog.ts'
 import { Chains } from '../catalog/chains.ts'
 import { damagedText, REPAIR_TEXT } from '../catalog/known-damage.ts'
 import { lostText } from '../catalog/lost-records.ts'
-import type { WalRun } from '../catalog/wal-ranges.ts'
+import { firstWhere } from '../catalog/sorted-search.ts'
+import type { TimelineWal, WalRun } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { byKey } from './by-key.ts'
 import { calendarClaims } from './calendar.ts'
@@ -43,7 +44,15 @@ export interface RetentionPlan {
   /** Lower ones that stay, as they make an older backup consistent. */
   ownWal: { timeline: number; first: string; last: string }[]
   /** What goes, for people. `storedBytes` is exact where a whole run goes, and in proportion where a part does. */
-  wal: { timeline: number; first: string; last: string; segments: number; storedBytes: number }[]
+  wal: {
+    timeline: number
+    first: string
+    last: string
+    segments: number
+    storedBytes: number
+    /** Whether only a part of a run goes. */
+    isShare: boolean
+  }[]
   /** How much goes in all; of `backups`, both kinds. Debris is not told, and WAL as in `wal`. */
   frees: { backups: number; backupBytes: number; segments: number; walBytes: number }
   /** To where one can go back, by timelines. */
@@ -72,9 +81,7 @@ export function planRetention(catalog: Catalog, rules: RetentionRules, situation
   }
   const verdicts = backups.map((backup) => verdictOf(backup, wishes.get(backup) ?? [], rules))
   const logical = planLogical(catalog.logical, rules.logical, situation)
-  const removals = wal.flatMap(({ timeline: { timeline }, goes }) =>
-    goes.map((run) => removalOf(timeline, run)),
-  )
+  const removals = wal.flatMap(({ timeline, goes }) => goes.map((run) => removalOf(timeline, run)))
   return {
     cluster,
     backups: verdicts,
@@ -215,10 +222,12 @@ function ownRuns({ own, from }: NeededWal, segmentBytes: number): RetentionPlan[
 }
 
 function removalOf(
-  timeline: number,
+  { timeline, ranges }: TimelineWal,
   { first, last, segments, storedBytes }: WalRun,
 ): RetentionPlan['wal'][number] {
-  return { timeline, first, last, segments, storedBytes }
+  const whole = ranges[firstWhere(ranges, (range) => range.first >= first)]
+  const isShare = whole?.first !== first || whole.last !== last
+  return { timeline, first, last, segments, storedBytes, isShare }
 }
 
 /** A backup that goes; of one that builds upon another, upon which. */

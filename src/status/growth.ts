@@ -19,6 +19,9 @@ export interface Growth {
 const DAY_MS = 24 * 60 * 60 * 1000
 const MOST_DAYS = 7
 
+/** What a rate a day is reckoned over: at least one day, as minutes of work tell nothing of a day. @param ms a span */
+export const daysOf = (ms: number) => Math.max(1, ms / DAY_MS)
+
 export type GrowthSource = Pick<Catalog, 'backups' | 'logical' | 'wal' | 'walSegmentBytes'>
 
 /**
@@ -32,7 +35,7 @@ export function growthOf(catalog: GrowthSource, now: Date): Growth | undefined {
     ...wal.flatMap(({ ranges }) => ranges[0]?.firstStoredAt ?? []),
   ].map((iso) => Date.parse(iso))
   if (begins.length === 0) return undefined
-  const days = Math.min(MOST_DAYS, Math.max(1, (now.getTime() - Math.min(...begins)) / DAY_MS))
+  const days = Math.min(MOST_DAYS, daysOf(now.getTime() - Math.min(...begins)))
   const since = now.getTime() - days * DAY_MS
   const bytesOf = (all: readonly Stored[]) =>
     recent(all, since).reduce((sum, each) => sum + each.storedBytes, 0)

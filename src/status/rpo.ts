@@ -1,7 +1,12 @@
 import { segmentNumberOf } from '../catalog/wal-ranges.ts'
+import { formatAge } from '../cli/units.ts'
 import { lsn } from '../postgres/lsn.ts'
 import { segmentStart } from '../postgres/wal-file.ts'
 import type { RepositoryFacts, Rpo, ServerFacts } from './facts.ts'
+
+/** In words: within the first second too, something would be lost. */
+export const mostLost = ({ seconds }: Pick<Rpo, 'seconds'>) =>
+  `at most ${formatAge(1000 * Math.max(1, seconds))} of commits`
 
 type Held = Pick<RepositoryFacts, 'windows' | 'currentTimeline' | 'archived' | 'receiving'>
 

@@ -93,6 +93,22 @@ test('show does not take a folder that is not mounted for one without a backup',
   expect(text).toMatch(/in 1 object\n/)
 })
 
+test('from the moment that is told a restore is possible', async () => {
+  const storage = new LocalStorage(join(scratch.path, 'fraction'))
+  await claimIdentity(storage, 'main', { systemIdentifier: '7', walSegmentBytes: SEGMENT })
+  const full = record('20261101T120000Z-full', { first: 10 })
+  const stop = { ...full.stop, time: '2026-11-01T12:00:59.960354Z' }
+  const whole = record('20261102T120000Z-full', { first: 11 })
+  const begun = recordOf(increment('20261103T120000Z-incr', { ...full, stop }, { first: 12 }))
+  for (const backup of [{ ...full, stop }, whole, begun]) await storeBackup(storage, backup)
+  const repository = plainRepository('fraction', storage)
+  const rows = (await listed(repository)).text.split('\n')
+  expect(rows.find((row) => row.startsWith(full.id))).toContain('2026-11-01T12:01:00Z')
+  expect(rows.find((row) => row.startsWith(whole.id))).toContain('2026-11-02T12:00:30Z')
+  const { text } = await shown(begun.id, repository)
+  expect(text).toContain(`${full.id}  2026-11-01T12:01:00Z`)
+})
+
 describe('chains', () => {
   const FULL = record('20261101T120000Z-full', { first: 10, dataBytes: 2048, storedBytes: 1024 })
   const FIRST = recordOf(increment('20261102T120000Z-incr', FULL, { first: 11 }))
@@ -127,13 +143,33 @@ describe('chains', () => {
       `${FULL.id}    2026-11-01T12:00:30Z         1  2.0 KiB  1.0 KiB`,
       `  ${FIRST.id}  2026-11-02T12:00:30Z         1    300 B     10 B`,
       `  ${SECOND.id}  2026-11-03T12:00:30Z         1  4.0 KiB    512 B`,
-      `  ${LOST.id}  chain is broken              1    300 B     10 B`,
+      `${LOST.id}    chain is broken              1    300 B     10 B`,
     ])
     const { text, json } = await listed(repository)
     expect(text).toContain(
       `Backup ${LOST.id} cannot be restored: it builds upon 20261104T120000Z-full, which is missing, or not the backup that it was then`,
     )
     expect(json).toMatchObject([{ brokenChains: [{ id: LOST.id, missing: '20261104T120000Z-full' }] }])
+  })
+
+  test('what builds upon an older chain than the one above is not set off below it, and it is told upon which', async () => {
+    const storage = new LocalStorage(join(scratch.path, 'across'))
+    const across = plainRepository('across', storage)
+    await claimIdentity(storage, 'main', { systemIdentifier: '7', walSegmentBytes: SEGMENT })
+    const cold = record('20261102T180000Z-full', { first: 12 })
+    for (const backup of [FULL, FIRST, cold, SECOND]) await storeBackup(storage, backup)
+    await storeWal(storage, range(10, 12))
+    const textIn = async (width: number) =>
+      (await list({ args: [], options: {} }, wideContext(width, across))).text
+    const narrow = await textIn(80)
+    expect(narrow.split('\n').slice(3, 7)).toEqual([
+      expect.stringMatching(`^${FULL.id} `),
+      expect.stringMatching(`^  ${FIRST.id} `),
+      expect.stringMatching(`^${cold.id} `),
+      expect.stringMatching(`^${SECOND.id} `),
+    ])
+    expect(narrow).toContain(`\n${SECOND.id} builds on ${FIRST.id}.\n`)
+    expect(await textIn(120)).not.toContain(' builds on ')
   })
 
   test('in 120 columns a column says upon what', async () => {

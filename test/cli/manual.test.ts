@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { expect, test } from 'vitest'
 import { manualPage } from '../../src/cli/manual.ts'
-import { buildProgram } from '../../src/cli/program.ts'
+import { buildProgram, examplesOf } from '../../src/cli/program.ts'
 import { configPaths } from '../../src/config/load.ts'
 import { EXIT_CODES } from '../../src/errors.ts'
 
@@ -74,6 +74,12 @@ test('it shows the examples of the help', () => {
   const examples = [...page.matchAll(/^\.EX\n([\s\S]*?)\n\.EE$/gm)].map(([, text]) => shown(text!))
   expect(examples.some((text) => text.includes('pgrecall backup --type full\n'))).toBe(true)
   expect(examples.at(-1)).toContain('pgrecall restore --time "2026-11-20 17:29"')
+})
+
+test('the examples of retention fit 80 columns', () => {
+  const examples = examplesOf(program.commands.find((command) => command.name() === 'retention')!)
+  expect(examples.length).toBeGreaterThan(2)
+  expect(examples.filter((line) => line.length > 78)).toEqual([])
 })
 
 test('groff finds nothing to warn of', (context) => {

@@ -102,9 +102,9 @@ test('list --timeline draws it in the terminal, without characters that the loca
   const list = async (env: Record<string, string>) =>
     (await pgrecall(['--config', config, 'list', '--timeline', '--cluster', 'main'], { env })).stdout
   const plain = await list({ LC_ALL: 'C' })
-  expect(plain).toMatch(/^Timeline 1 {2}=+!+=+$/m)
+  expect(plain).toMatch(/^Timeline 1 {2}=+%=+$/m)
   expect(plain).toMatch(/^ {12}F +i$/m)
   expect(plain).toMatch(/^logical {5} +L$/m)
   expect(plain).toMatch(/^[\n -~]*$/)
-  expect(await list({ LC_ALL: 'C.UTF-8' })).toMatch(/^Timeline 1 {2}█+░+█+$/m)
+  expect(await list({ LC_ALL: 'C.UTF-8' })).toMatch(/^Timeline 1 {2}█+▒█+$/m)
 })

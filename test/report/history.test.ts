@@ -77,10 +77,12 @@ describe('what a repository has gone through', () => {
     const view = { color: false, width: 72, unicode: false }
     const lines = timelineText(history, BERLIN, view).split('\n')
     expect(lines.filter((line) => line.length > 72)).toEqual([])
-    expect(lines.find((line) => line.startsWith('Timeline 1'))).toMatch(/^Timeline 1 {2}=+!+=+$/)
-    expect(lines.find((line) => line.startsWith('Timeline 2'))).toMatch(/^Timeline 2 {2}-+!+-+\\=+!+=+$/)
-    expect(lines.join('\n')).toMatch(/! lost: WAL is missing[\s\S]*x cannot be recovered/)
-    expect(timelineText(history, BERLIN, { ...view, color: true })).toContain('\u001b[31m!')
+    expect(lines.find((line) => line.startsWith('Timeline 1'))).toMatch(/^Timeline 1 {2}=+%=+$/)
+    expect(lines.find((line) => line.startsWith('Timeline 2'))).toMatch(
+      /^Timeline 2 {2}-+[!%]+-+\\=+[!%]+=+$/,
+    )
+    expect(lines.join('\n')).toMatch(/lost: WAL is missing[\s\S]*x cannot be recovered/)
+    expect(timelineText(history, BERLIN, { ...view, color: true })).toContain('\u001b[31m%')
   })
 })
 

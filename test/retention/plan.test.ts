@@ -91,7 +91,7 @@ test('the newest backups stay, with all WAL from the first of them on', () => {
   ])
   expect(plan.walBefore).toBe(300n)
   expect(plan.wal).toEqual([
-    { timeline: 1, first: name(90), last: name(299), segments: 210, storedBytes: 2100 },
+    { timeline: 1, first: name(90), last: name(299), segments: 210, storedBytes: 2100, isShare: true },
   ])
   expect(plan.warnings).toEqual([])
 })
@@ -230,8 +230,8 @@ test('of several timelines all WAL before the oldest start goes, and none behind
   ]
   const plan = planFor(catalogOf(backups, runs), { full: 2 }, [])
   expect(plan.wal).toEqual([
-    { timeline: 1, first: name(50), last: name(59), segments: 10, storedBytes: 100 },
-    { timeline: 2, first: name(40, 2), last: name(59, 2), segments: 20, storedBytes: 200 },
+    { timeline: 1, first: name(50), last: name(59), segments: 10, storedBytes: 100, isShare: true },
+    { timeline: 2, first: name(40, 2), last: name(59, 2), segments: 20, storedBytes: 200, isShare: true },
   ])
 })
 

@@ -80,7 +80,7 @@ test('the summary says from where on WAL stays that the store keeps locked', asy
 
 test('the summary says what went, one by one, and why that is more than the segments of the plan', async () => {
   const first = await linesOf(2)
-  expect(first).toContain(`WAL of timeline 1, ${name(10)} to ${name(10)} (1 segment, 10 B) goes.`)
+  expect(first).toContain(`WAL of timeline 1, ${name(10)} to ${name(10)} (1 segment, about 10 B) goes.`)
   expect(first.at(-1)).toMatch(/^Removed 1 backup, 1 WAL segment and 1 file beside it: .*B\.$/)
   expect(first.slice(2, 5).map((line) => line.trimEnd())).toEqual([
     `${IDS[0]}   100 B  goes     beyond the newest 2`,
@@ -110,16 +110,43 @@ test('the dry run tells to where one can go back before and after, and how much 
   const plan = planFor(catalog, { full: 3, wal: 24 * 60 * 60_000 })
   const shown = planText(plan, { view: { color: false, width: 80 } }, true).split('\n')
   expect(shown.slice(shown.findIndex((line) => line.startsWith('WAL')))).toEqual([
-    `WAL of timeline 1, ${name(5)} to ${name(39)} (3 stretches, 33 segments, 330 B) would go.`,
+    `WAL of timeline 1, ${name(5)} to ${name(39)} (3 stretches, 33 segments, about 330 B) would go.`,
     '',
     'Timeline  Recovery  From                  To                    Which moments',
     '       1  before    2026-11-01T12:00:30Z  2026-11-20T12:00:00Z  any moment',
     '       1  after     2026-11-02T12:00:30Z  2026-11-03T12:00:30Z  the ends of 2 backups',
     '       1  after     2026-11-04T12:00:30Z  2026-11-20T12:00:00Z  any moment',
     '',
-    'Would remove 1 backup (100 B) and 33 WAL segments (330 B): 430 B.',
+    'Would remove 1 backup (100 B) and 33 WAL segments (about 330 B): about 430 B.',
   ])
   const kept = planText(planFor(catalog, { full: 9 }), { view: { color: false, width: 80 } }, false)
   expect(kept).toContain('       1  unchanged  2026-11-01T12:00:30Z  2026-11-20T12:00:00Z  any moment')
   expect(kept).not.toContain('Would')
+})
+
+test('where whole runs go, the bytes are exact', () => {
+  const backups = [1, 2].map((day) => summary(`2026110${day}T120000Z-full`, { first: 10 * day }))
+  const catalog = catalogOf(backups, [
+    { first: 10, last: 12 },
+    { first: 20, last: 25 },
+  ])
+  const text = planText(planFor(catalog, { full: 1 }), { view: { color: false, width: 80 } }, true)
+  expect(text).toContain('Would remove 1 backup (100 B) and 3 WAL segments (30 B): 130 B.')
+})
+
+test('windows stand in the order of time, also where ends of backups lie between them', () => {
+  const backups = [
+    summary('20261101T120000Z-full', { first: 10 }),
+    summary('20261103T120000Z-full', { first: 30 }),
+  ]
+  const runs = [
+    { first: 10, last: 15, storedAt: '2026-11-01T14:00:00.000Z' },
+    { first: 30, last: 30, storedAt: '2026-11-03T12:00:20.000Z' },
+  ]
+  const plan = planFor(catalogOf(backups, runs), { full: 9 })
+  const rows = planText(plan, { view: { color: false, width: 80 } }, true).split('\n')
+  expect(rows.filter((row) => row.includes(' unchanged '))).toEqual([
+    '       1  unchanged  2026-11-01T12:00:30Z  2026-11-01T14:00:00Z  any moment',
+    '       1  unchanged  2026-11-03T12:00:30Z  2026-11-03T12:00:30Z  the end of a backup',
+  ])
 })

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import type { RepositoryFacts, ServerFacts } from '../../src/status/facts.ts'
-import { rpoOf } from '../../src/status/rpo.ts'
+import { mostLost, rpoOf } from '../../src/status/rpo.ts'
 import { SEGMENT } from '../catalog/stored.ts'
 import { repositoryFacts, serverFacts, waitingFor } from './facts.ts'
 
@@ -33,6 +33,11 @@ const ask = (server: Partial<ServerFacts>, facts?: RepositoryFacts) =>
   rpoOf(facts ?? held(), serverFacts(server), SEGMENT, NOW)
 
 describe('what would be lost with the host', () => {
+  test('is not told as no time at all where something is', () => {
+    expect(mostLost({ seconds: 0 })).toBe('at most 1 s of commits')
+    expect(mostLost({ seconds: 90 })).toBe('at most 1 min of commits')
+  })
+
   test('nothing, where the server has written nothing behind the last stored segment', () => {
     const idle = ask({ lsn: '0/A000000', walClock: written('2026-11-20T12:30:00.000Z') })
     expect(idle).toEqual({ seconds: 0, since: null, unstoredBytes: 0, basis: 'server' })
