@@ -1,5 +1,6 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import { spanOf } from '../catalog/parts-of-runs.ts'
+import type { Span } from '../catalog/segment-spans.ts'
 import {
   nothingVerified,
   readVerifications,
@@ -11,19 +12,12 @@ import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
+import { type KnownSpan, KnownSpans } from './known-spans.ts'
 import type { Fault } from './read-job.ts'
 
 /** With so many runs of WAL, neighbours are joined, of which the older moment counts. */
 const MOST_RUNS = 10_000
 const SAVED_EVERY_MS = 30_000
-
-/** Segments of one timeline, by their numbers, and when they were read; undefined for never. */
-export interface KnownSpan {
-  timeline: number
-  first: bigint
-  last: bigint
-  at: string | undefined
-}
 
 /**
  * What is remembered in the repository of what was read and found sound: known when a verification begins, and noted as it goes on.
@@ -36,8 +30,7 @@ export class KnownVerifications {
   readonly #context: { events: Events; now: () => Date }
   /** When each object of a backup was read, by the place in its record. */
   readonly #backups = new Map<string, { finishedAt: string; objects: (string | null)[] }>()
-  /** Spans by the timeline, in order. */
-  readonly #wal = new Map<number, KnownSpan[]>()
+  readonly #wal = new KnownSpans()
   readonly #damaged = new Map<string, { key: string; reason: string; foundAt: string }>()
   #savedAt: number
   #isWritable = true
@@ -57,7 +50,7 @@ export class KnownVerifications {
       const moments = objects.flatMap(([at, count]) => Array<string | null>(count).fill(at))
       this.#backups.set(id, { finishedAt, objects: moments })
     }
-    for (const run of stored.wal) this.#addSpan(this.#spanOf(run))
+    for (const run of stored.wal) this.#wal.note(this.#spanOf(run))
     for (const damaged of stored.damaged) this.#damaged.set(damaged.key, damaged)
   }
 
@@ -85,24 +78,12 @@ export class KnownVerifications {
 
   /** @returns what is known of segments, with what lies between as never read; in order */
   spansIn(timeline: number, first: bigint, last: bigint): KnownSpan[] {
-    const spans: KnownSpan[] = []
-    let next = first
-    for (const known of this.#wal.get(timeline) ?? []) {
-      if (known.last < next) continue
-      if (known.first > last) break
-      const begin = known.first > next ? known.first : next
-      const end = known.last < last ? known.last : last
-      if (begin > next) spans.push({ timeline, first: next, last: begin - 1n, at: undefined })
-      spans.push({ timeline, first: begin, last: end, at: known.at })
-      next = end + 1n
-    }
-    if (next <= last) spans.push({ timeline, first: next, last, at: undefined })
-    return spans
+    return this.#wal.in(timeline, first, last)
   }
 
   /** What is known of a timeline's segments, in order. */
   spansOf(timeline: number): readonly KnownSpan[] {
-    return this.#wal.get(timeline) ?? []
+    return this.#wal.of(timeline)
   }
 
   /** @param at undefined where it was found damaged */
@@ -121,7 +102,7 @@ export class KnownVerifications {
   }
 
   noteWal(span: KnownSpan): void {
-    this.#addSpan(span)
+    this.#wal.note(span)
   }
 
   noteDamage({ key, reason }: Fault): void {
@@ -140,20 +121,8 @@ export class KnownVerifications {
   }
 
   /** Forgets WAL that is not stored any more. @param stored spans by the timeline, in order */
-  forgetWal(stored: ReadonlyMap<number, { first: bigint; last: bigint }[]>): void {
-    for (const [timeline, spans] of this.#wal) {
-      const ranges = stored.get(timeline) ?? []
-      const left = spans.flatMap((span) =>
-        ranges
-          .filter(({ first, last }) => first <= span.last && span.first <= last)
-          .map(({ first, last }) => ({
-            ...span,
-            first: span.first > first ? span.first : first,
-            last: span.last < last ? span.last : last,
-          })),
-      )
-      this.#wal.set(timeline, left)
-    }
+  forgetWal(stored: ReadonlyMap<number, readonly Span[]>): void {
+    this.#wal.keepOnly(stored)
   }
 
   /** Saves now and then, so that a run that is killed loses little. */
@@ -197,7 +166,7 @@ export class KnownVerifications {
       if (at && (oldest === undefined || at < oldest)) oldest = at
     }
     for (const { objects } of this.#backups.values()) for (const at of objects) note(at)
-    for (const spans of this.#wal.values()) for (const { at } of spans) note(at)
+    for (const { at } of this.#wal.all(Number.POSITIVE_INFINITY)) note(at)
     return oldest
   }
 
@@ -206,30 +175,9 @@ export class KnownVerifications {
     return { timeline, ...spanOf(run, this.#segmentBytes), at: run.at }
   }
 
-  /** What it covers of others is theirs no longer. */
-  #addSpan(span: KnownSpan): void {
-    const others = (this.#wal.get(span.timeline) ?? []).flatMap((other) => {
-      if (other.last < span.first || span.last < other.first) return [other]
-      return [
-        ...(other.first < span.first ? [{ ...other, last: span.first - 1n }] : []),
-        ...(other.last > span.last ? [{ ...other, first: span.last + 1n }] : []),
-      ]
-    })
-    const spans = [...others, ...(span.at === undefined ? [] : [span])]
-    this.#wal.set(
-      span.timeline,
-      joined(
-        spans.toSorted((a, b) => (a.first < b.first ? -1 : 1)),
-        sameMoment,
-      ),
-    )
-  }
-
   #runs(): VerifiedRun[] {
-    const all = [...this.#wal.values()].flat()
-    const spans = all.length > MOST_RUNS ? joined(all, () => true) : all
-    return spans
-      .filter((span): span is KnownSpan & { at: string } => span.at !== undefined)
+    return this.#wal
+      .all(MOST_RUNS)
       .map(({ timeline, first, last, at }) => ({
         first: segmentName(timeline, first, this.#segmentBytes),
         last: segmentName(timeline, last, this.#segmentBytes),
@@ -237,26 +185,6 @@ export class KnownVerifications {
       }))
       .toSorted((a, b) => (a.first < b.first ? -1 : 1))
   }
-}
-
-const sameMoment = (a: KnownSpan, b: KnownSpan) => a.at === b.at
-
-/** Neighbours as one, of which the older moment counts. */
-function joined(spans: readonly KnownSpan[], isOne: (a: KnownSpan, b: KnownSpan) => boolean): KnownSpan[] {
-  const result: KnownSpan[] = []
-  for (const span of spans) {
-    const before = result.at(-1)
-    if (
-      before &&
-      before.timeline === span.timeline &&
-      before.last + 1n === span.first &&
-      isOne(before, span)
-    ) {
-      before.last = span.last
-      if (span.at! < before.at!) before.at = span.at
-    } else result.push({ ...span })
-  }
-  return result
 }
 
 function runsOf(moments: readonly (string | null)[]): [string | null, number][] {

@@ -3,7 +3,7 @@ import { spanOf } from '../catalog/parts-of-runs.ts'
 import { mergedSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
 import { hasOwnWal, segmentNumberOf, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
-import type { KnownSpan } from './known.ts'
+import type { KnownSpan } from './known-spans.ts'
 import { ownSegments } from './verify-wal.ts'
 
 /** Segments that must be there and are not. */

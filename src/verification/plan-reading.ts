@@ -1,4 +1,4 @@
-import type { KnownSpan } from './known.ts'
+import type { KnownSpan } from './known-spans.ts'
 
 /** An object of a backup, by its place in the record. */
 export interface ShelfObject {
