@@ -4,16 +4,17 @@ import { backupPrefix, backupRecordKey, identityKey, walKey } from '../catalog/l
 import type { LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
 import type { Span } from '../catalog/segment-spans.ts'
 import type { Verifications } from '../catalog/verification-file.ts'
-import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { FileSet } from '../reconstruction/file-set.ts'
 import { backupsAt } from './backups-at.ts'
 import type { AnyRecord, Damage, FoundDamage } from './damage.ts'
+import { KnownSpans } from './known-spans.ts'
 import type { OtherWal } from './listed-wal.ts'
 import { type MissingWal, storedSpans, withMissing } from './missing-wal.ts'
-import { placeOf } from './places.ts'
+import { isOver } from './over.ts'
+import { placeOf, segmentAt } from './places.ts'
 import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
 import type { Fault, ReadResult } from './read-job.ts'
 import type { Findings } from './readings.ts'
@@ -41,6 +42,7 @@ export class FoundFaults implements Findings {
   readonly #wal = { files: 0, bytes: 0, sizeOnly: 0 }
   /** Objects that were never read and found sound. */
   readonly #neverRead: Set<string>
+  readonly #readWal = new KnownSpans()
   #undecoded = 0
   #readBytes = 0
   #neverBytes: number
@@ -160,11 +162,11 @@ export class FoundFaults implements Findings {
     known.noteWal({ timeline, first, last, at: this.#begunAt })
     for (const fault of result.faults) {
       this.note(fault)
-      const place = placeOf(this.#cluster, fault.key)
-      if (place?.kind !== 'wal' || place.file.kind !== 'segment') continue
-      const number = segmentNumberOf(place.file.name, catalog.walSegmentBytes)
+      const { number } = segmentAt(this.#cluster, fault.key, catalog.walSegmentBytes)!
       known.noteWal({ timeline, first: number, last: number, at: undefined })
     }
+    this.#readWal.note({ timeline, first, last, at: this.#begunAt })
+    known.forgetDamage((key) => this.#isSoundWal(key))
     // As it was counted when the reading was planned: by shares of what all of a run takes up.
     const share = Number(last - first + 1n) / Number(span.last - span.first + 1n)
     if (span.at === undefined) this.#neverBytes -= Math.round(span.bytes * share)
@@ -203,9 +205,12 @@ export class FoundFaults implements Findings {
       const present = new Set(
         [...catalog.backups, ...catalog.logical, ...catalog.damaged].map(({ id }) => id),
       )
-      const isLeft = (key: string) => !this.#damages.has(key) && this.#plan.bytes === this.#plan.totalBytes
-      known.forget(present, isLeft)
-      known.forgetWal(this.#storedOrMissing())
+      const stored = this.#storedOrMissing()
+      const { cluster, walSegmentBytes } = catalog
+      const seen = { cluster, walSegmentBytes, present, recordOf: (id: string) => this.recordOf(id), stored }
+      known.forgetBackups(present)
+      known.forgetWal(stored)
+      known.forgetDamage((key) => !this.#damages.has(key) && isOver(key, seen))
     }
     await known.save(this.#facts(isUnfinished))
   }
@@ -257,6 +262,12 @@ export class FoundFaults implements Findings {
     if (!isSound) this.#neverRead.add(place)
     if (isSound === wasUnknown) this.#neverBytes += (isSound ? -1 : 1) * record.objects[index]!.bytes
     this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
+  }
+
+  /** Whether it is a segment that was read now, and is not damaged. */
+  #isSoundWal(key: string): boolean {
+    const segment = segmentAt(this.#cluster, key, this.#stock.catalog.walSegmentBytes)
+    return !!segment && !this.#damages.has(key) && this.#readWal.has(segment.timeline, segment.number)
   }
 
   /** What is missing at the end of a timeline is known by having been there. */

@@ -114,10 +114,14 @@ export class KnownVerifications {
     this.#damaged.delete(key)
   }
 
-  /** Forgets backups that are gone, and damage of what is looked at anew. @param isGone of a key that was damaged */
-  forget(present: ReadonlySet<string>, isGone: (key: string) => boolean): void {
+  /** Forgets backups that are gone. */
+  forgetBackups(present: ReadonlySet<string>): void {
     for (const id of this.#backups.keys()) if (!present.has(id)) this.#backups.delete(id)
-    for (const key of this.#damaged.keys()) if (isGone(key)) this.#damaged.delete(key)
+  }
+
+  /** Forgets damage that is over. */
+  forgetDamage(isOver: (key: string) => boolean): void {
+    for (const key of this.#damaged.keys()) if (isOver(key)) this.#damaged.delete(key)
   }
 
   /** Forgets WAL that is not stored any more. @param stored spans by the timeline, in order */

@@ -4,7 +4,7 @@ import { readStoredCatalog } from '../catalog/catalog-file.ts'
 import { backupPrefix, type WalForm } from '../catalog/layout.ts'
 import { spanOf } from '../catalog/parts-of-runs.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { mergedSpans } from '../catalog/segment-spans.ts'
+import { isInSpans, mergedSpans } from '../catalog/segment-spans.ts'
 import { statWalFile, walForms } from '../catalog/wal-object.ts'
 import { lacksHistory, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
@@ -15,7 +15,8 @@ import { type Chosen, chooseBackups } from './choose-backups.ts'
 import type { AnyRecord } from './damage.ts'
 import { KnownVerifications } from './known.ts'
 import { listWal, type OtherWal } from './listed-wal.ts'
-import { type MissingWal, missingWal } from './missing-wal.ts'
+import { type MissingWal, missingWal, storedSpans } from './missing-wal.ts'
+import { segmentAt } from './places.ts'
 import type { ShelfObject, ShelfSpan } from './plan-reading.ts'
 import { readAnyRecord } from './twin.ts'
 import { ownSegments } from './verify-wal.ts'
@@ -79,6 +80,7 @@ export async function takeStock(
     isAll,
     known: timelines.flatMap((timeline) => known.spansOf(timeline)),
   })
+  unlearnDamagedWal(catalog, known)
   return {
     catalog,
     chosen,
@@ -159,6 +161,16 @@ async function readUnlessDamaged(
     if (error instanceof PgrecallError && error.kind === 'damaged') return undefined
     throw error
   })
+}
+
+/** A segment that was damaged or missing, and is there: what was known of it before is of no use. */
+function unlearnDamagedWal({ cluster, wal, walSegmentBytes }: Catalog, known: KnownVerifications): void {
+  for (const key of known.damagedKeys) {
+    const segment = segmentAt(cluster, key, walSegmentBytes)
+    const stored = segment && storedSpans(wal, segment.timeline, walSegmentBytes)
+    if (!segment || !isInSpans(segment.number, stored!)) continue
+    known.noteWal({ timeline: segment.timeline, first: segment.number, last: segment.number, at: undefined })
+  }
 }
 
 /** All stored segments; of backups that are named, those that make them consistent, or, to decode, all from there on. */

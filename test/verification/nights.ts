@@ -1,0 +1,74 @@
+import { backupPrefix, walKey } from '../../src/catalog/layout.ts'
+import { readVerifications, type Verifications } from '../../src/catalog/verification-file.ts'
+import { Events } from '../../src/events.ts'
+import { segmentName } from '../../src/postgres/wal-file.ts'
+import type { Storage } from '../../src/storage/storage.ts'
+import { FoundFaults } from '../../src/verification/found-faults.ts'
+import { planReading, type Share } from '../../src/verification/plan-reading.ts'
+import { type Fault, nothingRead, type ReadJob, type ReadResult } from '../../src/verification/read-job.ts'
+import { readingsOf } from '../../src/verification/readings.ts'
+import { takeStock } from '../../src/verification/stock.ts'
+import { verifyOthers } from '../../src/verification/verify-others.ts'
+import { SEGMENT } from '../catalog/stored.ts'
+import { plainRepository } from '../lab/repositories.ts'
+
+export const shardKey = (id: string) => `${backupPrefix('main', id)}base.0001.tar.zst`
+export const segmentKey = (number: number) => walKey('main', segmentName(1, BigInt(number), SEGMENT))
+
+/** Verifications of a repository, night after night, in which only the reading itself is made up. */
+export class Nights {
+  readonly storage: Storage
+  /** What is damaged, by the key. */
+  readonly damaged = new Map<string, Omit<Fault, 'key'>>()
+  /** Keys that were read last. */
+  read: string[] = []
+  now = new Date('2026-11-20T04:30:00Z')
+
+  constructor(storage: Storage) {
+    this.storage = storage
+  }
+
+  async verify(share: Share = 'all', { decode = false } = {}): Promise<FoundFaults> {
+    this.now = new Date(this.now.getTime() + 24 * 60 * 60 * 1000)
+    const context = { events: new Events(), signal: new AbortController().signal, now: () => this.now }
+    const repository = plainRepository('local', this.storage)
+    const request = { cluster: 'main', ids: [], isLoading: false, decode }
+    const stock = await takeStock(repository, request, context)
+    const plan = planReading(stock.objects, stock.spans, share)
+    const found = new FoundFaults('main', stock, plan, context, {})
+    this.read = []
+    for await (const { job, onResult } of readingsOf(repository, stock, plan, found, {
+      ...request,
+      ...context,
+    }))
+      onResult(this.#look(job))
+    await verifyOthers(repository, stock, found, context.signal)
+    await found.remember()
+    return found
+  }
+
+  async known(): Promise<Verifications> {
+    return (await readVerifications(this.storage, 'main'))!
+  }
+
+  /** Keys of what is remembered as damaged. */
+  async remembered(): Promise<string[]> {
+    return (await this.known()).damaged.map(({ key }) => key)
+  }
+
+  #look(job: ReadJob): ReadResult {
+    const keys =
+      job.kind === 'wal'
+        ? Array.from({ length: Number(job.last - job.first) + 1 }, (_, at) =>
+            segmentKey(Number(job.first) + at),
+          )
+        : [job.key]
+    this.read.push(...keys)
+    const faults = keys.flatMap((key) => {
+      const fault = this.damaged.get(key)
+      const isSeen = fault && (!fault.isContent || (job.kind === 'wal' ? job.decode : job.kind === 'shard'))
+      return isSeen ? [{ key, ...fault }] : []
+    })
+    return { ...nothingRead(), objects: keys.length, faults }
+  }
+}

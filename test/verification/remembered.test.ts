@@ -1,0 +1,68 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { backupRecordKey } from '../../src/catalog/layout.ts'
+import { CountingStorage } from '../catalog/counting-storage.ts'
+import { range, record, storeBackup, storeWal } from '../catalog/stored.ts'
+import { Nights, segmentKey, shardKey } from './nights.ts'
+
+const OLD = '20261101T000000Z-full'
+const NEW = '20261115T000000Z-full'
+/** Three such parts are more than all. */
+const PART = { fraction: 0.4 }
+
+let nights: Nights
+beforeEach(async () => {
+  nights = new Nights(new CountingStorage())
+  await storeBackup(nights.storage, record(OLD, { first: 10 }))
+  await storeBackup(nights.storage, record(NEW, { first: 20 }))
+  await storeWal(nights.storage, range(10, 30))
+})
+
+const rememberedAfter = async (count: number, share = PART) => {
+  for (let night = 0; night < count; night++) await nights.verify(share)
+  return nights.remembered()
+}
+
+describe('what parts find damaged is remembered until', () => {
+  test('a segment that was mended was read', async () => {
+    nights.damaged.set(segmentKey(15), { reason: 'damaged' })
+    await nights.verify()
+    expect(await rememberedAfter(3)).toEqual([segmentKey(15)])
+    nights.damaged.clear()
+    expect(await rememberedAfter(3)).toEqual([])
+  })
+
+  test('missing WAL is there again, and was read', async () => {
+    await nights.verify()
+    for (const number of [29, 30, 15]) await nights.storage.remove(segmentKey(number))
+    expect(await rememberedAfter(1)).toEqual([segmentKey(15), segmentKey(29)])
+    await storeWal(nights.storage, [15, 29, 30])
+    await nights.verify({ fraction: 0.02 })
+    expect(nights.read).toEqual([segmentKey(15)])
+    expect(await rememberedAfter(3)).toEqual([])
+  })
+
+  test('its backup is gone', async () => {
+    nights.damaged.set(shardKey(OLD), { reason: 'damaged' })
+    expect(await rememberedAfter(3)).toEqual([shardKey(OLD)])
+    await nights.storage.remove(backupRecordKey('main', OLD))
+    await nights.storage.remove(shardKey(OLD))
+    expect(await rememberedAfter(1)).toEqual([])
+  })
+
+  test('its segment is gone', async () => {
+    nights.damaged.set(segmentKey(10), { reason: 'damaged' })
+    expect(await rememberedAfter(3)).toEqual([segmentKey(10)])
+    await nights.storage.remove(backupRecordKey('main', OLD))
+    await nights.storage.remove(shardKey(OLD))
+    await nights.storage.remove(segmentKey(10))
+    expect(await rememberedAfter(1)).toEqual([])
+  })
+
+  test('a record, which is looked at each time, is sound', async () => {
+    const key = backupRecordKey('main', NEW)
+    await nights.storage.put(key, Buffer.from('{}'))
+    expect(await rememberedAfter(1)).toEqual([key])
+    await storeBackup(nights.storage, record(NEW, { first: 20 }))
+    expect(await rememberedAfter(1)).toEqual([])
+  })
+})
