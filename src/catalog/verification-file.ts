@@ -13,6 +13,13 @@ const RestoreSchema = z.object({
   outcome: z.enum(['proven', 'unproven', 'failed']),
 })
 
+const DamagedSchema = z.object({
+  key: z.string(),
+  reason: z.string(),
+  foundAt: moment,
+  isContent: z.literal(true).exactOptional(),
+})
+
 const StoredSchema = z.object({
   format: z.literal(FORMAT),
   cluster: z.string(),
@@ -25,7 +32,7 @@ const StoredSchema = z.object({
     z.object({ finishedAt: moment, objects: z.array(z.tuple([moment.nullable(), count])) }),
   ),
   wal: z.array(z.object({ first: segment, last: segment, at: moment })),
-  damaged: z.array(z.object({ key: z.string(), reason: z.string(), foundAt: moment })),
+  damaged: z.array(DamagedSchema),
   unfinished: z.object({ since: moment, decode: z.boolean() }).exactOptional(),
   lastRestore: RestoreSchema.exactOptional(),
   lastProvenRestore: RestoreSchema.exactOptional(),
@@ -33,6 +40,12 @@ const StoredSchema = z.object({
 
 /** What came of restoring a backup to see whether that can be done. */
 export type VerifiedRestore = z.infer<typeof RestoreSchema>
+
+/**
+ * An object that was found damaged or missing. With `isContent` its bytes are those that were stored, and are not what they must be:
+ * reading it without taking it apart says nothing of that.
+ */
+export type DamagedObject = z.infer<typeof DamagedSchema>
 
 /** When segments of one timeline, `first` to `last`, were read and found sound. */
 export interface VerifiedRun {
@@ -61,7 +74,7 @@ export interface Verifications {
   /** In the order of the names; none overlap. */
   wal: VerifiedRun[]
   /** What was found damaged or missing, and not mended since. At most `MOST_DAMAGED`. */
-  damaged: { key: string; reason: string; foundAt: string }[]
+  damaged: DamagedObject[]
   /** A look at everything that was begun and has not ended. */
   unfinished?: { since: string; decode: boolean }
   /** The newest try to restore a backup, and the newest that succeeded. */

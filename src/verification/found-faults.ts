@@ -2,7 +2,6 @@ import type { BackupObject } from '../catalog/backup-record.ts'
 import { brokenText } from '../catalog/chains.ts'
 import { backupPrefix, backupRecordKey, identityKey, walKey } from '../catalog/layout.ts'
 import type { LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
-import type { Span } from '../catalog/segment-spans.ts'
 import type { Verifications } from '../catalog/verification-file.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -12,8 +11,8 @@ import { backupsAt } from './backups-at.ts'
 import type { AnyRecord, Damage, FoundDamage } from './damage.ts'
 import { KnownSpans } from './known-spans.ts'
 import type { OtherWal } from './listed-wal.ts'
-import { type MissingWal, storedSpans, withMissing } from './missing-wal.ts'
-import { isOver } from './over.ts'
+import { type MissingWal, storedOrMissing } from './missing-wal.ts'
+import { isOver, isReadSegment } from './over.ts'
 import { placeOf, segmentAt } from './places.ts'
 import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
 import type { Fault, ReadResult } from './read-job.ts'
@@ -100,6 +99,11 @@ export class FoundFaults implements Findings {
     if (place) this.#add({ key, reason, place, object, isContent })
   }
 
+  /** What is in an object was looked at beside the reading, and is what it must be. */
+  noteProven(key: string): void {
+    if (!this.#damages.has(key)) this.#stock.known.noteSound(key, { isContent: true })
+  }
+
   noteMissing(span: MissingWal): void {
     const { walSegmentBytes } = this.#stock.catalog
     const name = (number: bigint) => segmentName(span.timeline, number, walSegmentBytes)
@@ -148,7 +152,10 @@ export class FoundFaults implements Findings {
     }
     for (const fault of result.faults) this.note(fault, object)
     const isSound = result.faults.length === 0
-    if (isSound) this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name)
+    if (isSound)
+      this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name, {
+        isContent: result.files !== undefined,
+      })
     this.#noteObject(record, index, isSound)
   }
 
@@ -166,7 +173,9 @@ export class FoundFaults implements Findings {
       known.noteWal({ timeline, first: number, last: number, at: undefined })
     }
     this.#readWal.note({ timeline, first, last, at: this.#begunAt })
-    known.forgetDamage((key) => this.#isSoundWal(key))
+    known.forgetDamage(
+      (damaged) => !this.#damages.has(damaged.key) && isReadSegment(damaged, this.#readWal, this.#stock),
+    )
     // As it was counted when the reading was planned: by shares of what all of a run takes up.
     const share = Number(last - first + 1n) / Number(span.last - span.first + 1n)
     if (span.at === undefined) this.#neverBytes -= Math.round(span.bytes * share)
@@ -205,12 +214,12 @@ export class FoundFaults implements Findings {
       const present = new Set(
         [...catalog.backups, ...catalog.logical, ...catalog.damaged].map(({ id }) => id),
       )
-      const stored = this.#storedOrMissing()
+      const stored = storedOrMissing(catalog.wal, this.#stock.missing, catalog.walSegmentBytes)
       const { cluster, walSegmentBytes } = catalog
       const seen = { cluster, walSegmentBytes, present, recordOf: (id: string) => this.recordOf(id), stored }
       known.forgetBackups(present)
       known.forgetWal(stored)
-      known.forgetDamage((key) => !this.#damages.has(key) && isOver(key, seen))
+      known.forgetDamage((damaged) => !this.#damages.has(damaged.key) && isOver(damaged, seen))
     }
     await known.save(this.#facts(isUnfinished))
   }
@@ -262,19 +271,6 @@ export class FoundFaults implements Findings {
     if (!isSound) this.#neverRead.add(place)
     if (isSound === wasUnknown) this.#neverBytes += (isSound ? -1 : 1) * record.objects[index]!.bytes
     this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
-  }
-
-  /** Whether it is a segment that was read now, and is not damaged. */
-  #isSoundWal(key: string): boolean {
-    const segment = segmentAt(this.#cluster, key, this.#stock.catalog.walSegmentBytes)
-    return !!segment && !this.#damages.has(key) && this.#readWal.has(segment.timeline, segment.number)
-  }
-
-  /** What is missing at the end of a timeline is known by having been there. */
-  #storedOrMissing(): Map<number, Span[]> {
-    const { catalog, missing } = this.#stock
-    const wal = withMissing(catalog.wal, missing, catalog.walSegmentBytes)
-    return new Map(wal.map(({ timeline }) => [timeline, storedSpans(wal, timeline, catalog.walSegmentBytes)]))
   }
 
   #add(damage: FoundDamage): void {

@@ -2,6 +2,7 @@ import type { BackupSummary } from '../catalog/backup-record.ts'
 import { spanOf } from '../catalog/parts-of-runs.ts'
 import type { Span } from '../catalog/segment-spans.ts'
 import {
+  type DamagedObject,
   nothingVerified,
   readVerifications,
   type Verifications,
@@ -31,7 +32,7 @@ export class KnownVerifications {
   /** When each object of a backup was read, by the place in its record. */
   readonly #backups = new Map<string, { finishedAt: string; objects: (string | null)[] }>()
   readonly #wal = new KnownSpans()
-  readonly #damaged = new Map<string, { key: string; reason: string; foundAt: string }>()
+  readonly #damaged = new Map<string, DamagedObject>()
   #savedAt: number
   #isWritable = true
 
@@ -66,8 +67,10 @@ export class KnownVerifications {
     return new KnownVerifications(storage, stored, segmentBytes, context)
   }
 
-  get damagedKeys(): ReadonlySet<string> {
-    return new Set(this.#damaged.keys())
+  /** What was found damaged, as far as reading it can find it sound. @param decode whether it is taken apart, too */
+  damagedKeys(decode: boolean): ReadonlySet<string> {
+    const damaged = [...this.#damaged.values()].filter(({ isContent }) => decode || !isContent)
+    return new Set(damaged.map(({ key }) => key))
   }
 
   /** When an object of a backup was read, by its place in the record; undefined for never. */
@@ -105,13 +108,14 @@ export class KnownVerifications {
     this.#wal.note(span)
   }
 
-  noteDamage({ key, reason }: Fault): void {
+  noteDamage({ key, reason, isContent }: Fault): void {
     const foundAt = this.#damaged.get(key)?.foundAt ?? this.#context.now().toISOString()
-    this.#damaged.set(key, { key, reason, foundAt })
+    this.#damaged.set(key, { key, reason, foundAt, ...(isContent && { isContent }) })
   }
 
-  noteSound(key: string): void {
-    this.#damaged.delete(key)
+  /** @param isContent whether what is in it was looked at, too, as deep as ever */
+  noteSound(key: string, { isContent = false } = {}): void {
+    if (isContent || !this.#damaged.get(key)?.isContent) this.#damaged.delete(key)
   }
 
   /** Forgets backups that are gone. */
@@ -120,8 +124,8 @@ export class KnownVerifications {
   }
 
   /** Forgets damage that is over. */
-  forgetDamage(isOver: (key: string) => boolean): void {
-    for (const key of this.#damaged.keys()) if (isOver(key)) this.#damaged.delete(key)
+  forgetDamage(isOver: (damaged: DamagedObject) => boolean): void {
+    for (const damaged of this.#damaged.values()) if (isOver(damaged)) this.#damaged.delete(damaged.key)
   }
 
   /** Forgets WAL that is not stored any more. @param stored spans by the timeline, in order */

@@ -116,5 +116,15 @@ export function withMissing(
   })
 }
 
+/** By the timeline, in order. What is missing at its end is known by having been there. */
+export function storedOrMissing(
+  timelines: readonly TimelineWal[],
+  missing: readonly MissingWal[],
+  segmentBytes: number,
+): Map<number, Span[]> {
+  const wal = withMissing(timelines, missing, segmentBytes)
+  return new Map(wal.map(({ timeline }) => [timeline, storedSpans(wal, timeline, segmentBytes)]))
+}
+
 /** When nothing of a run is stored. */
 const NEVER = '1970-01-01T00:00:00.000Z'

@@ -38,6 +38,8 @@ export interface Stock {
   chosen: Chosen[]
   /** Whether no backup was named, so that everything is looked at. */
   isAll: boolean
+  /** Whether what is read is taken apart, too. */
+  decode: boolean
   known: KnownVerifications
   objects: ShelfObject[]
   spans: ShelfSpan[]
@@ -80,13 +82,14 @@ export async function takeStock(
     isAll,
     known: timelines.flatMap((timeline) => known.spansOf(timeline)),
   })
-  unlearnDamagedWal(catalog, known)
+  unlearnDamagedWal(catalog, known, request.decode)
   return {
     catalog,
     chosen,
     isAll,
+    decode: request.decode,
     known,
-    objects: await objectsOnShelf(repository, cluster, chosen, known, context.signal),
+    objects: await objectsOnShelf(repository, cluster, chosen, known, request.decode, context.signal),
     spans: spansOnShelf(catalog, backups, isAll, request.decode, known),
     walForm: walForms(repository)[0],
     others: listed.others,
@@ -132,9 +135,10 @@ async function objectsOnShelf(
   cluster: string,
   chosen: readonly Chosen[],
   known: KnownVerifications,
+  decode: boolean,
   signal: AbortSignal,
 ): Promise<ShelfObject[]> {
-  const damaged = known.damagedKeys
+  const damaged = known.damagedKeys(decode)
   const shelves = await sideBySide(chosen, AT_ONCE, async ({ id, summary }) => {
     signal.throwIfAborted()
     const record = summary && (await readUnlessDamaged(repository, cluster, id))
@@ -164,8 +168,12 @@ async function readUnlessDamaged(
 }
 
 /** A segment that was damaged or missing, and is there: what was known of it before is of no use. */
-function unlearnDamagedWal({ cluster, wal, walSegmentBytes }: Catalog, known: KnownVerifications): void {
-  for (const key of known.damagedKeys) {
+function unlearnDamagedWal(
+  { cluster, wal, walSegmentBytes }: Catalog,
+  known: KnownVerifications,
+  decode: boolean,
+): void {
+  for (const key of known.damagedKeys(decode)) {
     const segment = segmentAt(cluster, key, walSegmentBytes)
     const stored = segment && storedSpans(wal, segment.timeline, walSegmentBytes)
     if (!segment || !isInSpans(segment.number, stored!)) continue

@@ -195,12 +195,15 @@ async function verifyLogical(
     const record = found.recordOf(id)
     if (record?.method !== 'logical' || found.hasFaults(id)) continue
     const onFault = (key: string, reason: string) => found.note({ key, reason, isContent: true })
-    const unlisted = await verifyDumps(repository, found.readPart(record), { env, jobs, signal, onFault })
+    const read = found.readPart(record)
+    const unlisted = await verifyDumps(repository, read, { env, jobs, signal, onFault })
     if (unlisted !== undefined) found.backup(id).unlisted = unlisted
+    else for (const { name } of read.objects) found.noteProven(backupPrefix(cluster, id) + name)
     if (!isLoaded || found.hasFaults(id)) continue
     const proof = await verifyRestore(repository, record, { ...context, place: scratch!, jobs })
     found.backup(id).restore = proof
     for (const reason of faultsIn(proof)) onFault(backupPrefix(cluster, id), reason)
+    if (proof.verdict === 'restored') found.noteProven(backupPrefix(cluster, id))
     const outcome = OUTCOMES[proof.verdict]
     await rememberRestore(repository.storage, cluster, {
       ...{ backup: id, finishedAt: now().toISOString(), outcome },

@@ -2,6 +2,7 @@ import { backupPrefix, walKey } from '../../src/catalog/layout.ts'
 import { readVerifications, type Verifications } from '../../src/catalog/verification-file.ts'
 import { Events } from '../../src/events.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
+import { FileSet } from '../../src/reconstruction/file-set.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { FoundFaults } from '../../src/verification/found-faults.ts'
 import { planReading, type Share } from '../../src/verification/plan-reading.ts'
@@ -69,6 +70,11 @@ export class Nights {
       const isSeen = fault && (!fault.isContent || (job.kind === 'wal' ? job.decode : job.kind === 'shard'))
       return isSeen ? [{ key, ...fault }] : []
     })
-    return { ...nothingRead(), objects: keys.length, faults }
+    return {
+      ...nothingRead(),
+      objects: keys.length,
+      faults,
+      ...(job.kind === 'shard' && { files: new FileSet().facts() }),
+    }
   }
 }

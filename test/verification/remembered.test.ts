@@ -66,3 +66,34 @@ describe('what parts find damaged is remembered until', () => {
     expect(await rememberedAfter(1)).toEqual([])
   })
 })
+
+describe('what only taking apart finds is remembered', () => {
+  const keys = [shardKey(OLD), segmentKey(15)]
+  beforeEach(async () => {
+    for (const key of keys) nights.damaged.set(key, { reason: 'a wrong page', isContent: true })
+    await nights.verify('all', { decode: true })
+  })
+
+  test('through readings that do not, of all and of parts, which have their turns all the same', async () => {
+    expect((await nights.remembered()).toSorted()).toEqual(keys)
+    await nights.verify()
+    await nights.verify({ fraction: 0.1 })
+    await nights.verify({ fraction: 0.1 })
+    expect(nights.read).not.toContain(shardKey(OLD))
+    expect((await nights.remembered()).toSorted()).toEqual(keys)
+    expect((await nights.known()).damaged[0]!.isContent).toBe(true)
+  })
+
+  test('until it was taken apart, and is sound', async () => {
+    nights.damaged.clear()
+    await nights.verify()
+    await nights.verify('all', { decode: true })
+    expect(await nights.remembered()).toEqual([])
+  })
+
+  test('until it is gone', async () => {
+    await nights.storage.remove(backupRecordKey('main', OLD))
+    for (const key of [shardKey(OLD), ...range(10, 15).map(segmentKey)]) await nights.storage.remove(key)
+    expect(await rememberedAfter(1)).toEqual([])
+  })
+})
