@@ -19,6 +19,8 @@ import type { Fault } from './read-job.ts'
 /** With so many runs of WAL, neighbours are joined, of which the older moment counts. */
 const MOST_RUNS = 10_000
 const SAVED_EVERY_MS = 30_000
+/** So far the clocks of hosts may be apart. */
+const CLOCKS_DIFFER_MS = 5 * 60 * 1000
 
 /**
  * What is remembered in the repository of what was read and found sound: known when a verification begins, and noted as it goes on.
@@ -76,12 +78,12 @@ export class KnownVerifications {
   /** When an object of a backup was read, by its place in the record; undefined for never. */
   momentOf({ id, finishedAt }: Pick<BackupSummary, 'id' | 'finishedAt'>, index: number): string | undefined {
     const known = this.#backups.get(id)
-    return known?.finishedAt === finishedAt ? (known.objects[index] ?? undefined) : undefined
+    return known?.finishedAt === finishedAt ? this.#believed(known.objects[index]) : undefined
   }
 
   /** @returns what is known of segments, with what lies between as never read; in order */
   spansIn(timeline: number, first: bigint, last: bigint): KnownSpan[] {
-    return this.#wal.in(timeline, first, last)
+    return this.#wal.in(timeline, first, last).map((span) => ({ ...span, at: this.#believed(span.at) }))
   }
 
   /** What is known of a timeline's segments, in order. */
@@ -173,9 +175,15 @@ export class KnownVerifications {
     const note = (at: string | null | undefined) => {
       if (at && (oldest === undefined || at < oldest)) oldest = at
     }
-    for (const { objects } of this.#backups.values()) for (const at of objects) note(at)
-    for (const { at } of this.#wal.all(Number.POSITIVE_INFINITY)) note(at)
+    for (const { objects } of this.#backups.values()) for (const at of objects) note(this.#believed(at))
+    for (const { at } of this.#wal.all(Number.POSITIVE_INFINITY)) note(this.#believed(at))
     return oldest
+  }
+
+  /** What a clock that was ahead has noted would be the newest for years, and so never be read again. */
+  #believed(at: string | null | undefined): string | undefined {
+    const ahead = at ? Date.parse(at) - this.#context.now().getTime() : 0
+    return at && ahead <= CLOCKS_DIFFER_MS ? at : undefined
   }
 
   #spanOf(run: VerifiedRun): KnownSpan {

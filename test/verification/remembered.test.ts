@@ -67,6 +67,18 @@ describe('what parts find damaged is remembered until', () => {
   })
 })
 
+test('what was read by a clock that was years ahead counts as never read', async () => {
+  const { now } = nights
+  nights.now = new Date('2036-01-01T00:00:00Z')
+  await nights.verify()
+  nights.now = now
+  nights.damaged.set(segmentKey(30), { reason: 'damaged' })
+  await nights.verify(PART)
+  expect(await nights.known()).toMatchObject({ oldestAt: nights.now.toISOString() })
+  expect((await nights.known()).neverBytes).toBeGreaterThan(0)
+  expect(await rememberedAfter(3)).toEqual([segmentKey(30)])
+})
+
 describe('what only taking apart finds is remembered', () => {
   const keys = [shardKey(OLD), segmentKey(15)]
   beforeEach(async () => {
