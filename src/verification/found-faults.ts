@@ -104,6 +104,13 @@ export class FoundFaults implements Findings {
     if (!this.#damages.has(key)) this.#stock.known.noteSound(key, { isContent: true })
   }
 
+  /** What turned out to be no damage. */
+  drop(key: string): void {
+    this.#damages.delete(key)
+    for (const { result } of this.#reads.values())
+      result.faults = result.faults.filter((fault) => fault.key !== key)
+  }
+
   noteMissing(span: MissingWal): void {
     const { walSegmentBytes } = this.#stock.catalog
     const name = (number: bigint) => segmentName(span.timeline, number, walSegmentBytes)

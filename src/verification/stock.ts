@@ -95,7 +95,7 @@ export async function takeStock(
     others: listed.others,
     missing,
     missingHistories: missingHistories(catalog.wal, backups, isAll),
-    lostRecords: isAll ? await lostRecords(repository, catalog, known) : [],
+    lostRecords: isAll ? await lostRecords(repository, catalog) : [],
   }
 }
 
@@ -232,20 +232,18 @@ function partsOf(
 }
 
 /**
- * Folders without a record whose backup was there: `catalog.json` has it, from which retention takes a backup before it touches it;
- * it was verified; or another one builds upon it.
+ * Folders without a record whose backup was there: `catalog.json` has it, from which retention takes a backup before it touches it,
+ * or another one builds upon it. That it was verified says nothing, since retention may have been killed while it removed it.
  */
 async function lostRecords(
   { storage }: Repository,
   { cluster, systemIdentifier, backups, logical, damaged }: Catalog,
-  known: KnownVerifications,
 ): Promise<string[]> {
   const present = [...backups, ...logical, ...damaged]
   const debris = await debrisOf(storage, cluster, present)
   const stored = debris.length > 0 ? await readStoredCatalog(storage, cluster, systemIdentifier) : undefined
   const once = new Set([
     ...[...(stored?.backups ?? []), ...(stored?.logical ?? [])].map(({ id }) => id),
-    ...Object.keys(known.stored.backups),
     ...backups.flatMap(({ parent }) => (parent ? [parent.id] : [])),
   ])
   const folderless = backups.flatMap(({ parent }) =>

@@ -11,6 +11,7 @@ import { planScratch } from './open-scratch.ts'
 import { planReading, type ReadingPlan, type Share } from './plan-reading.ts'
 import { readSideBySide } from './read-side-by-side.ts'
 import { readingsOf } from './readings.ts'
+import { dropRemoved } from './removed-meanwhile.ts'
 import { type RepairReport, repairAll } from './repair-all.ts'
 import { faultsIn } from './restore-proof.ts'
 import { type Stock, takeStock } from './stock.ts'
@@ -92,6 +93,7 @@ export async function verifyRepository(
   await verifyOthers(repository, stock, found, context.signal)
   if (decode) await requireSameFiles(repository, stock, found, context.signal)
   await verifyLogical(repository, stock, found, request, context)
+  await dropRemoved(repository, stock, found, context.signal)
   let damaged = await explainAll(repository, stock, found.damages(), twins)
   if (request.repair && damaged.length > 0) {
     const report = await repairAll(repository, found.damages(), damaged, {

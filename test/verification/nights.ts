@@ -8,6 +8,7 @@ import { FoundFaults } from '../../src/verification/found-faults.ts'
 import { planReading, type Share } from '../../src/verification/plan-reading.ts'
 import { type Fault, nothingRead, type ReadJob, type ReadResult } from '../../src/verification/read-job.ts'
 import { readingsOf } from '../../src/verification/readings.ts'
+import { dropRemoved } from '../../src/verification/removed-meanwhile.ts'
 import { takeStock } from '../../src/verification/stock.ts'
 import { verifyOthers } from '../../src/verification/verify-others.ts'
 import { SEGMENT } from '../catalog/stored.ts'
@@ -23,6 +24,9 @@ export class Nights {
   readonly damaged = new Map<string, Omit<Fault, 'key'>>()
   /** Keys that were read last. */
   read: string[] = []
+  /** What happens between the look at what there is and the reading, and before each job. */
+  meanwhile: () => Promise<void> = async () => {}
+  beforeJob: (job: ReadJob) => Promise<void> = async () => {}
   now = new Date('2026-11-20T04:30:00Z')
 
   constructor(storage: Storage) {
@@ -38,12 +42,14 @@ export class Nights {
     const plan = planReading(stock.objects, stock.spans, share)
     const found = new FoundFaults('main', stock, plan, context, {})
     this.read = []
+    await this.meanwhile()
     for await (const { job, onResult } of readingsOf(repository, stock, plan, found, {
       ...request,
       ...context,
     }))
-      onResult(this.#look(job))
+      onResult(await this.#look(job))
     await verifyOthers(repository, stock, found, context.signal)
+    await dropRemoved(repository, stock, found, context.signal)
     await found.remember()
     return found
   }
@@ -57,7 +63,8 @@ export class Nights {
     return (await this.known()).damaged.map(({ key }) => key)
   }
 
-  #look(job: ReadJob): ReadResult {
+  async #look(job: ReadJob): Promise<ReadResult> {
+    await this.beforeJob(job)
     const keys =
       job.kind === 'wal'
         ? Array.from({ length: Number(job.last - job.first) + 1 }, (_, at) =>
@@ -65,6 +72,9 @@ export class Nights {
           )
         : [job.key]
     this.read.push(...keys)
+    const missing: Fault[] = []
+    for (const key of keys)
+      if (!(await this.storage.stat(key))) missing.push({ key, reason: 'it is missing' })
     const faults = keys.flatMap((key) => {
       const fault = this.damaged.get(key)
       const isSeen = fault && (!fault.isContent || (job.kind === 'wal' ? job.decode : job.kind === 'shard'))
@@ -73,7 +83,7 @@ export class Nights {
     return {
       ...nothingRead(),
       objects: keys.length,
-      faults,
+      faults: [...missing, ...faults],
       ...(job.kind === 'shard' && { files: new FileSet().facts() }),
     }
   }

@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { updateCatalog } from '../../src/catalog/catalog.ts'
 import { backupRecordKey } from '../../src/catalog/layout.ts'
+import { livingPins } from '../../src/catalog/pin.ts'
 import { CountingStorage } from '../catalog/counting-storage.ts'
 import { range, record, storeBackup, storeWal } from '../catalog/stored.ts'
 import { Nights, segmentKey, shardKey } from './nights.ts'
@@ -77,6 +79,41 @@ test('what was read by a clock that was years ahead counts as never read', async
   expect(await nights.known()).toMatchObject({ oldestAt: nights.now.toISOString() })
   expect((await nights.known()).neverBytes).toBeGreaterThan(0)
   expect(await rememberedAfter(3)).toEqual([segmentKey(30)])
+})
+
+describe('a retention', () => {
+  const remove = async (...keys: string[]) => {
+    for (const key of keys) await nights.storage.remove(key)
+  }
+  const removeOld = async () => {
+    await remove(backupRecordKey('main', OLD), shardKey(OLD), ...range(10, 19).map(segmentKey))
+  }
+  const found = async () => (await nights.verify()).damages().map(({ key }) => key)
+
+  test('that runs meanwhile does no damage, and hides none', async () => {
+    nights.meanwhile = removeOld
+    expect(await found()).toEqual([])
+    nights.meanwhile = () => remove(segmentKey(20), segmentKey(25), segmentKey(30))
+    expect(await found()).toEqual([20, 25, 30].map(segmentKey))
+  })
+
+  test('is kept away from WAL as long as anything is read', async () => {
+    let pinned: string[] = []
+    nights.beforeJob = async (job) => {
+      if (!('key' in job) || job.key !== shardKey(NEW)) return
+      pinned = (await livingPins(nights.storage, 'main', nights.now)).map(({ backup }) => backup)
+    }
+    await nights.verify()
+    expect(pinned.toSorted()).toEqual([OLD, NEW])
+  })
+
+  test('that was killed while it removed a backup leaves none that was lost', async () => {
+    await nights.verify()
+    await remove(backupRecordKey('main', OLD))
+    await updateCatalog(nights.storage, 'main', nights.now)
+    await remove(backupRecordKey('main', NEW))
+    expect(await found()).toEqual([backupRecordKey('main', NEW)])
+  })
 })
 
 describe('what only taking apart finds is remembered', () => {
