@@ -108,21 +108,22 @@ export async function readVerifications(
 
 /**
  * Remembers verifications. Of restores that were remembered in the meantime, by another process, the newest stay.
+ * @param update is told what is remembered now, and says what is to be
  * @throws PgrecallError `repository` where it cannot be written
  */
-export async function writeVerifications(
+export async function updateVerifications(
   storage: Pick<Storage, 'get' | 'put'>,
-  verifications: Verifications,
+  cluster: string,
+  update: (stored: Verifications | undefined) => Verifications,
 ): Promise<void> {
-  const { cluster, damaged, lastRestore, lastProvenRestore, ...rest } = verifications
   const stored = await readVerifications(storage, cluster)
+  const { damaged, lastRestore, lastProvenRestore, ...rest } = update(stored)
   const [last, proven] = [
     newerOf(lastRestore, stored?.lastRestore),
     newerOf(lastProvenRestore, stored?.lastProvenRestore),
   ]
   const record = {
     format: FORMAT,
-    cluster,
     ...rest,
     damaged: damaged.slice(0, MOST_DAMAGED),
     ...(last && { lastRestore: last }),
@@ -140,12 +141,11 @@ export async function rememberRestore(
   cluster: string,
   restore: VerifiedRestore,
 ): Promise<void> {
-  const known = (await readVerifications(storage, cluster)) ?? nothingVerified(cluster, restore.finishedAt)
-  await writeVerifications(storage, {
-    ...known,
+  await updateVerifications(storage, cluster, (stored) => ({
+    ...(stored ?? nothingVerified(cluster, restore.finishedAt)),
     lastRestore: restore,
     ...(restore.outcome === 'proven' && { lastProvenRestore: restore }),
-  })
+  }))
 }
 
 /** What is remembered at first. @param now ISO 8601 */

@@ -3,11 +3,12 @@ import { spanOf } from '../catalog/parts-of-runs.ts'
 import type { Span } from '../catalog/segment-spans.ts'
 import {
   type DamagedObject,
+  MOST_DAMAGED,
   nothingVerified,
   readVerifications,
+  updateVerifications,
   type Verifications,
   type VerifiedRun,
-  writeVerifications,
 } from '../catalog/verification-file.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
@@ -35,6 +36,9 @@ export class KnownVerifications {
   readonly #backups = new Map<string, { finishedAt: string; objects: (string | null)[] }>()
   readonly #wal = new KnownSpans()
   readonly #damaged = new Map<string, DamagedObject>()
+  /** Of what was damaged, the keys that stood in the repository when it was last read or written, and those that were found now. */
+  #agreed = new Set<string>()
+  readonly #noted = new Set<string>()
   #savedAt: number
   #isWritable = true
 
@@ -54,7 +58,8 @@ export class KnownVerifications {
       this.#backups.set(id, { finishedAt, objects: moments })
     }
     for (const run of stored.wal) this.#wal.note(this.#spanOf(run))
-    for (const damaged of stored.damaged) this.#damaged.set(damaged.key, damaged)
+    this.#takeOver(stored.damaged)
+    this.#agreed = new Set(this.#damaged.keys())
   }
 
   /** @throws PgrecallError `repository` when there is no answer */
@@ -112,6 +117,7 @@ export class KnownVerifications {
 
   noteDamage({ key, reason, isContent }: Fault): void {
     const foundAt = this.#damaged.get(key)?.foundAt ?? this.#context.now().toISOString()
+    this.#noted.add(key)
     this.#damaged.set(key, { key, reason, foundAt, ...(isContent && { isContent }) })
   }
 
@@ -145,20 +151,10 @@ export class KnownVerifications {
     if (!this.#isWritable) return
     const now = this.#context.now()
     this.#savedAt = now.getTime()
-    const { unfinished: _unfinished, ...known } = this.stored
     try {
-      await writeVerifications(this.#storage, {
-        ...known,
-        updatedAt: now.toISOString(),
-        backups: Object.fromEntries(
-          [...this.#backups].map(([id, { finishedAt, objects }]) => [
-            id,
-            { finishedAt, objects: runsOf(objects) },
-          ]),
-        ),
-        wal: this.#runs(),
-        damaged: [...this.#damaged.values()],
-        ...facts,
+      await updateVerifications(this.#storage, this.stored.cluster, (stored) => {
+        if (stored) this.#takeOver(stored.damaged)
+        return this.#asStored(now, facts)
       })
     } catch (error) {
       if (!(error instanceof PgrecallError)) throw error
@@ -166,6 +162,29 @@ export class KnownVerifications {
       this.#context.events.emit('warning', {
         text: `what was verified cannot be remembered in ${this.#storage.location}, so the next look begins anew: ${reasonOf(error)}`,
       })
+    }
+  }
+
+  /** What another verification has noted since: what it found damaged, and what it found sound. */
+  #takeOver(stored: readonly DamagedObject[]): void {
+    const keys = new Set(stored.map(({ key }) => key))
+    for (const key of this.#agreed) if (!keys.has(key) && !this.#noted.has(key)) this.#damaged.delete(key)
+    for (const damaged of stored)
+      if (!this.#agreed.has(damaged.key) && !this.#damaged.has(damaged.key))
+        this.#damaged.set(damaged.key, damaged)
+  }
+
+  #asStored(now: Date, facts: Partial<Verifications>): Verifications {
+    const { unfinished: _unfinished, ...known } = this.stored
+    const backups = [...this.#backups].map(
+      ([id, { finishedAt, objects }]) => [id, { finishedAt, objects: runsOf(objects) }] as const,
+    )
+    const damaged = [...this.#damaged.values()].slice(0, MOST_DAMAGED)
+    this.#agreed = new Set(damaged.map(({ key }) => key))
+    return {
+      ...known,
+      ...{ updatedAt: now.toISOString(), backups: Object.fromEntries(backups), wal: this.#runs(), damaged },
+      ...facts,
     }
   }
 

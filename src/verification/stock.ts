@@ -142,15 +142,11 @@ async function objectsOnShelf(
   const shelves = await sideBySide(chosen, AT_ONCE, async ({ id, summary }) => {
     signal.throwIfAborted()
     const record = summary && (await readUnlessDamaged(repository, cluster, id))
-    return (record?.objects ?? []).map(
-      ({ name, bytes }, index): ShelfObject => ({
-        backup: id,
-        index,
-        bytes,
-        at: known.momentOf(record!, index),
-        isDamaged: damaged.has(backupPrefix(cluster, id) + name),
-      }),
-    )
+    return (record?.objects ?? []).map(({ name, bytes }, index): ShelfObject => {
+      const isDamaged = damaged.has(backupPrefix(cluster, id) + name)
+      const at = isDamaged ? undefined : known.momentOf(record!, index)
+      return { backup: id, index, bytes, at, isDamaged }
+    })
   })
   return shelves.flat()
 }

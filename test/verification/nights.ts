@@ -54,6 +54,14 @@ export class Nights {
     return found
   }
 
+  /** A verification of the same, on another host. */
+  another(): Nights {
+    const another = new Nights(this.storage)
+    for (const [key, fault] of this.damaged) another.damaged.set(key, fault)
+    another.now = this.now
+    return another
+  }
+
   async known(): Promise<Verifications> {
     return (await readVerifications(this.storage, 'main'))!
   }

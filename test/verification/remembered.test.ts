@@ -116,6 +116,28 @@ describe('a retention', () => {
   })
 })
 
+describe('of two verifications at once', () => {
+  test('what the other one found damaged stays, and has its turn first', async () => {
+    await nights.verify()
+    nights.damaged.set(segmentKey(25), { reason: 'damaged' }).set(shardKey(NEW), { reason: 'damaged' })
+    nights.meanwhile = async () => void (await nights.another().verify())
+    await nights.verify({ fraction: 0.1 })
+    expect((await nights.remembered()).toSorted()).toEqual([shardKey(NEW), segmentKey(25)])
+    nights.meanwhile = async () => {}
+    await nights.verify({ fraction: 0.25 })
+    expect(nights.read).toEqual([shardKey(NEW), segmentKey(25)])
+  })
+
+  test('what the other one found sound is forgotten', async () => {
+    nights.damaged.set(shardKey(OLD), { reason: 'a wrong page', isContent: true })
+    await nights.verify('all', { decode: true })
+    nights.damaged.clear()
+    nights.meanwhile = async () => void (await nights.another().verify('all', { decode: true }))
+    await nights.verify({ fraction: 0.1 })
+    expect(await nights.remembered()).toEqual([])
+  })
+})
+
 describe('what only taking apart finds is remembered', () => {
   const keys = [shardKey(OLD), segmentKey(15)]
   beforeEach(async () => {
