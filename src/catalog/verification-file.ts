@@ -20,6 +20,8 @@ const DamagedSchema = z.object({
   isContent: z.literal(true).exactOptional(),
 })
 
+const RunSchema = z.object({ first: segment, last: segment, at: moment })
+
 const StoredSchema = z.object({
   format: z.literal(FORMAT),
   cluster: z.string(),
@@ -31,7 +33,8 @@ const StoredSchema = z.object({
     z.string(),
     z.object({ finishedAt: moment, objects: z.array(z.tuple([moment.nullable(), count])) }),
   ),
-  wal: z.array(z.object({ first: segment, last: segment, at: moment })),
+  wal: z.array(RunSchema),
+  walSizes: z.array(RunSchema).exactOptional(),
   damaged: z.array(DamagedSchema),
   unfinished: z.object({ since: moment, decode: z.boolean() }).exactOptional(),
   lastRestore: RestoreSchema.exactOptional(),
@@ -73,6 +76,8 @@ export interface Verifications {
   backups: Record<string, { finishedAt: string; objects: [string | null, number][] }>
   /** In the order of the names; none overlap. */
   wal: VerifiedRun[]
+  /** The same of encrypted ones of which a host without the key compared the sizes, and no more; none overlap. */
+  walSizes?: VerifiedRun[]
   /** What was found damaged or missing, and not mended since. At most `MOST_DAMAGED`. */
   damaged: DamagedObject[]
   /** A look at everything that was begun and has not ended. */

@@ -11,8 +11,8 @@ import { backupsAt } from './backups-at.ts'
 import type { AnyRecord, Damage, FoundDamage } from './damage.ts'
 import { KnownSpans } from './known-spans.ts'
 import type { OtherWal } from './listed-wal.ts'
-import { type MissingWal, storedOrMissing } from './missing-wal.ts'
-import { isOver, isReadSegment } from './over.ts'
+import type { MissingWal } from './missing-wal.ts'
+import { forgetOver, isReadSegment } from './over.ts'
 import { placeOf, segmentAt } from './places.ts'
 import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
 import type { Fault, ReadResult } from './read-job.ts'
@@ -42,6 +42,7 @@ export class FoundFaults implements Findings {
   /** Objects that were never read and found sound. */
   readonly #neverRead: Set<string>
   readonly #readWal = new KnownSpans()
+  readonly #sizedOthers = new Set<string>()
   #undecoded = 0
   #readBytes = 0
   #neverBytes: number
@@ -173,25 +174,31 @@ export class FoundFaults implements Findings {
     this.#wal.bytes += result.bytes
     this.#wal.sizeOnly += result.sizeOnly
     this.#readBytes += result.bytes
-    known.noteWal({ timeline, first, last, at: this.#begunAt })
+    const read = { timeline, first, last, at: this.#begunAt }
+    // Of some only the size was seen, and it is not told of which.
+    const isRead = result.sizeOnly === 0
+    if (isRead) known.noteWal(read)
+    else known.noteWalSizes(read)
     for (const fault of result.faults) {
       this.note(fault)
       const { number } = segmentAt(this.#cluster, fault.key, catalog.walSegmentBytes)!
       known.noteWal({ timeline, first: number, last: number, at: undefined })
     }
-    this.#readWal.note({ timeline, first, last, at: this.#begunAt })
+    if (isRead) this.#readWal.note(read)
     known.forgetDamage(
       (damaged) => !this.#damages.has(damaged.key) && isReadSegment(damaged, this.#readWal, this.#stock),
     )
     // As it was counted when the reading was planned: by shares of what all of a run takes up.
     const share = Number(last - first + 1n) / Number(span.last - span.first + 1n)
-    if (span.at === undefined) this.#neverBytes -= Math.round(span.bytes * share)
+    if (span.at === undefined && isRead) this.#neverBytes -= Math.round(span.bytes * share)
   }
 
-  onOther({ bytes }: OtherWal, isSizeOnly: boolean): void {
+  onOther({ key, bytes }: OtherWal, isSizeOnly: boolean): void {
     this.#wal.files++
     this.#wal.bytes += bytes
-    if (isSizeOnly) this.#wal.sizeOnly++
+    if (!isSizeOnly) return
+    this.#wal.sizeOnly++
+    this.#sizedOthers.add(key)
   }
 
   async onPause(): Promise<void> {
@@ -215,19 +222,10 @@ export class FoundFaults implements Findings {
 
   /** @param isUnfinished whether not all was read that was to be */
   async remember({ isUnfinished = false } = {}): Promise<void> {
-    const { known, isAll, catalog } = this.#stock
+    const { known, isAll } = this.#stock
     for (const damage of this.#damages.values()) known.noteDamage(damage)
-    if (isAll && !isUnfinished) {
-      const present = new Set(
-        [...catalog.backups, ...catalog.logical, ...catalog.damaged].map(({ id }) => id),
-      )
-      const stored = storedOrMissing(catalog.wal, this.#stock.missing, catalog.walSegmentBytes)
-      const { cluster, walSegmentBytes } = catalog
-      const seen = { cluster, walSegmentBytes, present, recordOf: (id: string) => this.recordOf(id), stored }
-      known.forgetBackups(present)
-      known.forgetWal(stored)
-      known.forgetDamage((damaged) => !this.#damages.has(damaged.key) && isOver(damaged, seen))
-    }
+    const isLeft = (key: string) => this.#damages.has(key) || this.#sizedOthers.has(key)
+    if (isAll && !isUnfinished) forgetOver(this.#stock, (id) => this.recordOf(id), isLeft)
     await known.save(this.#facts(isUnfinished))
   }
 

@@ -35,6 +35,8 @@ export class KnownVerifications {
   /** When each object of a backup was read, by the place in its record. */
   readonly #backups = new Map<string, { finishedAt: string; objects: (string | null)[] }>()
   readonly #wal = new KnownSpans()
+  /** The same of what is encrypted, and of which a host without the key compared the sizes. */
+  readonly #walSizes = new KnownSpans()
   readonly #damaged = new Map<string, DamagedObject>()
   /** Of what was damaged, the keys that stood in the repository when it was last read or written, and those that were found now. */
   #agreed = new Set<string>()
@@ -58,6 +60,7 @@ export class KnownVerifications {
       this.#backups.set(id, { finishedAt, objects: moments })
     }
     for (const run of stored.wal) this.#wal.note(this.#spanOf(run))
+    for (const run of stored.walSizes ?? []) this.#walSizes.note(this.#spanOf(run))
     this.#takeOver(stored.damaged)
     this.#agreed = new Set(this.#damaged.keys())
   }
@@ -91,9 +94,14 @@ export class KnownVerifications {
     return this.#wal.in(timeline, first, last).map((span) => ({ ...span, at: this.#believed(span.at) }))
   }
 
-  /** What is known of a timeline's segments, in order. */
+  /** The same of when their sizes were compared by a host that could not read them. */
+  sizesIn(timeline: number, first: bigint, last: bigint): KnownSpan[] {
+    return this.#walSizes.in(timeline, first, last).map((span) => ({ ...span, at: this.#believed(span.at) }))
+  }
+
+  /** Segments of a timeline that were there. */
   spansOf(timeline: number): readonly KnownSpan[] {
-    return this.#wal.of(timeline)
+    return [...this.#wal.of(timeline), ...this.#walSizes.of(timeline)]
   }
 
   /** @param at undefined where it was found damaged */
@@ -113,6 +121,10 @@ export class KnownVerifications {
 
   noteWal(span: KnownSpan): void {
     this.#wal.note(span)
+  }
+
+  noteWalSizes(span: KnownSpan): void {
+    this.#walSizes.note(span)
   }
 
   noteDamage({ key, reason, isContent }: Fault): void {
@@ -139,6 +151,7 @@ export class KnownVerifications {
   /** Forgets WAL that is not stored any more. @param stored spans by the timeline, in order */
   forgetWal(stored: ReadonlyMap<number, readonly Span[]>): void {
     this.#wal.keepOnly(stored)
+    this.#walSizes.keepOnly(stored)
   }
 
   /** Saves now and then, so that a run that is killed loses little. */
@@ -175,7 +188,8 @@ export class KnownVerifications {
   }
 
   #asStored(now: Date, facts: Partial<Verifications>): Verifications {
-    const { unfinished: _unfinished, ...known } = this.stored
+    const { unfinished: _unfinished, walSizes: _walSizes, ...known } = this.stored
+    const walSizes = this.#runs(this.#walSizes)
     const backups = [...this.#backups].map(
       ([id, { finishedAt, objects }]) => [id, { finishedAt, objects: runsOf(objects) }] as const,
     )
@@ -183,7 +197,13 @@ export class KnownVerifications {
     this.#agreed = new Set(damaged.map(({ key }) => key))
     return {
       ...known,
-      ...{ updatedAt: now.toISOString(), backups: Object.fromEntries(backups), wal: this.#runs(), damaged },
+      ...{
+        updatedAt: now.toISOString(),
+        backups: Object.fromEntries(backups),
+        wal: this.#runs(this.#wal),
+        damaged,
+      },
+      ...(walSizes.length > 0 && { walSizes }),
       ...facts,
     }
   }
@@ -210,8 +230,8 @@ export class KnownVerifications {
     return { timeline, ...spanOf(run, this.#segmentBytes), at: run.at }
   }
 
-  #runs(): VerifiedRun[] {
-    return this.#wal
+  #runs(spans: KnownSpans): VerifiedRun[] {
+    return spans
       .all(MOST_RUNS)
       .map(({ timeline, first, last, at }) => ({
         first: segmentName(timeline, first, this.#segmentBytes),

@@ -1,28 +1,39 @@
+import type { Catalog } from '../catalog/catalog.ts'
 import { isInSpans, type Span } from '../catalog/segment-spans.ts'
 import type { DamagedObject } from '../catalog/verification-file.ts'
 import type { AnyRecord } from './damage.ts'
 import type { KnownSpans } from './known-spans.ts'
-import { storedSpans } from './missing-wal.ts'
+import { storedOrMissing, storedSpans } from './missing-wal.ts'
 import { placeOf, segmentAt } from './places.ts'
 import type { Stock } from './stock.ts'
 
-/** What a look at everything has seen. */
-export interface Seen {
-  cluster: string
-  walSegmentBytes: number
-  /** Ids of the backups that are there. */
+/**
+ * Forgets, after a look at everything, what is gone, and damage that is over though its object was not read and found sound.
+ * @param recordOf a backup's record; undefined where it cannot be read
+ * @param isLeft whether an object was found damaged now, or could not be looked into
+ */
+export function forgetOver(
+  { catalog, missing, known }: Stock,
+  recordOf: (id: string) => AnyRecord | undefined,
+  isLeft: (key: string) => boolean,
+): void {
+  const { backups, logical, damaged, wal, walSegmentBytes } = catalog
+  const present = new Set([...backups, ...logical, ...damaged].map(({ id }) => id))
+  const stored = storedOrMissing(wal, missing, walSegmentBytes)
+  known.forgetBackups(present)
+  known.forgetWal(stored)
+  const seen = { ...catalog, present, recordOf, stored }
+  known.forgetDamage((damage) => !isLeft(damage.key) && isOver(damage, seen))
+}
+
+interface Seen extends Pick<Catalog, 'cluster' | 'walSegmentBytes'> {
   present: ReadonlySet<string>
-  /** A backup's record; undefined where it cannot be read. */
   recordOf: (id: string) => AnyRecord | undefined
-  /** The segments that are there, or are known to be missing, by the timeline, in order. */
   stored: ReadonlyMap<number, readonly Span[]>
 }
 
-/**
- * Whether damage that was found earlier, and not now, is over without its object having been read and found sound: the object is
- * gone, or is of those that are looked at each time, however small the part that is read. Pure.
- */
-export function isOver(
+/** The object is gone, or is of those that are looked at each time, however small the part that is read. */
+function isOver(
   { key, isContent }: DamagedObject,
   { cluster, walSegmentBytes, present, recordOf, stored }: Seen,
 ): boolean {

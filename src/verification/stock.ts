@@ -14,6 +14,7 @@ import { sideBySide } from '../side-by-side.ts'
 import { type Chosen, chooseBackups } from './choose-backups.ts'
 import type { AnyRecord } from './damage.ts'
 import { KnownVerifications } from './known.ts'
+import type { KnownSpan } from './known-spans.ts'
 import { listWal, type OtherWal } from './listed-wal.ts'
 import { type MissingWal, missingWal, storedSpans } from './missing-wal.ts'
 import { segmentAt } from './places.ts'
@@ -90,7 +91,7 @@ export async function takeStock(
     decode: request.decode,
     known,
     objects: await objectsOnShelf(repository, cluster, chosen, known, request.decode, context.signal),
-    spans: spansOnShelf(catalog, backups, isAll, request.decode, known),
+    spans: spansOnShelf(catalog, backups, isAll, request.decode, known, await hasKey(repository)),
     walForm: walForms(repository)[0],
     others: listed.others,
     missing,
@@ -184,6 +185,7 @@ function spansOnShelf(
   isAll: boolean,
   decode: boolean,
   known: KnownVerifications,
+  isReadable: boolean,
 ): ShelfSpan[] {
   const wanted = backups.flatMap((backup) => {
     const own = ownSegments(backup)
@@ -194,7 +196,8 @@ function spansOnShelf(
     for (const run of ranges) {
       const stored = spanOf(run, walSegmentBytes)
       const each = run.storedBytes / run.segments
-      for (const span of known.spansIn(timeline, stored.first, stored.last)) {
+      const read = known.spansIn(timeline, stored.first, stored.last)
+      for (const span of isReadable ? read : read.flatMap((part) => withSizes(part, known))) {
         for (const part of isAll ? [span] : partsOf(span, wanted, decode)) {
           const bytes = Math.round(each * (Number(part.last - part.first) + 1))
           spans.push({ ...span, ...part, bytes })
@@ -203,6 +206,23 @@ function spansOnShelf(
     }
   }
   return spans
+}
+
+/** Where WAL cannot be read, it has its turn by when its sizes were compared. */
+function withSizes(span: KnownSpan, known: KnownVerifications): Omit<ShelfSpan, 'bytes'>[] {
+  return known
+    .sizesIn(span.timeline, span.first, span.last)
+    .map(({ first, last, at }) => ({ ...span, first, last, sizedAt: at }))
+}
+
+async function hasKey({ keys }: Repository): Promise<boolean> {
+  try {
+    await keys.opener.identities()
+    return true
+  } catch (error) {
+    if (error instanceof PgrecallError && error.kind === 'key') return false
+    throw error
+  }
 }
 
 function partsOf(

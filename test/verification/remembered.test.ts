@@ -116,6 +116,35 @@ describe('a retention', () => {
   })
 })
 
+describe('a host without the key', () => {
+  beforeEach(async () => {
+    nights.damaged.set(segmentKey(30), { reason: 'damaged' })
+    nights.isKeyless = true
+    await nights.verify()
+  })
+
+  test('verifies no encrypted WAL, but everything has its turn', async () => {
+    expect(await nights.known()).toMatchObject({ neverBytes: 210, wal: [], walSizes: [{}] })
+    const read = new Set<string>()
+    for (let night = 0; night < 3; night++) {
+      await nights.verify(PART)
+      for (const key of nights.read) read.add(key)
+    }
+    expect(read.size).toBe(23)
+    expect(await nights.known()).toMatchObject({ neverBytes: 210, damaged: [] })
+  })
+
+  test('leaves it to one that has it, and does not take back what that one finds', async () => {
+    const since = nights.now.toISOString()
+    nights.isKeyless = false
+    await nights.verify({ since })
+    expect(nights.read).toEqual(range(10, 30).map(segmentKey))
+    nights.isKeyless = true
+    await nights.verify()
+    expect(await nights.remembered()).toEqual([segmentKey(30)])
+  })
+})
+
 describe('of two verifications at once', () => {
   test('what the other one found damaged stays, and has its turn first', async () => {
     await nights.verify()
