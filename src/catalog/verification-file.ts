@@ -13,6 +13,15 @@ const RestoreSchema = z.object({
   outcome: z.enum(['proven', 'unproven', 'failed']),
 })
 
+const DamagedSchema = z.object({
+  key: z.string(),
+  reason: z.string(),
+  foundAt: moment,
+  isContent: z.literal(true).exactOptional(),
+})
+
+const RunSchema = z.object({ first: segment, last: segment, at: moment })
+
 const StoredSchema = z.object({
   format: z.literal(FORMAT),
   cluster: z.string(),
@@ -24,8 +33,9 @@ const StoredSchema = z.object({
     z.string(),
     z.object({ finishedAt: moment, objects: z.array(z.tuple([moment.nullable(), count])) }),
   ),
-  wal: z.array(z.object({ first: segment, last: segment, at: moment })),
-  damaged: z.array(z.object({ key: z.string(), reason: z.string(), foundAt: moment })),
+  wal: z.array(RunSchema),
+  walSizes: z.array(RunSchema).exactOptional(),
+  damaged: z.array(DamagedSchema),
   unfinished: z.object({ since: moment, decode: z.boolean() }).exactOptional(),
   lastRestore: RestoreSchema.exactOptional(),
   lastProvenRestore: RestoreSchema.exactOptional(),
@@ -33,6 +43,12 @@ const StoredSchema = z.object({
 
 /** What came of restoring a backup to see whether that can be done. */
 export type VerifiedRestore = z.infer<typeof RestoreSchema>
+
+/**
+ * An object that was found damaged or missing. With `isContent` its bytes are those that were stored, and are not what they must be:
+ * reading it without taking it apart says nothing of that.
+ */
+export type DamagedObject = z.infer<typeof DamagedSchema>
 
 /** When segments of one timeline, `first` to `last`, were read and found sound. */
 export interface VerifiedRun {
@@ -60,8 +76,10 @@ export interface Verifications {
   backups: Record<string, { finishedAt: string; objects: [string | null, number][] }>
   /** In the order of the names; none overlap. */
   wal: VerifiedRun[]
+  /** The same of encrypted ones of which a host without the key compared the sizes, and no more; none overlap. */
+  walSizes?: VerifiedRun[]
   /** What was found damaged or missing, and not mended since. At most `MOST_DAMAGED`. */
-  damaged: { key: string; reason: string; foundAt: string }[]
+  damaged: DamagedObject[]
   /** A look at everything that was begun and has not ended. */
   unfinished?: { since: string; decode: boolean }
   /** The newest try to restore a backup, and the newest that succeeded. */
@@ -95,21 +113,22 @@ export async function readVerifications(
 
 /**
  * Remembers verifications. Of restores that were remembered in the meantime, by another process, the newest stay.
+ * @param update is told what is remembered now, and says what is to be
  * @throws PgrecallError `repository` where it cannot be written
  */
-export async function writeVerifications(
+export async function updateVerifications(
   storage: Pick<Storage, 'get' | 'put'>,
-  verifications: Verifications,
+  cluster: string,
+  update: (stored: Verifications | undefined) => Verifications,
 ): Promise<void> {
-  const { cluster, damaged, lastRestore, lastProvenRestore, ...rest } = verifications
   const stored = await readVerifications(storage, cluster)
+  const { damaged, lastRestore, lastProvenRestore, ...rest } = update(stored)
   const [last, proven] = [
     newerOf(lastRestore, stored?.lastRestore),
     newerOf(lastProvenRestore, stored?.lastProvenRestore),
   ]
   const record = {
     format: FORMAT,
-    cluster,
     ...rest,
     damaged: damaged.slice(0, MOST_DAMAGED),
     ...(last && { lastRestore: last }),
@@ -127,12 +146,11 @@ export async function rememberRestore(
   cluster: string,
   restore: VerifiedRestore,
 ): Promise<void> {
-  const known = (await readVerifications(storage, cluster)) ?? nothingVerified(cluster, restore.finishedAt)
-  await writeVerifications(storage, {
-    ...known,
+  await updateVerifications(storage, cluster, (stored) => ({
+    ...(stored ?? nothingVerified(cluster, restore.finishedAt)),
     lastRestore: restore,
     ...(restore.outcome === 'proven' && { lastProvenRestore: restore }),
-  })
+  }))
 }
 
 /** What is remembered at first. @param now ISO 8601 */

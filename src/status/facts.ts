@@ -86,8 +86,8 @@ export interface Verified {
   /** What is stored, and what of it was never read and found sound, when that was last looked at. */
   bytes: number
   neverBytes: number
-  /** What was found damaged, and not mended since. */
-  damaged: { key: string; reason: string }[]
+  /** What was found damaged, and not mended since; with `isContent` only `--decode` finds it. */
+  damaged: { key: string; reason: string; isContent?: true }[]
   lastRestore: VerifiedRestore | null
   lastProvenRestore: (VerifiedRestore & { ageSeconds: number }) | null
 }

@@ -31,7 +31,11 @@ function judgeVerified(
   const damaged = verified?.damaged ?? []
   if (damaged.length > 0) {
     const more = damaged.length > 1 ? `, and ${formatCount(damaged.length - 1, 'more object')} with it` : ''
-    add('fail', `${damaged[0]!.key} is damaged${more}: ${damaged[0]!.reason}`, 'pgrecall verify')
+    add(
+      'fail',
+      `${damaged[0]!.key} is damaged${more}: ${damaged[0]!.reason}`,
+      damaged[0]!.isContent ? 'pgrecall verify --decode' : 'pgrecall verify',
+    )
   }
   const { lastRestore, lastProvenRestore } = verified ?? {}
   if (lastRestore?.outcome === 'failed')

@@ -66,7 +66,7 @@ function verifiedOf(
     ageSeconds: oldestAt === undefined ? null : since(oldestAt),
     bytes,
     neverBytes,
-    damaged: damaged.map(({ key, reason }) => ({ key, reason })),
+    damaged: damaged.map(({ foundAt: _foundAt, ...rest }) => rest),
     lastRestore: lastRestore ?? null,
     lastProvenRestore: lastProvenRestore
       ? { ...lastProvenRestore, ageSeconds: since(lastProvenRestore.finishedAt) }

@@ -2,19 +2,19 @@ import type { BackupObject } from '../catalog/backup-record.ts'
 import { brokenText } from '../catalog/chains.ts'
 import { backupPrefix, backupRecordKey, identityKey, walKey } from '../catalog/layout.ts'
 import type { LogicalObject, LogicalRecord } from '../catalog/logical-record.ts'
-import type { Span } from '../catalog/segment-spans.ts'
 import type { Verifications } from '../catalog/verification-file.ts'
-import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import { FileSet } from '../reconstruction/file-set.ts'
 import { backupsAt } from './backups-at.ts'
 import type { AnyRecord, Damage, FoundDamage } from './damage.ts'
+import { KnownSpans } from './known-spans.ts'
 import type { OtherWal } from './listed-wal.ts'
-import { type MissingWal, storedSpans, withMissing } from './missing-wal.ts'
+import type { MissingWal } from './missing-wal.ts'
+import { forgetOver, isReadSegment } from './over.ts'
 import { systemIdentifierOf } from './own-identity.ts'
-import { placeOf } from './places.ts'
+import { placeOf, segmentAt } from './places.ts'
 import type { ReadingPlan, ShelfObject, ShelfSpan } from './plan-reading.ts'
 import type { Fault, ReadResult } from './read-job.ts'
 import type { Findings } from './readings.ts'
@@ -42,6 +42,8 @@ export class FoundFaults implements Findings {
   readonly #wal = { files: 0, bytes: 0, sizeOnly: 0 }
   /** Objects that were never read and found sound. */
   readonly #neverRead: Set<string>
+  readonly #readWal = new KnownSpans()
+  readonly #sizedOthers = new Set<string>()
   #undecoded = 0
   #readBytes = 0
   #neverBytes: number
@@ -99,6 +101,18 @@ export class FoundFaults implements Findings {
     if (place) this.#add({ key, reason, place, object, isContent })
   }
 
+  /** What is in an object was looked at beside the reading, and is what it must be. */
+  noteProven(key: string): void {
+    if (!this.#damages.has(key)) this.#stock.known.noteSound(key, { isContent: true })
+  }
+
+  /** What turned out to be no damage. */
+  drop(key: string): void {
+    this.#damages.delete(key)
+    for (const { result } of this.#reads.values())
+      result.faults = result.faults.filter((fault) => fault.key !== key)
+  }
+
   noteMissing(span: MissingWal): void {
     const { walSegmentBytes } = this.#stock.catalog
     const name = (number: bigint) => segmentName(span.timeline, number, walSegmentBytes)
@@ -146,7 +160,10 @@ export class FoundFaults implements Findings {
     }
     for (const fault of result.faults) this.note(fault, object)
     const isSound = result.faults.length === 0
-    if (isSound) this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name)
+    if (isSound)
+      this.#stock.known.noteSound(backupPrefix(this.#cluster, record.id) + object.name, {
+        isContent: result.files !== undefined,
+      })
     this.#noteObject(record, index, isSound)
   }
 
@@ -157,23 +174,31 @@ export class FoundFaults implements Findings {
     this.#wal.bytes += result.bytes
     this.#wal.sizeOnly += result.sizeOnly
     this.#readBytes += result.bytes
-    known.noteWal({ timeline, first, last, at: this.#begunAt })
+    const read = { timeline, first, last, at: this.#begunAt }
+    // Of some only the size was seen, and it is not told of which.
+    const isRead = result.sizeOnly === 0
+    if (isRead) known.noteWal(read)
+    else known.noteWalSizes(read)
     for (const fault of result.faults) {
       this.note(fault)
-      const place = placeOf(this.#cluster, fault.key)
-      if (place?.kind !== 'wal' || place.file.kind !== 'segment') continue
-      const number = segmentNumberOf(place.file.name, catalog.walSegmentBytes)
+      const { number } = segmentAt(this.#cluster, fault.key, catalog.walSegmentBytes)!
       known.noteWal({ timeline, first: number, last: number, at: undefined })
     }
+    if (isRead) this.#readWal.note(read)
+    known.forgetDamage(
+      (damaged) => !this.#damages.has(damaged.key) && isReadSegment(damaged, this.#readWal, this.#stock),
+    )
     // As it was counted when the reading was planned: by shares of what all of a run takes up.
     const share = Number(last - first + 1n) / Number(span.last - span.first + 1n)
-    if (span.at === undefined) this.#neverBytes -= Math.round(span.bytes * share)
+    if (span.at === undefined && isRead) this.#neverBytes -= Math.round(span.bytes * share)
   }
 
-  onOther({ bytes }: OtherWal, isSizeOnly: boolean): void {
+  onOther({ key, bytes }: OtherWal, isSizeOnly: boolean): void {
     this.#wal.files++
     this.#wal.bytes += bytes
-    if (isSizeOnly) this.#wal.sizeOnly++
+    if (!isSizeOnly) return
+    this.#wal.sizeOnly++
+    this.#sizedOthers.add(key)
   }
 
   async onPause(): Promise<void> {
@@ -197,16 +222,10 @@ export class FoundFaults implements Findings {
 
   /** @param isUnfinished whether not all was read that was to be */
   async remember({ isUnfinished = false } = {}): Promise<void> {
-    const { known, isAll, catalog } = this.#stock
+    const { known, isAll } = this.#stock
     for (const damage of this.#damages.values()) known.noteDamage(damage)
-    if (isAll && !isUnfinished) {
-      const present = new Set(
-        [...catalog.backups, ...catalog.logical, ...catalog.damaged].map(({ id }) => id),
-      )
-      const isLeft = (key: string) => !this.#damages.has(key) && this.#plan.bytes === this.#plan.totalBytes
-      known.forget(present, isLeft)
-      known.forgetWal(this.#storedOrMissing())
-    }
+    const isLeft = (key: string) => this.#damages.has(key) || this.#sizedOthers.has(key)
+    if (isAll && !isUnfinished) forgetOver(this.#stock, (id) => this.recordOf(id), isLeft)
     await known.save(this.#facts(isUnfinished))
   }
 
@@ -257,13 +276,6 @@ export class FoundFaults implements Findings {
     if (!isSound) this.#neverRead.add(place)
     if (isSound === wasUnknown) this.#neverBytes += (isSound ? -1 : 1) * record.objects[index]!.bytes
     this.#stock.known.noteObject(record, index, isSound ? this.#begunAt : undefined)
-  }
-
-  /** What is missing at the end of a timeline is known by having been there. */
-  #storedOrMissing(): Map<number, Span[]> {
-    const { catalog, missing } = this.#stock
-    const wal = withMissing(catalog.wal, missing, catalog.walSegmentBytes)
-    return new Map(wal.map(({ timeline }) => [timeline, storedSpans(wal, timeline, catalog.walSegmentBytes)]))
   }
 
   #add(damage: FoundDamage): void {

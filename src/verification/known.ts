@@ -1,29 +1,27 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
 import { spanOf } from '../catalog/parts-of-runs.ts'
+import type { Span } from '../catalog/segment-spans.ts'
 import {
+  type DamagedObject,
+  MOST_DAMAGED,
   nothingVerified,
   readVerifications,
+  updateVerifications,
   type Verifications,
   type VerifiedRun,
-  writeVerifications,
 } from '../catalog/verification-file.ts'
 import { PgrecallError, reasonOf } from '../errors.ts'
 import type { Events } from '../events.ts'
 import { segmentName } from '../postgres/wal-file.ts'
 import type { Storage } from '../storage/storage.ts'
+import { type KnownSpan, KnownSpans } from './known-spans.ts'
 import type { Fault } from './read-job.ts'
 
 /** With so many runs of WAL, neighbours are joined, of which the older moment counts. */
 const MOST_RUNS = 10_000
 const SAVED_EVERY_MS = 30_000
-
-/** Segments of one timeline, by their numbers, and when they were read; undefined for never. */
-export interface KnownSpan {
-  timeline: number
-  first: bigint
-  last: bigint
-  at: string | undefined
-}
+/** So far the clocks of hosts may be apart. */
+const CLOCKS_DIFFER_MS = 5 * 60 * 1000
 
 /**
  * What is remembered in the repository of what was read and found sound: known when a verification begins, and noted as it goes on.
@@ -36,9 +34,13 @@ export class KnownVerifications {
   readonly #context: { events: Events; now: () => Date }
   /** When each object of a backup was read, by the place in its record. */
   readonly #backups = new Map<string, { finishedAt: string; objects: (string | null)[] }>()
-  /** Spans by the timeline, in order. */
-  readonly #wal = new Map<number, KnownSpan[]>()
-  readonly #damaged = new Map<string, { key: string; reason: string; foundAt: string }>()
+  readonly #wal = new KnownSpans()
+  /** The same of what is encrypted, and of which a host without the key compared the sizes. */
+  readonly #walSizes = new KnownSpans()
+  readonly #damaged = new Map<string, DamagedObject>()
+  /** Of what was damaged, the keys that stood in the repository when it was last read or written, and those that were found now. */
+  #agreed = new Set<string>()
+  readonly #noted = new Set<string>()
   #savedAt: number
   #isWritable = true
 
@@ -57,8 +59,10 @@ export class KnownVerifications {
       const moments = objects.flatMap(([at, count]) => Array<string | null>(count).fill(at))
       this.#backups.set(id, { finishedAt, objects: moments })
     }
-    for (const run of stored.wal) this.#addSpan(this.#spanOf(run))
-    for (const damaged of stored.damaged) this.#damaged.set(damaged.key, damaged)
+    for (const run of stored.wal) this.#wal.note(this.#spanOf(run))
+    for (const run of stored.walSizes ?? []) this.#walSizes.note(this.#spanOf(run))
+    this.#takeOver(stored.damaged)
+    this.#agreed = new Set(this.#damaged.keys())
   }
 
   /** @throws PgrecallError `repository` when there is no answer */
@@ -73,36 +77,31 @@ export class KnownVerifications {
     return new KnownVerifications(storage, stored, segmentBytes, context)
   }
 
-  get damagedKeys(): ReadonlySet<string> {
-    return new Set(this.#damaged.keys())
+  /** What was found damaged, as far as reading it can find it sound. @param decode whether it is taken apart, too */
+  damagedKeys(decode: boolean): ReadonlySet<string> {
+    const damaged = [...this.#damaged.values()].filter(({ isContent }) => decode || !isContent)
+    return new Set(damaged.map(({ key }) => key))
   }
 
   /** When an object of a backup was read, by its place in the record; undefined for never. */
   momentOf({ id, finishedAt }: Pick<BackupSummary, 'id' | 'finishedAt'>, index: number): string | undefined {
     const known = this.#backups.get(id)
-    return known?.finishedAt === finishedAt ? (known.objects[index] ?? undefined) : undefined
+    return known?.finishedAt === finishedAt ? this.#believed(known.objects[index]) : undefined
   }
 
   /** @returns what is known of segments, with what lies between as never read; in order */
   spansIn(timeline: number, first: bigint, last: bigint): KnownSpan[] {
-    const spans: KnownSpan[] = []
-    let next = first
-    for (const known of this.#wal.get(timeline) ?? []) {
-      if (known.last < next) continue
-      if (known.first > last) break
-      const begin = known.first > next ? known.first : next
-      const end = known.last < last ? known.last : last
-      if (begin > next) spans.push({ timeline, first: next, last: begin - 1n, at: undefined })
-      spans.push({ timeline, first: begin, last: end, at: known.at })
-      next = end + 1n
-    }
-    if (next <= last) spans.push({ timeline, first: next, last, at: undefined })
-    return spans
+    return this.#wal.in(timeline, first, last).map((span) => ({ ...span, at: this.#believed(span.at) }))
   }
 
-  /** What is known of a timeline's segments, in order. */
+  /** The same of when their sizes were compared by a host that could not read them. */
+  sizesIn(timeline: number, first: bigint, last: bigint): KnownSpan[] {
+    return this.#walSizes.in(timeline, first, last).map((span) => ({ ...span, at: this.#believed(span.at) }))
+  }
+
+  /** Segments of a timeline that were there. */
   spansOf(timeline: number): readonly KnownSpan[] {
-    return this.#wal.get(timeline) ?? []
+    return [...this.#wal.of(timeline), ...this.#walSizes.of(timeline)]
   }
 
   /** @param at undefined where it was found damaged */
@@ -121,39 +120,38 @@ export class KnownVerifications {
   }
 
   noteWal(span: KnownSpan): void {
-    this.#addSpan(span)
+    this.#wal.note(span)
   }
 
-  noteDamage({ key, reason }: Fault): void {
+  noteWalSizes(span: KnownSpan): void {
+    this.#walSizes.note(span)
+  }
+
+  noteDamage({ key, reason, isContent }: Fault): void {
     const foundAt = this.#damaged.get(key)?.foundAt ?? this.#context.now().toISOString()
-    this.#damaged.set(key, { key, reason, foundAt })
+    this.#noted.add(key)
+    this.#damaged.set(key, { key, reason, foundAt, ...(isContent && { isContent }) })
   }
 
-  noteSound(key: string): void {
-    this.#damaged.delete(key)
+  /** @param isContent whether what is in it was looked at, too, as deep as ever */
+  noteSound(key: string, { isContent = false } = {}): void {
+    if (isContent || !this.#damaged.get(key)?.isContent) this.#damaged.delete(key)
   }
 
-  /** Forgets backups that are gone, and damage of what is looked at anew. @param isGone of a key that was damaged */
-  forget(present: ReadonlySet<string>, isGone: (key: string) => boolean): void {
+  /** Forgets backups that are gone. */
+  forgetBackups(present: ReadonlySet<string>): void {
     for (const id of this.#backups.keys()) if (!present.has(id)) this.#backups.delete(id)
-    for (const key of this.#damaged.keys()) if (isGone(key)) this.#damaged.delete(key)
+  }
+
+  /** Forgets damage that is over. */
+  forgetDamage(isOver: (damaged: DamagedObject) => boolean): void {
+    for (const damaged of this.#damaged.values()) if (isOver(damaged)) this.#damaged.delete(damaged.key)
   }
 
   /** Forgets WAL that is not stored any more. @param stored spans by the timeline, in order */
-  forgetWal(stored: ReadonlyMap<number, { first: bigint; last: bigint }[]>): void {
-    for (const [timeline, spans] of this.#wal) {
-      const ranges = stored.get(timeline) ?? []
-      const left = spans.flatMap((span) =>
-        ranges
-          .filter(({ first, last }) => first <= span.last && span.first <= last)
-          .map(({ first, last }) => ({
-            ...span,
-            first: span.first > first ? span.first : first,
-            last: span.last < last ? span.last : last,
-          })),
-      )
-      this.#wal.set(timeline, left)
-    }
+  forgetWal(stored: ReadonlyMap<number, readonly Span[]>): void {
+    this.#wal.keepOnly(stored)
+    this.#walSizes.keepOnly(stored)
   }
 
   /** Saves now and then, so that a run that is killed loses little. */
@@ -166,20 +164,10 @@ export class KnownVerifications {
     if (!this.#isWritable) return
     const now = this.#context.now()
     this.#savedAt = now.getTime()
-    const { unfinished: _unfinished, ...known } = this.stored
     try {
-      await writeVerifications(this.#storage, {
-        ...known,
-        updatedAt: now.toISOString(),
-        backups: Object.fromEntries(
-          [...this.#backups].map(([id, { finishedAt, objects }]) => [
-            id,
-            { finishedAt, objects: runsOf(objects) },
-          ]),
-        ),
-        wal: this.#runs(),
-        damaged: [...this.#damaged.values()],
-        ...facts,
+      await updateVerifications(this.#storage, this.stored.cluster, (stored) => {
+        if (stored) this.#takeOver(stored.damaged)
+        return this.#asStored(now, facts)
       })
     } catch (error) {
       if (!(error instanceof PgrecallError)) throw error
@@ -190,15 +178,51 @@ export class KnownVerifications {
     }
   }
 
+  /** What another verification has noted since: what it found damaged, and what it found sound. */
+  #takeOver(stored: readonly DamagedObject[]): void {
+    const keys = new Set(stored.map(({ key }) => key))
+    for (const key of this.#agreed) if (!keys.has(key) && !this.#noted.has(key)) this.#damaged.delete(key)
+    for (const damaged of stored)
+      if (!this.#agreed.has(damaged.key) && !this.#damaged.has(damaged.key))
+        this.#damaged.set(damaged.key, damaged)
+  }
+
+  #asStored(now: Date, facts: Partial<Verifications>): Verifications {
+    const { unfinished: _unfinished, walSizes: _walSizes, ...known } = this.stored
+    const walSizes = this.#runs(this.#walSizes)
+    const backups = [...this.#backups].map(
+      ([id, { finishedAt, objects }]) => [id, { finishedAt, objects: runsOf(objects) }] as const,
+    )
+    const damaged = [...this.#damaged.values()].slice(0, MOST_DAMAGED)
+    this.#agreed = new Set(damaged.map(({ key }) => key))
+    return {
+      ...known,
+      ...{
+        updatedAt: now.toISOString(),
+        backups: Object.fromEntries(backups),
+        wal: this.#runs(this.#wal),
+        damaged,
+      },
+      ...(walSizes.length > 0 && { walSizes }),
+      ...facts,
+    }
+  }
+
   /** The moment of what was read longest ago, of what is there. */
   oldest(): string | undefined {
     let oldest: string | undefined
     const note = (at: string | null | undefined) => {
       if (at && (oldest === undefined || at < oldest)) oldest = at
     }
-    for (const { objects } of this.#backups.values()) for (const at of objects) note(at)
-    for (const spans of this.#wal.values()) for (const { at } of spans) note(at)
+    for (const { objects } of this.#backups.values()) for (const at of objects) note(this.#believed(at))
+    for (const { at } of this.#wal.all(Number.POSITIVE_INFINITY)) note(this.#believed(at))
     return oldest
+  }
+
+  /** What a clock that was ahead has noted would be the newest for years, and so never be read again. */
+  #believed(at: string | null | undefined): string | undefined {
+    const ahead = at ? Date.parse(at) - this.#context.now().getTime() : 0
+    return at && ahead <= CLOCKS_DIFFER_MS ? at : undefined
   }
 
   #spanOf(run: VerifiedRun): KnownSpan {
@@ -206,30 +230,9 @@ export class KnownVerifications {
     return { timeline, ...spanOf(run, this.#segmentBytes), at: run.at }
   }
 
-  /** What it covers of others is theirs no longer. */
-  #addSpan(span: KnownSpan): void {
-    const others = (this.#wal.get(span.timeline) ?? []).flatMap((other) => {
-      if (other.last < span.first || span.last < other.first) return [other]
-      return [
-        ...(other.first < span.first ? [{ ...other, last: span.first - 1n }] : []),
-        ...(other.last > span.last ? [{ ...other, first: span.last + 1n }] : []),
-      ]
-    })
-    const spans = [...others, ...(span.at === undefined ? [] : [span])]
-    this.#wal.set(
-      span.timeline,
-      joined(
-        spans.toSorted((a, b) => (a.first < b.first ? -1 : 1)),
-        sameMoment,
-      ),
-    )
-  }
-
-  #runs(): VerifiedRun[] {
-    const all = [...this.#wal.values()].flat()
-    const spans = all.length > MOST_RUNS ? joined(all, () => true) : all
+  #runs(spans: KnownSpans): VerifiedRun[] {
     return spans
-      .filter((span): span is KnownSpan & { at: string } => span.at !== undefined)
+      .all(MOST_RUNS)
       .map(({ timeline, first, last, at }) => ({
         first: segmentName(timeline, first, this.#segmentBytes),
         last: segmentName(timeline, last, this.#segmentBytes),
@@ -237,26 +240,6 @@ export class KnownVerifications {
       }))
       .toSorted((a, b) => (a.first < b.first ? -1 : 1))
   }
-}
-
-const sameMoment = (a: KnownSpan, b: KnownSpan) => a.at === b.at
-
-/** Neighbours as one, of which the older moment counts. */
-function joined(spans: readonly KnownSpan[], isOne: (a: KnownSpan, b: KnownSpan) => boolean): KnownSpan[] {
-  const result: KnownSpan[] = []
-  for (const span of spans) {
-    const before = result.at(-1)
-    if (
-      before &&
-      before.timeline === span.timeline &&
-      before.last + 1n === span.first &&
-      isOne(before, span)
-    ) {
-      before.last = span.last
-      if (span.at! < before.at!) before.at = span.at
-    } else result.push({ ...span })
-  }
-  return result
 }
 
 function runsOf(moments: readonly (string | null)[]): [string | null, number][] {

@@ -3,7 +3,7 @@ import { spanOf } from '../catalog/parts-of-runs.ts'
 import { mergedSpans, type Span, withoutSpans } from '../catalog/segment-spans.ts'
 import { hasOwnWal, segmentNumberOf, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { segmentName } from '../postgres/wal-file.ts'
-import type { KnownSpan } from './known.ts'
+import type { KnownSpan } from './known-spans.ts'
 import { ownSegments } from './verify-wal.ts'
 
 /** Segments that must be there and are not. */
@@ -114,6 +114,16 @@ export function withMissing(
     })
     return { ...entry, ranges }
   })
+}
+
+/** By the timeline, in order. What is missing at its end is known by having been there. */
+export function storedOrMissing(
+  timelines: readonly TimelineWal[],
+  missing: readonly MissingWal[],
+  segmentBytes: number,
+): Map<number, Span[]> {
+  const wal = withMissing(timelines, missing, segmentBytes)
+  return new Map(wal.map(({ timeline }) => [timeline, storedSpans(wal, timeline, segmentBytes)]))
 }
 
 /** When nothing of a run is stored. */

@@ -3,6 +3,7 @@ import { backupsPrefix, identityKey, isBackupId, REPOSITORY_MARKER } from '../ca
 import type { LogicalObject } from '../catalog/logical-record.ts'
 import type { Span } from '../catalog/segment-spans.ts'
 import { type WalObject, walObjectOf } from '../catalog/wal-object.ts'
+import { segmentNumberOf } from '../catalog/wal-ranges.ts'
 
 export type ObjectKind = (BackupObject | LogicalObject)['kind']
 
@@ -33,4 +34,15 @@ export function placeOf(cluster: string, key: string): Place | undefined {
   }
   const file = walObjectOf(cluster, key)
   return file && { kind: 'wal', file }
+}
+
+/** Which segment an object is, in either form; undefined for every other object. */
+export function segmentAt(
+  cluster: string,
+  key: string,
+  segmentBytes: number,
+): { timeline: number; number: bigint } | undefined {
+  const file = walObjectOf(cluster, key)
+  if (file?.kind !== 'segment') return undefined
+  return { timeline: file.timeline, number: segmentNumberOf(file.name, segmentBytes) }
 }

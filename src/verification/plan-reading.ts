@@ -1,4 +1,4 @@
-import type { KnownSpan } from './known.ts'
+import type { KnownSpan } from './known-spans.ts'
 
 /** An object of a backup, by its place in the record. */
 export interface ShelfObject {
@@ -13,6 +13,8 @@ export interface ShelfObject {
 
 /** Stored segments that were read at the same time. */
 export interface ShelfSpan extends KnownSpan {
+  /** When a host without the key, as this one is, compared their sizes last; undefined for never. */
+  sizedAt?: string | undefined
   /** Stored bytes of all of them. */
   bytes: number
 }
@@ -62,12 +64,19 @@ export function planReading(
 }
 
 const since = (all: readonly (ShelfObject | ShelfSpan)[], moment: string) =>
-  all.filter(({ at }) => at === undefined || at < moment)
+  all.filter((each) => seenAt(each) < moment)
+
+/** When as much was read as this host can; an empty text for never. */
+function seenAt(each: ShelfObject | ShelfSpan): string {
+  const sizedAt = 'backup' in each ? '' : (each.sizedAt ?? '')
+  const at = each.at ?? ''
+  return sizedAt > at ? sizedAt : at
+}
 
 function part(all: readonly (ShelfObject | ShelfSpan)[], fraction: number): (ShelfObject | ShelfSpan)[] {
   const wanted = Math.ceil(bytesIn(all) * fraction)
   const isDamaged = (each: ShelfObject | ShelfSpan) => 'backup' in each && each.isDamaged
-  const rank = (each: ShelfObject | ShelfSpan) => (isDamaged(each) ? '' : (each.at ?? '0'))
+  const rank = (each: ShelfObject | ShelfSpan) => (isDamaged(each) ? '' : seenAt(each) || '0')
   const ordered = all.toSorted((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0))
   const taken: (ShelfObject | ShelfSpan)[] = []
   let bytes = 0

@@ -37,7 +37,7 @@ export interface ReadingsContext {
 
 /**
  * What is to be read, one after the other: the objects of each backup, which is pinned until all of it is read, and the WAL, for
- * which the oldest backup is, by which retention leaves alone what comes behind it.
+ * which the oldest backup is all the time, by which retention leaves alone what comes behind it.
  * @throws PgrecallError `repository`
  */
 export async function* readingsOf(
@@ -48,6 +48,8 @@ export async function* readingsOf(
   context: ReadingsContext,
 ): AsyncGenerator<Reading> {
   await using pins = new Pins(repository, context)
+  const oldest = catalog.backups[0]
+  if (oldest && plan.spans.length > 0) await pins.pin(oldest.id, Number.POSITIVE_INFINITY)
   for (const { id } of chosen) {
     const indexes = plan.objects.get(id) ?? []
     const record = await readAnyRecord(repository, context.cluster, id).catch((error) => {
@@ -69,8 +71,6 @@ export async function* readingsOf(
       }
     }
   }
-  const oldest = catalog.backups[0]
-  if (oldest && plan.spans.length > 0) await pins.pin(oldest.id, Number.POSITIVE_INFINITY)
   for (const span of plan.spans) yield* walReadings(catalog, span, findings, context)
 }
 

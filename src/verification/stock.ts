@@ -4,7 +4,7 @@ import { readStoredCatalog } from '../catalog/catalog-file.ts'
 import { backupPrefix, type WalForm } from '../catalog/layout.ts'
 import { spanOf } from '../catalog/parts-of-runs.ts'
 import type { Repository } from '../catalog/repository.ts'
-import { mergedSpans } from '../catalog/segment-spans.ts'
+import { isInSpans, mergedSpans } from '../catalog/segment-spans.ts'
 import { statWalFile, walForms } from '../catalog/wal-object.ts'
 import { lacksHistory, type TimelineWal } from '../catalog/wal-ranges.ts'
 import { PgrecallError } from '../errors.ts'
@@ -14,8 +14,10 @@ import { sideBySide } from '../side-by-side.ts'
 import { type Chosen, chooseBackups } from './choose-backups.ts'
 import type { AnyRecord } from './damage.ts'
 import { KnownVerifications } from './known.ts'
+import type { KnownSpan } from './known-spans.ts'
 import { listWal, type OtherWal } from './listed-wal.ts'
-import { type MissingWal, missingWal } from './missing-wal.ts'
+import { type MissingWal, missingWal, storedSpans } from './missing-wal.ts'
+import { segmentAt } from './places.ts'
 import type { ShelfObject, ShelfSpan } from './plan-reading.ts'
 import { readAnyRecord } from './twin.ts'
 import { ownSegments } from './verify-wal.ts'
@@ -37,6 +39,8 @@ export interface Stock {
   chosen: Chosen[]
   /** Whether no backup was named, so that everything is looked at. */
   isAll: boolean
+  /** Whether what is read is taken apart, too. */
+  decode: boolean
   known: KnownVerifications
   objects: ShelfObject[]
   spans: ShelfSpan[]
@@ -79,18 +83,20 @@ export async function takeStock(
     isAll,
     known: timelines.flatMap((timeline) => known.spansOf(timeline)),
   })
+  unlearnDamagedWal(catalog, known, request.decode)
   return {
     catalog,
     chosen,
     isAll,
+    decode: request.decode,
     known,
-    objects: await objectsOnShelf(repository, cluster, chosen, known, context.signal),
-    spans: spansOnShelf(catalog, backups, isAll, request.decode, known),
+    objects: await objectsOnShelf(repository, cluster, chosen, known, request.decode, context.signal),
+    spans: spansOnShelf(catalog, backups, isAll, request.decode, known, await hasKey(repository)),
     walForm: walForms(repository)[0],
     others: listed.others,
     missing,
     missingHistories: missingHistories(catalog.wal, backups, isAll),
-    lostRecords: isAll ? await lostRecords(repository, catalog, known) : [],
+    lostRecords: isAll ? await lostRecords(repository, catalog) : [],
   }
 }
 
@@ -130,21 +136,18 @@ async function objectsOnShelf(
   cluster: string,
   chosen: readonly Chosen[],
   known: KnownVerifications,
+  decode: boolean,
   signal: AbortSignal,
 ): Promise<ShelfObject[]> {
-  const damaged = known.damagedKeys
+  const damaged = known.damagedKeys(decode)
   const shelves = await sideBySide(chosen, AT_ONCE, async ({ id, summary }) => {
     signal.throwIfAborted()
     const record = summary && (await readUnlessDamaged(repository, cluster, id))
-    return (record?.objects ?? []).map(
-      ({ name, bytes }, index): ShelfObject => ({
-        backup: id,
-        index,
-        bytes,
-        at: known.momentOf(record!, index),
-        isDamaged: damaged.has(backupPrefix(cluster, id) + name),
-      }),
-    )
+    return (record?.objects ?? []).map(({ name, bytes }, index): ShelfObject => {
+      const isDamaged = damaged.has(backupPrefix(cluster, id) + name)
+      const at = isDamaged ? undefined : known.momentOf(record!, index)
+      return { backup: id, index, bytes, at, isDamaged }
+    })
   })
   return shelves.flat()
 }
@@ -161,6 +164,20 @@ async function readUnlessDamaged(
   })
 }
 
+/** A segment that was damaged or missing, and is there: what was known of it before is of no use. */
+function unlearnDamagedWal(
+  { cluster, wal, walSegmentBytes }: Catalog,
+  known: KnownVerifications,
+  decode: boolean,
+): void {
+  for (const key of known.damagedKeys(decode)) {
+    const segment = segmentAt(cluster, key, walSegmentBytes)
+    const stored = segment && storedSpans(wal, segment.timeline, walSegmentBytes)
+    if (!segment || !isInSpans(segment.number, stored!)) continue
+    known.noteWal({ timeline: segment.timeline, first: segment.number, last: segment.number, at: undefined })
+  }
+}
+
 /** All stored segments; of backups that are named, those that make them consistent, or, to decode, all from there on. */
 function spansOnShelf(
   { wal, walSegmentBytes }: Catalog,
@@ -168,6 +185,7 @@ function spansOnShelf(
   isAll: boolean,
   decode: boolean,
   known: KnownVerifications,
+  isReadable: boolean,
 ): ShelfSpan[] {
   const wanted = backups.flatMap((backup) => {
     const own = ownSegments(backup)
@@ -178,7 +196,8 @@ function spansOnShelf(
     for (const run of ranges) {
       const stored = spanOf(run, walSegmentBytes)
       const each = run.storedBytes / run.segments
-      for (const span of known.spansIn(timeline, stored.first, stored.last)) {
+      const read = known.spansIn(timeline, stored.first, stored.last)
+      for (const span of isReadable ? read : read.flatMap((part) => withSizes(part, known))) {
         for (const part of isAll ? [span] : partsOf(span, wanted, decode)) {
           const bytes = Math.round(each * (Number(part.last - part.first) + 1))
           spans.push({ ...span, ...part, bytes })
@@ -187,6 +206,23 @@ function spansOnShelf(
     }
   }
   return spans
+}
+
+/** Where WAL cannot be read, it has its turn by when its sizes were compared. */
+function withSizes(span: KnownSpan, known: KnownVerifications): Omit<ShelfSpan, 'bytes'>[] {
+  return known
+    .sizesIn(span.timeline, span.first, span.last)
+    .map(({ first, last, at }) => ({ ...span, first, last, sizedAt: at }))
+}
+
+async function hasKey({ keys }: Repository): Promise<boolean> {
+  try {
+    await keys.opener.identities()
+    return true
+  } catch (error) {
+    if (error instanceof PgrecallError && error.kind === 'key') return false
+    throw error
+  }
 }
 
 function partsOf(
@@ -212,20 +248,18 @@ function partsOf(
 }
 
 /**
- * Folders without a record whose backup was there: `catalog.json` has it, from which retention takes a backup before it touches it;
- * it was verified; or another one builds upon it.
+ * Folders without a record whose backup was there: `catalog.json` has it, from which retention takes a backup before it touches it,
+ * or another one builds upon it. That it was verified says nothing, since retention may have been killed while it removed it.
  */
 async function lostRecords(
   { storage }: Repository,
   { cluster, systemIdentifier, backups, logical, damaged }: Catalog,
-  known: KnownVerifications,
 ): Promise<string[]> {
   const present = [...backups, ...logical, ...damaged]
   const debris = await debrisOf(storage, cluster, present)
   const stored = debris.length > 0 ? await readStoredCatalog(storage, cluster, systemIdentifier) : undefined
   const once = new Set([
     ...[...(stored?.backups ?? []), ...(stored?.logical ?? [])].map(({ id }) => id),
-    ...Object.keys(known.stored.backups),
     ...backups.flatMap(({ parent }) => (parent ? [parent.id] : [])),
   ])
   const folderless = backups.flatMap(({ parent }) =>

@@ -12,6 +12,7 @@ import { systemIdentifierOf } from './own-identity.ts'
 import { planReading, type ReadingPlan, type Share } from './plan-reading.ts'
 import { readSideBySide } from './read-side-by-side.ts'
 import { readingsOf } from './readings.ts'
+import { dropRemoved } from './removed-meanwhile.ts'
 import { type RepairReport, repairAll } from './repair-all.ts'
 import { faultsIn } from './restore-proof.ts'
 import { type Stock, takeStock } from './stock.ts'
@@ -93,6 +94,7 @@ export async function verifyRepository(
   await verifyOthers(repository, stock, found, context.signal)
   if (decode) await requireSameFiles(repository, stock, found, context.signal)
   await verifyLogical(repository, stock, found, request, context)
+  await dropRemoved(repository, stock, found, context.signal)
   // Whatever comes of a repair, what was found stays known.
   await found.remember()
   let damaged = await explainAll(repository, stock, found.damages(), twins)
@@ -149,10 +151,13 @@ function shareOf({ fraction, decode = false }: VerifyRequest, { isAll, known }: 
   if (!isAll) return 'all'
   if (fraction !== undefined) return { fraction }
   const { unfinished } = known.stored
+  const age = unfinished ? now.getTime() - Date.parse(unfinished.since) : 0
   const isToResume =
     unfinished !== undefined &&
     (unfinished.decode || !decode) &&
-    now.getTime() - Date.parse(unfinished.since) < RESUMED_WITHIN_MS
+    // Of a clock that was ahead, everything would be older.
+    age >= 0 &&
+    age < RESUMED_WITHIN_MS
   return isToResume ? { since: unfinished.since } : 'all'
 }
 
@@ -194,12 +199,15 @@ async function verifyLogical(
     const record = found.recordOf(id)
     if (record?.method !== 'logical' || found.hasFaults(id)) continue
     const onFault = (key: string, reason: string) => found.note({ key, reason, isContent: true })
-    const unlisted = await verifyDumps(repository, found.readPart(record), { env, jobs, signal, onFault })
+    const read = found.readPart(record)
+    const unlisted = await verifyDumps(repository, read, { env, jobs, signal, onFault })
     if (unlisted !== undefined) found.backup(id).unlisted = unlisted
+    else for (const { name } of read.objects) found.noteProven(backupPrefix(cluster, id) + name)
     if (!isLoaded || found.hasFaults(id)) continue
     const proof = await verifyRestore(repository, record, { ...context, place: scratch!, jobs })
     found.backup(id).restore = proof
     for (const reason of faultsIn(proof)) onFault(backupPrefix(cluster, id), reason)
+    if (proof.verdict === 'restored') found.noteProven(backupPrefix(cluster, id))
     const outcome = OUTCOMES[proof.verdict]
     await rememberRestore(repository.storage, cluster, {
       ...{ backup: id, finishedAt: now().toISOString(), outcome },

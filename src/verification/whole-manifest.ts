@@ -25,7 +25,10 @@ export async function requireSameFiles(
     const key = backupPrefix(record.cluster, id) + (manifest?.name ?? 'backup_manifest')
     try {
       const listed = await filesInManifest(repository, record)
-      if (listed.equals(files)) continue
+      if (listed.equals(files)) {
+        found.noteProven(key)
+        continue
+      }
       const reason = `it lists ${listed.count} files, and not those with the sizes and sums that the ${files.count} in the shards have`
       found.note({ key, reason, isContent: true })
     } catch (error) {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { KnownDamage, readKnownDamage } from '../../src/catalog/known-damage.ts'
 import { verificationsKey } from '../../src/catalog/layout.ts'
-import { nothingVerified, writeVerifications } from '../../src/catalog/verification-file.ts'
+import { nothingVerified, updateVerifications } from '../../src/catalog/verification-file.ts'
 import { CountingStorage } from './counting-storage.ts'
 import { increment, logicalSummary, summary } from './stored.ts'
 
@@ -59,10 +59,10 @@ test('it is read from the repository; a file that is not there, or that cannot b
   const storage = new CountingStorage()
   expect((await readKnownDamage(storage, CATALOG)).of(FULL)).toBeUndefined()
   const found = fault(`main/backups/${FULL.id}/base.0001.tar.zst`)
-  await writeVerifications(storage, {
+  await updateVerifications(storage, 'main', () => ({
     ...nothingVerified('main', '2026-11-20T12:00:00Z'),
     damaged: [found],
-  })
+  }))
   expect((await readKnownDamage(storage, CATALOG)).of(TWO)).toMatchObject({ key: found.key })
   await storage.put(verificationsKey('main'), Buffer.from('{"format": 1, "damaged"'))
   expect((await readKnownDamage(storage, CATALOG)).of(TWO)).toBeUndefined()

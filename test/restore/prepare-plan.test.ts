@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { claimIdentity } from '../../src/catalog/identity.ts'
-import { nothingVerified, writeVerifications } from '../../src/catalog/verification-file.ts'
+import { nothingVerified, updateVerifications } from '../../src/catalog/verification-file.ts'
 import { Events } from '../../src/events.ts'
 import { prepareRestore } from '../../src/restore/prepare-plan.ts'
 import { CountingStorage } from '../catalog/counting-storage.ts'
@@ -16,7 +16,10 @@ async function repository(name: string, { isDamaged }: { isDamaged: boolean }) {
   await storeBackup(storage, record(ID, { first: 10 }))
   await storeWal(storage, range(10, 12))
   const damaged = isDamaged ? [{ key: SHARD, reason: 'it is cut off', foundAt: '2026-11-20T13:00:00Z' }] : []
-  await writeVerifications(storage, { ...nothingVerified('main', '2026-11-20T13:00:00Z'), damaged })
+  await updateVerifications(storage, 'main', () => ({
+    ...nothingVerified('main', '2026-11-20T13:00:00Z'),
+    damaged,
+  }))
   return plainRepository(name, storage)
 }
 

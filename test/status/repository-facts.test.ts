@@ -3,7 +3,7 @@ import { loadCatalog } from '../../src/catalog/catalog.ts'
 import { claimIdentity } from '../../src/catalog/identity.ts'
 import { receivingKey, walKey } from '../../src/catalog/layout.ts'
 import { noteThinnedWal } from '../../src/catalog/thinned-wal.ts'
-import { nothingVerified, writeVerifications } from '../../src/catalog/verification-file.ts'
+import { nothingVerified, updateVerifications } from '../../src/catalog/verification-file.ts'
 import { segmentName } from '../../src/postgres/wal-file.ts'
 import { judgeRepository } from '../../src/status/judge.ts'
 import { repositoryFacts } from '../../src/status/repository-facts.ts'
@@ -76,7 +76,10 @@ test('a window begins with the first backup that is not known to be damaged, and
       reason: 'it is cut off',
       foundAt: '2026-11-20T13:30:00Z',
     }))
-    await writeVerifications(storage, { ...nothingVerified('main', '2026-11-20T13:30:00Z'), damaged })
+    await updateVerifications(storage, 'main', () => ({
+      ...nothingVerified('main', '2026-11-20T13:30:00Z'),
+      damaged,
+    }))
     const { windows, unusable } = await facts()
     return { windows: windows.map(({ backups: those }) => those), unusable }
   }
