@@ -84,7 +84,7 @@ async function repairEach(
     signal.throwIfAborted()
     const known = result.get(damage.key)!
     if (damage.isContent || damage.place.kind === 'backup') continue
-    events.emit('step', { text: `Repairing ${damage.key}` })
+    events.emit('step', { text: `Looking for a sound copy of ${damage.key}` })
     await using pins = new AsyncDisposableStack()
     if ('backup' in damage.place)
       for (const { storage } of twins.others)
