@@ -41,6 +41,7 @@ export class KnownVerifications {
   /** Of what was damaged, the keys that stood in the repository when it was last read or written, and those that were found now. */
   #agreed = new Set<string>()
   readonly #noted = new Set<string>()
+  readonly #begunAt: number
   #savedAt: number
   #isWritable = true
 
@@ -54,7 +55,8 @@ export class KnownVerifications {
     this.stored = stored
     this.#segmentBytes = segmentBytes
     this.#context = context
-    this.#savedAt = context.now().getTime()
+    this.#begunAt = context.now().getTime()
+    this.#savedAt = this.#begunAt
     for (const [id, { finishedAt, objects }] of Object.entries(stored.backups)) {
       const moments = objects.flatMap(([at, count]) => Array<string | null>(count).fill(at))
       this.#backups.set(id, { finishedAt, objects: moments })
@@ -221,8 +223,7 @@ export class KnownVerifications {
 
   /** What a clock that was ahead has noted would be the newest for years, and so never be read again. */
   #believed(at: string | null | undefined): string | undefined {
-    const ahead = at ? Date.parse(at) - this.#context.now().getTime() : 0
-    return at && ahead <= CLOCKS_DIFFER_MS ? at : undefined
+    return at && Date.parse(at) <= this.#begunAt + CLOCKS_DIFFER_MS ? at : undefined
   }
 
   #spanOf(run: VerifiedRun): KnownSpan {

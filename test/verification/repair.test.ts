@@ -75,7 +75,7 @@ describe('a look at everything', () => {
     let calls = 0
     const now = () => {
       // Between two of its objects.
-      if (++calls === 10) stop.abort(new Error('stopped'))
+      if (++calls === 12) stop.abort(new Error('stopped'))
       return new Date(Date.UTC(2026, 0, 2))
     }
     await expect(verify(here, {}, { now, signal: stop.signal })).rejects.toThrow()
