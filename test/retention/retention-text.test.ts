@@ -68,7 +68,10 @@ test('the summary says from where on WAL stays that the store keeps locked', asy
           await target.remove(key)
         }
       if (method === 'stat')
-        return async (key: string) => ({ ...(await target.stat(key)), ...(isLocked(key) && { lockedUntil }) })
+        return async (key: string) => {
+          const facts = await target.stat(key)
+          return facts && { ...facts, ...(isLocked(key) && { lockedUntil }) }
+        }
       const value: unknown = target[method]
       return typeof value === 'function' ? value.bind(target) : value
     },
