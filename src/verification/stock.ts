@@ -1,6 +1,5 @@
 import type { BackupSummary } from '../catalog/backup-record.ts'
-import { type Catalog, debrisOf, loadCatalog } from '../catalog/catalog.ts'
-import { readStoredCatalog } from '../catalog/catalog-file.ts'
+import { type Catalog, loadCatalog } from '../catalog/catalog.ts'
 import { backupPrefix, type WalForm } from '../catalog/layout.ts'
 import { spanOf } from '../catalog/parts-of-runs.ts'
 import type { Repository } from '../catalog/repository.ts'
@@ -96,7 +95,7 @@ export async function takeStock(
     others: listed.others,
     missing,
     missingHistories: missingHistories(catalog.wal, backups, isAll),
-    lostRecords: isAll ? await lostRecords(repository, catalog) : [],
+    lostRecords: isAll ? lostRecords(catalog) : [],
   }
 }
 
@@ -247,23 +246,9 @@ function partsOf(
   return mergedSpans(parts)
 }
 
-/**
- * Folders without a record whose backup was there: `catalog.json` has it, from which retention takes a backup before it touches it,
- * or another one builds upon it. That it was verified says nothing, since retention may have been killed while it removed it.
- */
-async function lostRecords(
-  { storage }: Repository,
-  { cluster, systemIdentifier, backups, logical, damaged }: Catalog,
-): Promise<string[]> {
-  const present = [...backups, ...logical, ...damaged]
-  const debris = await debrisOf(storage, cluster, present)
-  const stored = debris.length > 0 ? await readStoredCatalog(storage, cluster, systemIdentifier) : undefined
-  const once = new Set([
-    ...[...(stored?.backups ?? []), ...(stored?.logical ?? [])].map(({ id }) => id),
-    ...backups.flatMap(({ parent }) => (parent ? [parent.id] : [])),
-  ])
-  const folderless = backups.flatMap(({ parent }) =>
-    parent && !present.some(({ id }) => id === parent.id) ? [parent.id] : [],
-  )
-  return [...new Set([...debris.filter((id) => once.has(id)), ...folderless])].toSorted()
+/** Backups that have lost their record, and those that others build upon and of which nothing is left. */
+function lostRecords({ backups, logical, damaged, lost = [] }: Catalog): string[] {
+  const present = new Set([...backups, ...logical, ...damaged].map(({ id }) => id))
+  const parents = backups.flatMap(({ parent }) => (parent && !present.has(parent.id) ? [parent.id] : []))
+  return [...new Set([...lost, ...parents])].toSorted()
 }
